@@ -39,6 +39,10 @@ class DaemonError(AkiosError):
         self.code = code
 
 
+class GoneError(AkiosError):
+    """akiosd is not there, or not any more: it may come back."""
+
+
 def socket_path(option: str | None) -> str:
     """``--socket``, else ``AKIOS_SOCKET``, else the service's."""
     return option or os.environ.get("AKIOS_SOCKET") or DEFAULT_SOCKET
@@ -83,7 +87,7 @@ class _Connection:
         self._socket.close()
 
     def gone(self) -> AkiosError:
-        return AkiosError(
+        return GoneError(
             "akiosd closed the connection",
             self.path,
             "see its log: journalctl -u akiosd",
@@ -92,7 +96,7 @@ class _Connection:
 
 def _explain_connect(path: str, error: OSError) -> AkiosError:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-        return AkiosError(
+        return GoneError(
             NOT_RUNNING,
             path,
             "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"

@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("", "Run a command in a cage."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
-    "logs": ("akiosctl.verbs.logs", "Print what a detached cage wrote."),
+    "logs": ("akiosctl.verbs.logs", "Print what a cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),
     "budget": ("akiosctl.verbs.budget", "Show what calls to models cost."),
     "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),

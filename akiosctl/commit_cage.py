@@ -118,11 +118,18 @@ class CageView:
 
 
 @contextmanager
-def open_view(client: Client, cage: str, *, watched: bool | None = None) -> Iterator[CageView]:
-    """The view of an ended cage; its descriptors are closed at the end.  ``watched``: somebody
-    wants to see how far it is (None: as the verb was asked).
+def open_view(
+    client: Client, cage: str, *, running: bool = False, watched: bool | None = None
+) -> Iterator[CageView]:
+    """The view of an ended cage, or of one that runs; its descriptors are closed at the end.
+
+    One that runs is paused until ``client`` is closed.  ``watched``: somebody wants to see how far
+    it is (None: as the verb was asked).
     """
-    reply, fds = _request_view(client, cage)
+    if running:
+        reply, fds = client.call(View(cage=cage, running=True), ViewReply)
+    else:
+        reply, fds = _request_view(client, cage)
     try:
         if len(fds) not in (2, 4):
             raise AkiosError(

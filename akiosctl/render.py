@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def print_error(error: AkiosError, *, as_json: bool = False) -> None:
 def note(text: str) -> None:
     """One ``akios:`` line on stderr; ``text`` is escaped."""
     print(f"{paint('akios:', 'dim', 2)} {escape(text)}", file=sys.stderr)
+
+
+def format_day(time_ns: int) -> str:
+    """Unix time → the local day, as in ``2026-01-31``."""
+    return time.strftime("%Y-%m-%d", time.localtime(time_ns // 10**9))
 
 
 def describe_spend(usd_micro: int, calls: int) -> str:

@@ -49,6 +49,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "give the agent a terminal (the default when stdin and stdout are one)",
     ),
     "--no-tty": ("no_tty", FLAG, "", "give the agent pipes"),
+    "--name": ("name", VALUE, "NAME", "what other verbs may call the cage"),
     "--detach": ("detach", FLAG, "", "leave it running; print its cage"),
     "--detach-keys": (
         "detach_keys",
@@ -56,6 +57,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "KEYS",
         "keys that leave a terminal running (ctrl-p,ctrl-q)",
     ),
+    "--no-logs": ("no_logs", FLAG, "", "keep nothing of what it prints for akiosctl logs"),
     "--allow-degraded": (
         "allow_degraded",
         FLAG,

@@ -24,7 +24,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl ps --all --json", "ended ones too, for a program"),
     ),
     "attach": (("akiosctl attach last", "the newest cage of this directory"),),
-    "logs": (("akiosctl logs last", "what it wrote while nobody was attached"),),
+    "logs": (("akiosctl logs last", "what the last cage here wrote"),),
     "stop": (
         ("akiosctl stop last", "SIGTERM, and after ten seconds SIGKILL"),
         ("akiosctl stop --grace 1m last", "give it a minute to end by itself"),

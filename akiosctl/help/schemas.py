@@ -51,7 +51,12 @@ class RunReport(Form):
 
 
 class Cage(Form):
+    """``settled``: what became of its changes, where they do not wait; ``expires_ns``: when those
+    that wait are destroyed, 0 for never; ``output``: bytes on disk that are kept of what it wrote.
+    """
+
     cage: str
+    name: str
     uid: int
     user: str
     state: str
@@ -62,6 +67,9 @@ class Cage(Form):
     exit_code: int
     reason: str
     changes: bool
+    settled: Literal["", "committed", "discarded", "expired"]
+    expires_ns: int
+    output: int
     pid: int
     tty: bool
     detached: bool
@@ -77,11 +85,21 @@ class CageNames(Form):
 
 
 class Output(Form):
-    """Bytes that are no UTF-8 stand as ``\\xNN``; ``output_base64`` is exact."""
+    """A piece of the output.  Bytes that are no UTF-8 stand as ``\\xNN`` in ``text``;
+    ``text_base64`` is exact.
+    """
 
-    cage: str
-    output: str
-    output_base64: str
+    time_ns: int
+    offset: int
+    text: str
+    text_base64: str
+
+
+class Missing(Form):
+    """So many bytes of the output, from ``offset`` on, are not kept."""
+
+    missing: int
+    offset: int
 
 
 class ModelUse(Form):
@@ -470,7 +488,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "run": (RunReport,),
     "ps": (list[Cage],),
     "attach": (RunReport,),
-    "logs": (Output,),
+    "logs": (Output, Missing),
     "stop": (CageNames,),
     "budget": (Spending, Spent),
     "diff": (Diff,),
@@ -507,7 +525,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "completion": (Script,),
     "schema": (dict[str, Any],),
 }
-LINES = frozenset(("events", "ledger show"))
+LINES = frozenset(("events", "logs", "ledger show"))
 """Verbs that print one JSON object a line instead of one document."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from akiosctl.client import DaemonError, PlainClient, socket_path
 from akiosctl.git_user import Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
-from akiosctl.render import describe_spend, note
+from akiosctl.render import describe_spend, format_day, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
 from akiosctl.stdio import is_one_output, open_missing_stdio
@@ -96,7 +96,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         client.close()
     if ended is None:
-        note(f"left running; akiosctl attach {cage}")
+        note(f"left running; akiosctl attach {cage} · logs -f · stop")
         return 0
     settle = disposition(options, policy)
     hint = (
@@ -206,6 +206,9 @@ def prepare(
         "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
+        "discard": options.has("discard"),
+        "name": options.value("name") or "",
+        "keep_output": not options.has("no_logs") and not options.has("standalone"),
         "one_output": is_one_output(),
     }
     if tty:
@@ -367,7 +370,9 @@ def finish(
             for line in short_lines(denied, cage):
                 note(line)
         if changes:
-            note(f"files changed; {hint}")
+            expires = int(ended.get("expires_ns", 0))
+            until = f"; kept until {format_day(expires)}" if expires and settle == "keep" else ""
+            note(f"files changed; {hint}{until}")
     return 125 if failed and code == 0 else code
 
 

@@ -7,8 +7,9 @@ import json
 import click
 
 from akiosctl.cages import find_cage
+from akiosctl.choose_cage import place
 from akiosctl.commands import print_line, wants_json
-from akiosctl.render import print_error
+from akiosctl.render import note, print_error
 from akiosd.errors import AkiosError
 from akiosd.values.units import parse_duration_ns
 from akiosd.wire.messages import Ended, Ok, Stop
@@ -30,7 +31,10 @@ def command(
     with ctx.obj.connect() as client:
         for name in cages:
             try:
-                cage = find_cage(client, name, writes=True).cage
+                found = find_cage(client, name, writes=True)
+                cage = found.cage
+                if name != cage:
+                    note(f"{cage} in {place(found)}")
                 client.send(Stop(cage=cage, grace_ns=grace_ns))
                 reply = client.receive().message
                 if not isinstance(reply, Ok | Ended):

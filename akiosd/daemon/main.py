@@ -27,17 +27,18 @@ from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
 from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
-from akiosd.errors import AkiosError
+from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG
+from akiosd.values.ids import HOST_LOG, CageId, LogId
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
@@ -107,8 +108,9 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
+            told = await _read_ends(ledger, pending_changes.list_running(host.cages_dir))
             for cage in await trio.to_thread.run_sync(
-                pending_changes.recover, host.cages_dir, host.disks
+                pending_changes.recover, host.cages_dir, host.disks, told
             ):
                 _log.warning("changes of a killed agent were kept", cage=cage)
             for cage in pending_changes.list_torn(host.cages_dir):
@@ -130,6 +132,23 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
                 await host.close()
                 await ledger.aclose()
+
+
+async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_changes.Told]:
+    """The ends of cages whose logs have them, though nothing else was written down: akiosd was
+    killed right then.
+    """
+    told: dict[str, pending_changes.Told] = {}
+    for cage in cages:
+        try:
+            entry = await ledger.read_last(LogId(CageId(cage)))
+        except LedgerError as error:
+            _log.error("the end of a cage is not known", cage=cage, why=error.what)
+            continue
+        end = records.decode_entry(entry) if entry else None
+        if isinstance(end, records.End):
+            told[cage] = end.ts, end.exit_code, end.reason
+    return told
 
 
 def _end_interrupted(ledger: Ledger) -> None:
@@ -170,6 +189,9 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
                 )
                 await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
                 servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
+                servers.start_soon(
+                    expire, supervisor.registry, supervisor.changes, supervisor.logs, host
+                )
                 _say_ready(arguments.ready_fd)
                 _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
                 await _wait_for_stop(renewer, nursery)

@@ -146,6 +146,10 @@ class Disks(Protocol):
         """The disk that an ended cage left."""
         ...
 
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """The disk of a cage that runs, mounted once more; for looking at."""
+        ...
+
     def remove_others(self, names: Collection[str]) -> None:
         """Remove the disks of all cages but these."""
 
@@ -235,6 +239,20 @@ class Images:
     def reopen(self, directory: Path, size: int) -> Slot:
         """Mount what an ended cage left.  FileNotFoundError when it left nothing."""
         return self._mount(directory, directory / IMAGE, size)
+
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """A mount of the device again shows the same file system (mount(2))."""
+        image = directory / IMAGE
+        with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
+            device = loop.find(backing.fileno())
+        if device is None:
+            raise FileNotFoundError(errno.ENOENT, "the image is bound to no loop device")
+        with device:
+            source = f"/proc/self/fd/{device.fileno()}"
+            mount = mounts.fs_mount(
+                "ext4", {"source": source, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME
+            )
+        return Slot(mount, size, directory, image)
 
     def _mount(self, directory: Path, image: Path, size: int) -> Slot:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
@@ -359,6 +377,10 @@ class QuotaPool:
     def reopen(self, directory: Path, size: int) -> Slot:
         """The disk that an ended cage left; OSError when it left none."""
         return self._slot(self._mount_point / directory.name, size)
+
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """The same directory of the pool."""
+        return self.reopen(directory, size)
 
     def _slot(self, where: Path, size: int) -> Slot:
         tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from akiosd.errors import DeniedError
-from akiosd.values.ids import is_cage_id
+from akiosd.values.ids import NAME_FORM, is_cage_id, is_cage_name
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
@@ -196,6 +196,8 @@ def _check_run(run: Run, fd_count: int) -> None:
             )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise DeniedError("the user name is not one a passwd file could hold", "run", _OTHER_CLIENT)
+    if run.name and not is_cage_name(run.name):
+        raise DeniedError(f"{run.name[:80]!r} cannot be a cage's name", "--name", NAME_FORM)
     _check_descriptors(run, fd_count)
     if run.tty is not None and not (
         0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION

@@ -93,6 +93,16 @@ class Run(Message, frozen=True, tag="run"):
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False
+    discard: bool = False
+    """Destroy its changes at its end: nothing of them is kept, whatever becomes of the client."""
+    name: str = ""
+    """What the caller calls the cage, unique among those of theirs that run or wait with
+    changes.
+    """
+    keep_output: bool = False
+    """Keep it for :class:`Output`; a client that copies the output sends a copy, see
+    :class:`Started`.
+    """
     one_output: bool = False
     """stdout and stderr are one pipe: for a caller of whom both are one file."""
 
@@ -140,20 +150,29 @@ class Detach(Message, frozen=True, tag="detach"):
 
 
 class Output(Message, frozen=True, tag="output"):
-    """What a cage wrote while nobody was attached; answered by :class:`OutputReply`."""
+    """What a cage wrote; answered by :class:`OutputReply`.
 
-    cage: str = ""
-
-
-class View(Message, frozen=True, tag="view"):
-    """Ask for the read-only merged view of an ended cage's workspace; answered by
-    :class:`ViewReply`.
-
-    fds: none; or, where akiosd was restarted and no longer holds them, what the client opened: the
-    workspace, then the git directory that was shown with it, if one was.
+    ``wait``: only once there is more than ``after`` bytes of it, or no more will come; without the
+    file then.
     """
 
     cage: str = ""
+    after: int = 0
+    wait: bool = False
+
+
+class View(Message, frozen=True, tag="view"):
+    """Ask for the read-only merged view of a cage's workspace; answered by
+    :class:`ViewReply`.
+
+    fds: none; or, where akiosd was restarted and no longer holds them, what the client opened: the
+    workspace, then the git directory that was shown with it, if one was.  ``running``: the cage
+    runs, and is paused until the client leaves; where that takes too long an :class:`Error`
+    follows, and what was read since may be torn.
+    """
+
+    cage: str = ""
+    running: bool = False
 
 
 class Discard(Message, frozen=True, tag="discard"):
@@ -331,13 +350,15 @@ class Started(Message, frozen=True, tag="started"):
     of which ``one_output`` leaves out the last.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
-    limit.
+    limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
+    waiting, a copy of the output that it copies.
     """
 
     cage: str = ""
     tty: bool = False
     one_output: bool = False
     output: int = 0
+    kept: bool = False
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -353,6 +374,8 @@ class Ended(Message, frozen=True, tag="ended"):
     reason: str = ""
     usage: Usage = Usage()
     changes: bool = False
+    expires_ns: int = 0
+    """When its changes are destroyed if nobody settles them (Unix time); 0 for never."""
 
 
 class CageInfo(msgspec.Struct, frozen=True):
@@ -384,6 +407,14 @@ class CageInfo(msgspec.Struct, frozen=True):
     order: int = 0
     outdated: bool = False
     """The host's programs were updated since the cage began."""
+    name: str = ""
+    """What its caller called it, if anything."""
+    settled: Literal["", "committed", "discarded", "expired"] = ""
+    """What became of its changes, if there were any and they do not wait."""
+    expires_ns: int = 0
+    """When its changes, which wait, are destroyed; 0 for never."""
+    output: int = 0
+    """Bytes of its output that are kept."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -433,10 +464,15 @@ class BudgetReply(Message, frozen=True, tag="budget_reply"):
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):
-    """fds: the bounded file with the output so far, open for reading at its start."""
+    """fds: the bounded file with the output so far, open for reading; see
+    :mod:`akiosd.wire.output`.  None where nothing was written yet.
+
+    ``running``: more may come.  ``written``: how much output there was, kept or not, while it runs.
+    """
 
     cage: str = ""
     running: bool = False
+    written: int = 0
 
 
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
@@ -636,6 +672,6 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, List: 1, View: 2, Started: 3, OutputReply: 1, ViewReply: 4, LedgerReply: 1,
+    Run: MAX_FDS, List: 1, View: 2, Started: 4, OutputReply: 1, ViewReply: 4, LedgerReply: 1,
     HttpReply: 1,
 }  # fmt: skip

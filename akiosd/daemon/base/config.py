@@ -99,6 +99,21 @@ class LedgerConfig(Section, frozen=True):
         return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
 
 
+class EndedConfig(Section, frozen=True):
+    """What is there of ended cages besides their logs, and for how long; days of 0 are for ever."""
+
+    per_user: int = 200
+    """Cages of one user that ``ps --all`` knows."""
+    keep_days: int = 30
+    """Then they are forgotten, but for the last one of each workspace, and their output goes."""
+    changes_days: int = 90
+    """Changes that nobody commits or discards are destroyed after so many days."""
+    output_bytes: int = 4 << 20
+    """Output that is kept of one cage: the first and the last of it.  0 keeps none."""
+    output_bytes_per_user: int = 256 << 20
+    """Output of one user's ended cages; the oldest goes first."""
+
+
 class Uids(Section, frozen=True):
     """Host ids of cages.
 
@@ -129,6 +144,7 @@ class Config(Section, frozen=True):
     pools: Pools = Pools()
     uids: Uids = Uids()
     ledger: LedgerConfig = LedgerConfig()
+    ended: EndedConfig = EndedConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 
@@ -302,7 +318,7 @@ def _find_contradictions(config: Config, where: Where) -> Iterator[AkiosError]:
         if not getattr(config, key).startswith("/"):
             what = f"{key} is not an absolute path"
             yield AkiosError(what, where(key), "write a path that starts with /")
-    for section in ("quotas", "pools", "ledger"):
+    for section in ("quotas", "pools", "ledger", "ended"):
         for key, number in msgspec.structs.asdict(getattr(config, section)).items():
             if number < 0:
                 yield AkiosError(

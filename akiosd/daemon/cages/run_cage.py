@@ -10,7 +10,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,9 @@ _log = get_log("cage")
 
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
+DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
+_PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
@@ -97,7 +100,7 @@ class Cage:
         self.ended = trio.Event()
         self._begun = trio.Event()
         self.result: Ended | None = None
-        self.changes = False
+        self.changes = self.discarded = False
         self.on_begin: Callable[[Cage], None] = lambda cage: None
         """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
@@ -124,6 +127,7 @@ class Cage:
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
+        self._frozen_for: set[object] = set()
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
@@ -164,10 +168,41 @@ class Cage:
             )
         await self._gateway.connect(stream)
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or thaw a running cage."""
+    def freeze(self, frozen: bool, why: object = None) -> None:
+        """Freeze or thaw a running cage; frozen for several reasons, the last one thaws it."""
+        if frozen:
+            self._frozen_for.add(why)
+        else:
+            self._frozen_for.discard(why)
         if self.life.state == "running":
-            self._cgroup.freeze(frozen)
+            self._cgroup.freeze(bool(self._frozen_for))
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Everything in the cage stands still inside the ``with``.  Raises :class:`DeniedError`
+        where it does not run, or does not stop.
+        """
+        why = object()
+        if self.life.state != "running":
+            raise DeniedError(f"{self.id} does not run its agent now", "diff", "ask again")
+        self.freeze(True, why)
+        try:
+            with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
+                while not self._cgroup.is_frozen():
+                    await trio.sleep(_PAUSE_LOOK_S)
+            if patience.cancelled_caught:
+                raise DeniedError(
+                    f"{self.id} cannot be paused: something in it waits in the kernel",
+                    "diff",
+                    "ask again, or when it has ended",
+                )
+            yield
+        finally:
+            try:
+                self.freeze(False, why)
+            except AkiosError as error:
+                # It ended meanwhile: there is nothing to thaw.
+                _log.info("a pause ended with its cage", cage=self.id, why=error.what)
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -480,7 +515,7 @@ class Cage:
             self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
         )
         end = explain_end(end_facts(self.life, usage, limits))
-        self.changes = self._has_changes()
+        self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
@@ -490,11 +525,28 @@ class Cage:
             reason=end.reason,
             usage=usage,
             changes=self.changes,
+            expires_ns=self.expires_ns,
         )
         if self.changes:
             self.on_changes(self)
         self.post(Event("reaped"))
         self.ended.set()
+
+    def _settle(self, changed: bool) -> None:
+        """Changes are kept, or, where the run asked for that, are not; the host log says so."""
+        self.discarded = changed and self.request.discard
+        self.changes = changed and not self.discarded
+        if self.discarded:
+            record = records.CageSettled(
+                ts=time.time_ns(), cage=self.id, uid=self.peer.uid, committed=False
+            )
+            self.host.ledger.append(HOST_LOG, record)
+
+    @property
+    def expires_ns(self) -> int:
+        """When changes that wait since its end are destroyed; 0 for never."""
+        days = self.host.config.ended.changes_days
+        return self.ended_ns + days * DAY_NS if self.changes and days else 0
 
     def _has_changes(self) -> bool:
         """Whether there is something to commit; nothing is where the agent never began."""
@@ -544,7 +596,7 @@ class Cage:
         """
         self.ended_ns = self.ended_ns or time.time_ns()
         try:
-            self.changes = self._has_changes()
+            self._settle(self._has_changes())
         except OSError as error:
             _log.error(
                 "whether a workspace was changed is not known", cage=self.id, error=str(error)

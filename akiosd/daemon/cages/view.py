@@ -56,26 +56,9 @@ async def open_view(
             )
         _check_same(git, kept.git, kept, "the git directory that was shown to the cage")
         lowers.append((kept.git_upper, git))
-    display = host.config.uids.display_base
-    lines = IdMap(
-        reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
-        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
-    )
     assert host.disks is not None
     slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
-    try:
-        with await userns.create(host.launcher, lines) as back:
-            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
-        trees: list[Fd] = []
-        try:
-            for _, directory in lowers:
-                trees.append(_clone_workspace(directory, client, kept.info.cage))
-                mounts.set_attr(trees[-1].fileno(), set=_ATTRS)
-            return await _mount(host, slot.mount, trees, [upper for upper, _ in lowers])
-        finally:
-            close_all(trees)
-    finally:
-        slot.release()
+    return await _mount_back(host, kept, slot, lowers, client)
 
 
 def _check_same(directory: Fd, wanted: DirectoryId, kept: KeptCage, what: str) -> None:
@@ -94,6 +77,48 @@ def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
             cage,
             "go to that directory where you started the cage",
         ) from None
+
+
+async def open_paused_view(
+    host: Host, kept: KeptCage, workspace: Fd, client: int, git: Fd | None
+) -> tuple[Fd, ...]:
+    """The same of a cage that is paused.
+
+    While nothing writes to the upper layers, second overlays over them show what is there
+    (Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems").
+    """
+    assert host.disks is not None
+    slot = host.disks.reopen_in_use(host.cages_dir / kept.info.cage, kept.disk_size)
+    lowers = [("upper", workspace), *([(kept.git_upper, git)] if git is not None else ())]
+    return await _mount_back(host, kept, slot, lowers, client)
+
+
+async def _mount_back(
+    host: Host, kept: KeptCage, slot: Slot, lowers: list[tuple[str, Fd]], client: int
+) -> tuple[Fd, ...]:
+    """``slot`` is owned from now on; ``lowers``: upper layers on it, and what they lie over."""
+    try:
+        with await userns.create(host.launcher, _lines_back(host, kept)) as back:
+            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
+        trees: list[Fd] = []
+        try:
+            for _, directory in lowers:
+                trees.append(_clone_workspace(directory, client, kept.info.cage))
+                mounts.set_attr(trees[-1].fileno(), set=_ATTRS)
+            return await _mount(host, slot.mount, trees, [upper for upper, _ in lowers])
+        finally:
+            close_all(trees)
+    finally:
+        slot.release()
+
+
+def _lines_back(host: Host, kept: KeptCage) -> IdMap:
+    """From the cage's ids on its disk to its caller's."""
+    display = host.config.uids.display_base
+    return IdMap(
+        reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
+        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
+    )
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:

@@ -370,6 +370,14 @@ class Ledger:
                 return [*enumerate(entries, start)]
         return [*enumerate(entries, start), *enumerate(waiting, first)]
 
+    async def read_last(self, log: LogId) -> bytes | None:
+        """The last durable entry of a log; None where it has none."""
+        size = self._sequencer.logs[log].size if log in self._sequencer.logs else None
+        if size is None:
+            size = await self._committer.in_thread(self._checkpoint_size, log)
+        found = await self.read(log, size - 1, size) if size else []
+        return found[-1][1] if found else None
+
     async def rotate_key(self) -> int:
         """Make a new signing key, certified by the present one, which is then destroyed; returns
         its epoch.

@@ -43,7 +43,7 @@ class Admission:
                 where,
                 "make room on its disk",
             )
-        self._check_quotas(peer)
+        self._check_quotas(peer, run)
         self._check_policy(run.policy)
         self._check_account(peer, run)
 
@@ -57,16 +57,19 @@ class Admission:
         self._check_running(peer, own, len(uids), "requests without an agent", "wait for one")
         self._check_policy(policy)
 
-    def _check_quotas(self, peer: Peer) -> None:
+    def _check_quotas(self, peer: Peer, run: Run) -> None:
         running = self._registry.running
         own = sum(cage.peer.uid == peer.uid for cage in running.values())
         self._check_running(peer, own, len(running), "cages", "stop one")
+        if run.discard or run.policy.filesystem.workspace not in ("cow", "rw"):
+            return  # it leaves no changes that wait
         waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
         if waiting >= self._host.config.quotas.kept_per_user:
             raise self._over_quota(
                 "kept_per_user",
                 f"{waiting} ended cages of yours wait with changes",
-                "commit or discard some: akiosctl ps --all",
+                "commit or discard some: akiosctl ps, akiosctl discard --older-than 7d; or run with"
+                " --ro or --discard",
             )
 
     def _check_running(self, peer: Peer, own: int, all_: int, what: str, do: str) -> None:

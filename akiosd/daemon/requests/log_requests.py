@@ -19,7 +19,7 @@ from akiosd.daemon.ledger.read_clocks import LogAges, read_clocks
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.hashing import NATIVE
-from akiosd.store.ages import Reading
+from akiosd.store.ages import Ages, Reading
 from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
@@ -157,6 +157,10 @@ class LogKeeper:
                 "the image of the cages' disks still holds what was removed: its file system has no"
                 " holes"
             )
+
+    async def ages(self) -> Ages:
+        """How long ago cages ended, by what the host log says of its clocks."""
+        return await self._ages.now()
 
     async def note_clocks(self) -> None:
         """Write a reading of the clocks into the host log; ages are counted between readings."""

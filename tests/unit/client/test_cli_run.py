@@ -394,7 +394,9 @@ def test_attaching_to_pipes_shows_what_comes_and_how_it_ends(world: World) -> No
         "attach", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     (world.project / "go").touch()
-    assert process.communicate(timeout=60) == (b"out\n", b"err\n")
+    out, err = process.communicate(timeout=60)
+    assert out == b"out\n" and err.splitlines()[-1] == b"err"
+    assert f"akiosctl stop {name} ends it".encode() in err
     assert process.returncode == 6
 
 
