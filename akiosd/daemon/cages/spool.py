@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -90,7 +90,8 @@ class Spool:
     """Reads a cage's output (pipes, or the master of its terminal), or a client's copy of it, into
     ``target``, or into nothing.
 
-    ``on_limit`` is called once more than ``limit`` bytes (0: any number) have come.
+    ``on_limit`` is called once more than ``limit`` bytes (0: any number) have come.  Nothing is
+    read before all of ``after`` have ended, whose output came before this.
     """
 
     def __init__(
@@ -100,11 +101,13 @@ class Spool:
         on_limit: Callable[[], None] | None = None,
         *,
         pause_s: float = 0,
+        after: Sequence[Spool] = (),
     ) -> None:
         self._target = target
         self._left = limit
         self._on_limit = on_limit if limit else None
         self._pause_s = pause_s
+        self._after = after
         self._scope = trio.CancelScope()
         self.done = trio.Event()
 
@@ -117,6 +120,8 @@ class Spool:
         """Copy until every source has ended, or :meth:`stop`; the sources are closed then."""
         try:
             with self._scope:
+                for earlier in self._after:
+                    await earlier.done.wait()
                 async with trio.open_nursery() as nursery:
                     for source in sources:
                         nursery.start_soon(self._copy, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -184,7 +184,7 @@ class RunRequests:
             # Who left by Detach may have been followed by another already.
             if self._attached.get(cage.id) is token:
                 del self._attached[cage.id]
-                self._nursery.start_soon(self._take_back, cage)
+                self._take_back(cage)
 
     async def detach(
         self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection
@@ -199,16 +199,17 @@ class RunRequests:
             )
         cage.detached = True
         self._attached.pop(cage.id, None)
-        await self._take_back(cage)
+        self._take_back(cage)
         await client.reply(wire.Ok())
 
-    async def _take_back(self, cage: Cage) -> None:
+    def _take_back(self, cage: Cage) -> None:
         """Read the output here again, behind what the client that left had copied."""
-        for reader in self._copies.pop(cage.id, ()):
-            reader.stop_in(_LAST_OUTPUT_S)
-            await reader.done.wait()
-        if cage.id in self._registry.running and not cage.ended.is_set():
-            self._begin_spool(cage)
+        if cage.id not in self._registry.running or cage.ended.is_set():
+            return  # whoever ends it waits for the copies
+        copies = self._copies.pop(cage.id, [])
+        for copy in copies:
+            copy.stop_in(_LAST_OUTPUT_S)
+        self._begin_spool(cage, copies)
 
     async def output(
         self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection
@@ -239,11 +240,12 @@ class RunRequests:
         with file:
             await client.reply(reply, [file.fileno()])
 
-    def _begin_spool(self, cage: Cage) -> None:
+    def _begin_spool(self, cage: Cage, after: Sequence[Spool] = ()) -> None:
         if cage.id not in self._spools:
             reached = partial(cage.post, Event("limit", "output"))
             output = self._outputs.get(cage.id)
-            spool = self._spools[cage.id] = Spool(output, cage.policy.limits.output, reached)
+            spool = Spool(output, cage.policy.limits.output, reached, after=after)
+            self._spools[cage.id] = spool
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
             # Copies: what is still in them is read also when the cage has closed its own.
             self._nursery.start_soon(
