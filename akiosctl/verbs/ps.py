@@ -13,6 +13,9 @@ from akiosctl.render import quote_command, table
 from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
 
+_WIDEST = 60
+"""Characters of a reason in the table."""
+
 
 @click.command("ps")
 @click.option("--all", "-a", "everything", is_flag=True, help="Ended cages too.")
@@ -73,9 +76,14 @@ def describe(cage: CageInfo) -> str:
     if cage.ended_ns == 0:
         state = f"{cage.state} (detached)" if cage.detached else cage.state
         return f"{state}, /usr changed: restart it" if cage.outdated else state
-    told = cage.reason or "exited"
+    told = _cut(cage.reason or "exited")
     code = f"exited {cage.exit_code}"
     return told if told.startswith(code) else f"{told} (exit status {cage.exit_code})"
+
+
+def _cut(reason: str) -> str:
+    """A table has no room for all of a long reason: ``ps --json`` has."""
+    return reason if len(reason) <= _WIDEST else f"{reason[: _WIDEST - 1]}…"
 
 
 def age(cage: CageInfo, now_ns: int) -> str:

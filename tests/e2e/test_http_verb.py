@@ -244,7 +244,7 @@ WRONG = {
     "a cage that is not there": (["--cage", "c-nothing", "GET", f"https://{NAME}/"], "c-nothing"),
     "a cage and a policy": (
         ["--cage", "c-x", "--policy", "akios.yaml", "GET", f"https://{NAME}/"],
-        "not both",
+        "contradict each other",
     ),
     "a policy that is not there": (
         ["--policy", "/none.yaml", "GET", f"https://{NAME}/"],

@@ -390,19 +390,25 @@ def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon
 
 
 def test_what_somebody_looks_at_is_not_destroyed_under_them(daemon: Daemon) -> None:
-    """A diff whose reader waits in a pager: others are told, and can settle when it is done."""
+    """A diff of lines whose reader waits in a pager: others are told, and can settle when it is
+    done.
+    """
     workspace = daemon.workspace(uid=NOBODY)
     script = "i=0; while [ $i -lt 9000 ]; do echo x >long-name-$i; i=$((i+1)); done"
     assert daemon.run("sh", "-c", script, cwd=workspace, uid=NOBODY).returncode == 0
     reader = daemon.popen(
-        "diff", uid=NOBODY, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *("diff", "-p"),
+        uid=NOBODY,
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert reader.stdout is not None and reader.stdout.read(1), (
         "it has the view, and more to say than a pipe holds"
     )
     for verb in ("discard", "commit", "diff"):
         done = daemon.ctl(verb, uid=NOBODY, cwd=workspace)
-        assert done.returncode == 125 and "somebody else looks" in done.stderr, done.stderr
+        assert done.returncode == 125 and "somebody else is looking" in done.stderr, done.stderr
     reader.stdout.read()
     assert reader.wait(60) == 0
     reader.stdout.close()
