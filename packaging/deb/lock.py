@@ -1,4 +1,4 @@
-"""Print the Python packages that akios and its build need, pinned and hashed, as pip's requirements.
+"""Print the Python packages that akios and its build need, pinned and hashed, for pip to read.
 
     python lock.py pyproject.toml
 
