@@ -1,5 +1,5 @@
-"""Finds cages by the names that people give them: a whole id, its beginning, or ``last``; see
-:mod:`akiosctl.choose_cage`.
+"""Finds cages by what people call them: the name a run was given, an id or its beginning, or
+``last``; see :mod:`akiosctl.choose_cage`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from akiosctl.choose_cage import LAST, Need, choose, is_whole
+from akiosctl.choose_cage import Need, choose, count_back, is_whole
 from akiosctl.locate import locate_workspace
 from akiosd.errors import AkiosError
 
@@ -80,9 +80,10 @@ def find_cage(client: Client, name: str, *, writes: bool = False, need: Need = "
     ``writes``: the verb changes something. ``need``: what the cage must have for the verb.
     """
     with open_here() as here:
-        own, directory = _list(client, False, here if name == LAST else None)
+        by_place = count_back(name) is not None
+        own, directory = _list(client, False, here if by_place else None)
     others: list[CageInfo] = []
-    if name != LAST and not any(cage.cage == name for cage in own):
+    if not by_place and not any(name in (cage.cage, cage.name) for cage in own):
         mine = {cage.cage for cage in own}
         others = [cage for cage in list_cages(client, everyone=True) if cage.cage not in mine]
     return choose(own, others, directory, name, writes=writes, need=need)

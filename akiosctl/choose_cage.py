@@ -1,9 +1,11 @@
 """Decides which cage a verb means.  Pure.
 
-Without a name, or as ``last``, it is the newest cage of the caller's in this very directory,
-changed or not; with a name, the cage of that id. A directory is the one that akiosd found behind
-the descriptor, never a name: a link to it, or its new name after a rename, lead to the same cages;
-another directory under its old name does not.
+Without a word, or as ``last``, it is the newest cage of the caller's in this very directory,
+changed or not; ``last~2`` is the second before that. Otherwise it is the newest of the caller's
+cages that was given this name, or the cage of this id, or of an id that begins so.
+
+A directory is the one that akiosd found behind the descriptor, never a name: a link to it, or its
+new name after a rename, lead to the same cages; another directory under its old name does not.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ MIN_PREFIX = 4
 share them.
 """
 _MAX_NAMED = 5
+_LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
-Need = Literal["", "running", "changes"]
+Need = Literal["", "running", "changes", "view"]
 
 
 def choose(
@@ -44,19 +47,29 @@ def choose(
     only by its whole name.  ``need``: what the cage must have for the verb.  Raises
     :class:`AkiosError` when none or several are meant.
     """
-    found = _last(own, here) if name == LAST else _named(own, others, name, writes)
+    back = count_back(name)
+    found = _last(own, here, name, back) if back is not None else _named(own, others, name, writes)
     problem = _lacks(found, need)
     if problem:
         same = [cage for cage in own if _is_at(cage, found.directory) and not _lacks(cage, need)]
-        better = newest(same) if name == LAST else None
+        better = newest(same) if back is not None else None
         hint = (
             f"of this directory {better.cage} could be meant: name it"
             if better
             else "list them: akiosctl ps --all"
         )
-        what = f"{found.cage}{', the last cage here,' if name == LAST else ''} {problem}"
+        called = ", the last cage here," if name == LAST else f", {name} here,"
+        what = f"{found.cage}{called if back is not None else ''} {problem}"
         raise AkiosError(what, place(found), hint)
     return found
+
+
+def count_back(name: str) -> int | None:
+    """How many cages before the last one a word means, 0 for ``last`` itself; None for any other
+    word.
+    """
+    found = _LAST.fullmatch(name)
+    return int(found[1] or 0) if found else None
 
 
 def place(cage: CageInfo) -> str:
@@ -77,16 +90,23 @@ def _is_at(cage: CageInfo, here: DirectoryId | None) -> bool:
     return here is not None and cage.directory is not None and cage.directory.is_same(here)
 
 
-def _last(own: Sequence[CageInfo], here: DirectoryId | None) -> CageInfo:
-    found = newest([cage for cage in own if _is_at(cage, here)])
-    if found is not None:
-        return found
+def _last(own: Sequence[CageInfo], here: DirectoryId | None, name: str, back: int) -> CageInfo:
+    found = sorted((cage for cage in own if _is_at(cage, here)), key=_age, reverse=True)
+    if len(found) > back:
+        return found[back]
     elsewhere = newest(own)
     if elsewhere is None:
-        raise AkiosError("you have no cages", LAST, "start one: akiosctl run -- COMMAND")
+        raise AkiosError("you have no cages", name, "start one: akiosctl run -- COMMAND")
+    if found:
+        known = "1 cage" if len(found) == 1 else f"{len(found)} cages"
+        raise AkiosError(
+            f"of this directory only {known} of yours can be named so",
+            name,
+            f"the oldest is {found[-1].cage}; list them: akiosctl ps --all",
+        )
     what = "no cage of yours was started in this directory"
     raise AkiosError(
-        what, LAST, f"your newest is {elsewhere.cage} in {place(elsewhere)}: name it, or go there"
+        what, name, f"your newest is {elsewhere.cage} in {place(elsewhere)}: name it, or go there"
     )
 
 
@@ -96,6 +116,9 @@ def _named(
     exact = [cage for cage in (*own, *others) if cage.cage == name]
     if exact:
         return exact[0]
+    called = newest([cage for cage in own if name and cage.name == name])
+    if called is not None:
+        return called
     found = match_beginning(own, name)
     if len(found) > 1:
         several = ", ".join(f"{cage.cage} in {place(cage)}" for cage in found[:_MAX_NAMED])
@@ -104,13 +127,14 @@ def _named(
         )
     if found and (not writes or len(name.removeprefix("c-")) >= MIN_PREFIX):
         return found[0]
-    strangers = match_beginning(others, name) if not found else []
+    strangers = [cage for cage in others if name and cage.name == name] if not found else []
+    strangers = strangers or (match_beginning(others, name) if not found else [])
     if len(strangers) == 1 and not writes:
         return strangers[0]
     near = found or strangers
     if near:
         raise AkiosError(
-            f"{name!r} is only the beginning of a name",
+            f"{name!r} is not the whole id of a cage",
             "cage",
             f"give all of it, {near[0].cage}, if you mean that one",
         )
@@ -129,7 +153,9 @@ def _lacks(cage: CageInfo, need: Need) -> str:
         return "has ended"
     if need == "changes" and not cage.ended_ns:
         return "still runs"
-    if need == "changes" and not cage.changes:
+    if need == "view" and not cage.ended_ns:
+        return ""
+    if need in ("changes", "view") and not cage.changes:
         return "has no changes"
     return ""
 

@@ -75,6 +75,11 @@ def run_command(arguments: list[str]) -> int:
             from akiosctl.verbs.run import run
 
             return run(rest[1:], socket, as_json)
+        if rest[:2] == ["completion", "--cages"]:
+            from akiosctl.client import socket_path
+            from akiosctl.help.cage_words import print_cages
+
+            return print_cages(socket_path(socket), "".join(rest[2:]))
         from akiosctl.commands import run_verb
 
         return run_verb(rest, socket, before)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/run/akios/control.sock"
 PROTOCOL = 1
+NOT_RUNNING = "akiosd is not running"
 _READ = 1 << 16
 
 
@@ -36,6 +37,10 @@ class DaemonError(AkiosError):
     def __init__(self, what: str, where: str = "", next: str = "", code: int = 125) -> None:
         super().__init__(what, where, next)
         self.code = code
+
+
+class GoneError(AkiosError):
+    """akiosd is not there, or not any more: it may come back."""
 
 
 def socket_path(option: str | None) -> str:
@@ -68,7 +73,8 @@ class _Connection:
             send_blocking(self._socket, data, fds)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise AkiosError(f"cannot send to akiosd: {error.strerror}", self.path) from None
+                what = f"cannot send to akiosd: {error.strerror}"
+                raise AkiosError(what, self.path, "see whether it runs: akiosctl doctor") from None
 
     def receive(self) -> Chunk:
         """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
@@ -81,17 +87,17 @@ class _Connection:
         self._socket.close()
 
     def gone(self) -> AkiosError:
-        return AkiosError(
+        return GoneError(
             "akiosd closed the connection",
             self.path,
-            "see its log: journalctl -u akiosd, or its standard error",
+            "see its log: journalctl -u akiosd",
         )
 
 
 def _explain_connect(path: str, error: OSError) -> AkiosError:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-        return AkiosError(
-            "akiosd is not running",
+        return GoneError(
+            NOT_RUNNING,
             path,
             "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"
             " run --standalone",
@@ -115,6 +121,8 @@ class PlainClient:
         self._frames = FrameReader()
         self._ready: list[Frame] = []
         self._last_id = 0
+        self._system: bytes | None = None
+        """What akiosd's hello says of its system policy; None before it came."""
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
     def fileno(self) -> int:
@@ -127,6 +135,31 @@ class PlainClient:
         self._send({"m": name, "id": self._last_id, **fields}, fds)
         return self._last_id
 
+    def system_digest(self) -> bytes:
+        """By which akiosd tells its system policy from others.  Waits for its hello."""
+        while self._system is None and not self._ready:
+            self.feed()
+            self._take_hello()
+        return self._system or b""
+
+    def read_system(self) -> bytes:
+        """The system policy, as :mod:`akiosd.policy.system` packs it.  Before any other
+        request.
+        """
+        self.request("system_policy", {})
+        message, fds = self.receive()
+        close_fds(fds)
+        packed = message.get("packed")
+        if message["m"] == "error":
+            raise DaemonError(
+                message.get("what", ""), message.get("where", ""), message.get("next", "")
+            )
+        if not isinstance(packed, bytes):
+            raise ProtocolError(
+                "akiosd sent no system policy", self._connection.path, _SAME_VERSION
+            )
+        return packed
+
     def _send(self, message: dict[str, object], fds: Sequence[int]) -> None:
         self._connection.send(encode_frame(pack(message)), fds)
 
@@ -137,20 +170,34 @@ class PlainClient:
         while True:
             while not self._ready:
                 self.feed()
+            if self._take_hello():
+                continue
             frame = self._ready.pop(0)
             message = unpack(frame.payload)
-            if isinstance(message, dict) and message.get("m") == "hello" and not frame.fds:
-                if message.get("protocol", PROTOCOL) != PROTOCOL:
-                    raise ProtocolError(
-                        "akiosd speaks another protocol", self._connection.path, _SAME_VERSION
-                    )
-                continue
             if not isinstance(message, dict) or not isinstance(message.get("m"), str):
                 close_fds(frame.fds)
                 raise ProtocolError(
-                    "akiosd sent what is no message", self._connection.path, _SAME_VERSION
+                    "akiosd sent something that is not a message",
+                    self._connection.path,
+                    _SAME_VERSION,
                 )
             return message, frame.fds
+
+    def _take_hello(self) -> bool:
+        """Whether the next frame was akiosd's hello, which is then read."""
+        if not self._ready or self._ready[0].fds or self._system is not None:
+            return False
+        message = unpack(self._ready[0].payload)
+        if not isinstance(message, dict) or message.get("m") != "hello":
+            return False
+        if message.get("protocol", PROTOCOL) != PROTOCOL:
+            raise ProtocolError(
+                "akiosd speaks another protocol", self._connection.path, _SAME_VERSION
+            )
+        policy = message.get("policy")
+        self._system = policy if isinstance(policy, bytes) else b""
+        del self._ready[0]
+        return True
 
     def feed(self) -> bool:
         """Read once; True when :meth:`receive` has something to return without waiting."""

@@ -7,11 +7,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from functools import cache
 from typing import Any
 
 import click
 
+from akiosctl import pager
 from akiosctl.client import Client, socket_path
+from akiosctl.help.examples import example_lines
 from akiosctl.render import escape
 from akiosd import __version__
 from akiosd.errors import AkiosError
@@ -21,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("", "Run a command in a cage."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
-    "logs": ("akiosctl.verbs.logs", "Print what a detached cage wrote."),
+    "logs": ("akiosctl.verbs.logs", "Print what a cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),
     "budget": ("akiosctl.verbs.budget", "Show what calls to models cost."),
     "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),
@@ -35,19 +38,38 @@ VERBS: dict[str, tuple[str, str]] = {
     "http": ("akiosctl.verbs.http", "Send one request as an agent here could."),
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
     "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
+    "completion": ("akiosctl.verbs.completion", "Print what completes words in a shell."),
+    "schema": ("akiosctl.verbs.schema", "Describe the JSON of the verbs."),
 }
 
 
 class Globals:
     """The global options; ``json`` may also be given to the verb."""
 
-    def __init__(self, socket: str | None, as_json: bool) -> None:
+    def __init__(self, socket: str | None, as_json: bool, pages: bool = True) -> None:
         self.path = socket_path(socket)
         self.as_json = as_json
+        self.pages = pages
 
     def connect(self) -> Client:
         """A connection to the daemon, to be used in ``with``."""
         return Client(self.path)
+
+
+def _examples(verb: str) -> str:
+    # \b keeps click from filling these lines like a paragraph.
+    return "\b\n" + "\n".join(example_lines(verb))
+
+
+@cache
+def _complete(command: click.Command, verb: str) -> None:
+    """What every verb has: examples in its help, and a pager where its output may be long."""
+    command.epilog = _examples(verb)
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            _complete(below, f"{verb} {name}")
+    elif command.callback is not None:
+        command.callback = pager.paged(command.callback, verb)
 
 
 class Verbs(click.Group):
@@ -61,7 +83,10 @@ class Verbs(click.Group):
             return None
         module = importlib.import_module(VERBS[cmd_name][0])
         command = getattr(module, "command", None) or getattr(module, "group", None)
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        _complete(command, cmd_name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -85,10 +110,14 @@ class Verbs(click.Group):
     help="akiosd's control socket (AKIOS_SOCKET; /run/akios/control.sock).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--no-pager", is_flag=True, help="Print long output at once, not page by page.")
 @click.pass_context
-def akiosctl(ctx: click.Context, socket: str | None, as_json: bool) -> None:
+def akiosctl(ctx: click.Context, socket: str | None, as_json: bool, no_pager: bool) -> None:
     """Run agents in security cages, and see what they did."""
-    ctx.obj = Globals(socket, as_json)
+    ctx.obj = Globals(socket, as_json, pages=not no_pager)
+
+
+akiosctl.epilog = _examples("")
 
 
 def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
@@ -117,7 +146,7 @@ def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
 
 def wants_json(ctx: click.Context, as_json: bool) -> bool:
     """``--json`` before or after the verb."""
-    return as_json or bool(ctx.obj.as_json)
+    return as_json or bool(getattr(ctx.obj, "as_json", False))
 
 
 def print_line(text: str) -> None:

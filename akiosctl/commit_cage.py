@@ -8,18 +8,27 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from akiosctl.cages import list_cages, open_at
 from akiosctl.changes import (
+    Change,
     CommitReport,
     Diff,
     Plan,
     Rules,
     commit,
     compare,
+    count_steps,
     make_plan,
     survey_workspace,
 )
+from akiosctl.changes.git_share import is_relocated, merge_diffs, merge_surveys, original
+from akiosctl.changes.git_views import GitChanges, GitDirectory
+from akiosctl.changes.reached_paths import Survey
 from akiosctl.client import Client, DaemonError
+from akiosctl.git_place import find_git
+from akiosctl.progress import Progress
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -31,12 +40,25 @@ class CageView:
     :func:`open_view`.
     """
 
-    def __init__(self, reply: ViewReply, view_fd: int, workspace_fd: int) -> None:
+    def __init__(
+        self,
+        reply: ViewReply,
+        view_fd: int,
+        workspace_fd: int,
+        git_fds: tuple[int, ...] = (),
+        wanted: bool | None = None,
+    ) -> None:
         self.reply = reply
+        self.wanted = wanted
         self.view_fd = view_fd
         self.workspace_fd = workspace_fd
         self.root = os.readlink(b"/proc/self/fd/%d" % workspace_fd)
         """What the workspace is called now, which nobody but the kernel says."""
+        self.git: GitDirectory | None = None
+        if git_fds:
+            git_view_fd, git_fd = git_fds
+            self.git = GitDirectory(self.root, git_fd, git_view_fd)
+        self._git_changes: GitChanges | None = None
 
     @property
     def place(self) -> str:
@@ -44,8 +66,25 @@ class CageView:
         return escape(self.root)
 
     def compare(self) -> Diff:
-        """What differs, conflicts counted from the cage's start."""
-        return compare(self.workspace_fd, self.view_fd, started_ns=self.reply.started_ns or None)
+        """What differs, conflicts counted from the cage's start; what the cage did to a git
+        directory beside the workspace stands below ``.git``.
+        """
+        started_ns = self.reply.started_ns or None
+        with Progress("comparing", "directories", wanted=self.wanted) as progress:
+            diff = compare(
+                self.workspace_fd, self.view_fd, started_ns=started_ns, step=progress.advance
+            )
+            if self.git is None:
+                return diff
+            self._git_changes = self.git.compare(started_ns, progress.advance)
+        return merge_diffs(diff, self._git_changes.diff)
+
+    def open_for(self, change: Change) -> tuple[int, int, Change]:
+        """(workspace, view, change): the directories that a change is about, and its path there."""
+        if self.git is None or not is_relocated(change.path):
+            return self.workspace_fd, self.view_fd, change
+        there = msgspec.structs.replace(change, path=original(change.path))
+        return self.git.fd, self.git.view_fd, there
 
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
         """The operations of a commit; see :func:`akiosctl.changes.plan.make_plan`."""
@@ -54,31 +93,51 @@ class CageView:
             Rules(
                 protected=self.reply.protect,
                 root=self.root,
-                survey=(
-                    survey_workspace(self.workspace_fd, self.view_fd, diff)
-                    if diff.changes
-                    else None
-                ),
+                survey=self._survey(diff) if diff.changes else None,
+                refused=self._git_changes.refused if self._git_changes is not None else (),
             ),
             skip_refused=skip_refused,
             force=force,
         )
 
+    def _survey(self, diff: Diff) -> Survey:
+        if self.git is None or self._git_changes is None:
+            return survey_workspace(self.workspace_fd, self.view_fd, diff)
+        own = tuple(change for change in diff.changes if not is_relocated(change.path))
+        ours = survey_workspace(
+            self.workspace_fd, self.view_fd, msgspec.structs.replace(diff, changes=own)
+        )
+        return merge_surveys(ours, self.git.survey(self._git_changes))
+
     def commit(self, plan: Plan) -> CommitReport:
         """Perform a plan; see :func:`akiosctl.changes.apply.commit`."""
-        return commit(self.workspace_fd, self.view_fd, plan)
+        git_fds = (self.git.fd, self.git.view_fd) if self.git is not None else None
+        steps = count_steps(plan)
+        with Progress("committing", "steps", steps, wanted=self.wanted) as progress:
+            return commit(self.workspace_fd, self.view_fd, plan, progress.advance, git_fds=git_fds)
 
 
 @contextmanager
-def open_view(client: Client, cage: str) -> Iterator[CageView]:
-    """The view of an ended cage; its descriptors are closed at the end."""
-    reply, fds = _request_view(client, cage)
+def open_view(
+    client: Client, cage: str, *, running: bool = False, watched: bool | None = None
+) -> Iterator[CageView]:
+    """The view of an ended cage, or of one that runs; its descriptors are closed at the end.
+
+    One that runs is paused until ``client`` is closed.  ``watched``: somebody wants to see how far
+    it is (None: as the verb was asked).
+    """
+    if running:
+        reply, fds = client.call(View(cage=cage, running=True), ViewReply)
+    else:
+        reply, fds = _request_view(client, cage)
     try:
-        if len(fds) != 2:
+        if len(fds) not in (2, 4):
             raise AkiosError(
-                "akiosd sent no view", cage, "the cage may still be running, or without changes"
+                "akiosd did not show what the cage changed",
+                cage,
+                "see whether it ended: akiosctl ps --all",
             )
-        yield CageView(reply, *fds)
+        yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched)
     finally:
         close_fds(fds)
 
@@ -100,10 +159,14 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
             workspace = open_at(client, known[0])
         except OSError:
             raise refused from None
+    fds = [workspace]
     try:
-        return client.call(View(cage=cage), ViewReply, [workspace])
+        place = find_git(os.readlink(f"/proc/self/fd/{workspace}"))
+        if place is not None and place.outside and not place.problem:
+            fds.append(os.open(place.common, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return client.call(View(cage=cage), ViewReply, fds)
     finally:
-        os.close(workspace)
+        close_fds(fds)
 
 
 Agrees = Callable[[CageView, Plan], None]
@@ -117,6 +180,7 @@ def commit_cage(
     skip_refused: bool = False,
     force: bool = False,
     agrees: Agrees | None = None,
+    watched: bool | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
     words.
@@ -125,7 +189,7 @@ def commit_cage(
     lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
     nothing was done.
     """
-    with open_view(client, cage) as view:
+    with open_view(client, cage, watched=watched) as view:
         plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
         if agrees is not None and not plan.blocked:
             agrees(view, plan)
@@ -160,7 +224,9 @@ def become_owner(cage: CageInfo) -> None:
         gid = cage.gid
     if gid < 0:
         raise AkiosError(
-            f"the user of this cage, {cage.uid}, is not known here", cage.cage, "let them commit it"
+            f"the user of this cage, {cage.uid}, is not known here",
+            cage.cage,
+            "let that user commit it",
         )
     os.setresgid(gid, gid, gid)
     os.setresuid(cage.uid, cage.uid, cage.uid)
@@ -183,7 +249,8 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
             discard_cage(client, cage)
             return True
         try:
-            _, report, place = commit_cage(client, cage)
+            watched = False if quiet else None
+            _, report, place = commit_cage(client, cage, watched=watched)
         except AkiosError as error:
             note(f"not committed: {error.what}; akiosctl diff {cage}")
             return False

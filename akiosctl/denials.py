@@ -6,6 +6,7 @@ a run and ``long_lines`` is ``akiosctl why``.  Everything of the agent's is esca
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,15 +14,21 @@ from typing import Any
 
 import msgspec
 
+from akiosctl.dead_ends import ADDRESS, HERE, PORT, DeadEnds
 from akiosctl.render import escape
 from akiosd.errors import PolicyError
-from akiosd.gateway.net.remedies import Asked, Remedy, find_remedy
-from akiosd.policy.advice import ADMINISTRATOR, YOU, Advice, Edit, Place, advise
+from akiosd.gateway.net.remedies import UNCOUNTED, Asked, Remedy, find_remedy
+from akiosd.policy.advice import YOU, Advice, Edit, Place, advise
 from akiosd.policy.merge import Layer, merge
+from akiosd.policy.refusals import ADMINISTRATOR
+from akiosd.values.model_sites import find_model_site
 from akiosd.values.policy import DEFAULT_POLICY, Policy
-from akiosd.values.records import NetDenied, SpendWarning, Syscall, decode_entry
+from akiosd.values.records import NetDenied, NetRequest, SpendWarning, Syscall, decode_entry
 
-_MARKS = (b"net_denied", b"spend_warning", b"denied")
+# The kernel's own answer to a descriptor that is closed or no socket: no setting allows it.
+_OWN_FAULTS = (errno.EBADF, errno.ENOTSOCK)
+_MARKS = (b"net_denied", b"net_request", b"spend_warning", b"denied")
+_CALLS = (b"\xa4name\xa7connect", b"\xa4name\xa4bind")
 MAX_SUBJECTS = 500
 """Different ones of a kind that are told apart; the rest is counted."""
 _SHORT_SUBJECTS, _SHORT_LINES, _SHOWN = 4, 6, 80
@@ -38,8 +45,12 @@ _WORDS = {
     "tls.alpn": "TLS without HTTP/1.1, to",
     "tls.server_name": "TLS for another name than was resolved",
     "upstream": "names that lead to private addresses",
+    UNCOUNTED: "calls to models as to mere sites: no budget holds them, and their key is inside",
     "syscalls": "system calls",
     "files": "system calls on files",
+    HERE: "ports on which nothing in the cage listens (the host's are not the cage's)",
+    PORT: "connections to allowed names, on a port that is not allowed",
+    ADDRESS: "connections to addresses",
 }
 _NO_SETTING = "no setting allows it"
 
@@ -81,17 +92,23 @@ class Told(msgspec.Struct):
 # ---- from the log --------------------------------------------------------------------------------
 
 
-def collect(entries: Iterable[bytes]) -> list[Group]:
-    """The denials among a log's entries, by rule, in the order in which the rules first spoke."""
+def collect(entries: Iterable[bytes], ends: DeadEnds | None = None) -> list[Group]:
+    """The denials among a log's entries, by rule, in the order in which the rules first spoke.
+
+    ``ends`` sees the connections that nobody denied.
+    """
     groups: dict[str, Group] = {}
     for entry in entries:
         # Most entries are no denials, and a log may hold millions.
-        if not any(mark in entry for mark in _MARKS):
+        wanted = any(mark in entry for mark in _MARKS)
+        if not wanted and (ends is None or not any(mark in entry for mark in _CALLS)):
             continue
         try:
             record = decode_entry(entry)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
+        if ends is not None and isinstance(record, Syscall) and record.verdict != "denied":
+            ends.see(record)
         found = _read(record)
         if found is not None:
             subject, count, asked, rule = found
@@ -116,11 +133,19 @@ def _read(record: object) -> tuple[str, int, Asked, str] | None:
             subject = f"{record.method} {host}{path}"
         return subject or record.protocol, record.count, asked, record.rule
     if isinstance(record, Syscall) and record.verdict == "denied":
+        if record.errno in _OWN_FAULTS:
+            return None
         asked = Asked("syscalls", call=record.name)
         if record.path is None:
             return record.name, record.count, asked, "syscalls"
         path = record.path.decode("utf-8", "surrogateescape")
         return f"{record.name} {path}", record.count, asked, "files"
+    if isinstance(record, NetRequest) and record.mode in ("inspect", "passthrough"):
+        path = record.path.decode("utf-8", "surrogateescape")
+        if find_model_site(record.host, record.method, path) is None:
+            return None
+        asked = Asked(UNCOUNTED, record.host, record.port, path, method=record.method)
+        return record.host, 1, asked, UNCOUNTED
     if isinstance(record, SpendWarning):
         return record.model or record.provider, 1, Asked(record.rule), record.rule
     return None
@@ -142,25 +167,38 @@ def places(workspace: str, system: str, user: str, explicit: str | None = None) 
     return found if explicit in PROFILES else [Place("project", explicit, YOU), *found]
 
 
-def explain(groups: Sequence[Group], layers: Sequence[Layer], where: Sequence[Place]) -> list[Told]:
-    """One :class:`Told` for all subjects that the same setting would allow."""
+def explain(
+    groups: Sequence[Group],
+    layers: Sequence[Layer],
+    where: Sequence[Place],
+    ends: DeadEnds | None = None,
+) -> list[Told]:
+    """One :class:`Told` for all subjects that the same setting would allow; ``ends`` come last."""
     try:
         policy = merge(layers)
     except PolicyError:
         layers, policy = [], DEFAULT_POLICY
     told: list[Told] = []
-    for group in groups:
+    for group in (*groups, *(_dead_ends(ends, policy) if ends is not None else ())):
         parts: dict[object, list[tuple[str, Remedy]]] = {}
         for subject, asked in group.asked.items():
             remedy = find_remedy(asked, policy)
             keys = tuple((edit.key, edit.action) for edit in remedy.edits)
-            key = keys if len(keys) == 1 else (keys, remedy.instead, subject if keys else "")
+            alike = (keys, remedy.instead, subject if keys else "")
+            key = (keys, remedy.besides) if len(keys) == 1 else alike
             parts.setdefault(key, []).append((subject, remedy))
         for part in parts.values():
             told += _explain_part(group, part, layers, where)
         if group.others and told:
             told[-1].count += group.others
     return told
+
+
+def _dead_ends(ends: DeadEnds, policy: Policy) -> Iterable[Group]:
+    groups: dict[str, Group] = {}
+    for subject, count, asked in ends.list_all(policy):
+        groups.setdefault(asked.rule, Group(asked.rule)).add(subject, count, asked)
+    return groups.values()
 
 
 def _explain_part(
@@ -172,7 +210,7 @@ def _explain_part(
     remedies = [remedy for _, remedy in part]
     advice = advise(layers, where, _together(remedies), lambda policy: _all_allow(remedies, policy))
     if advice is not None or len(part) == 1:
-        yield _tell(group, [subject for subject, _ in part], advice, remedies[0].instead)
+        yield _tell(group, [subject for subject, _ in part], advice, remedies[0])
         return
     rest: list[str] = []
     for subject, remedy in part:
@@ -180,9 +218,9 @@ def _explain_part(
         if alone is None:
             rest.append(subject)
         else:
-            yield _tell(group, [subject], alone, "")
+            yield _tell(group, [subject], alone, remedy)
     if rest:
-        yield _tell(group, rest, None, remedies[0].instead)
+        yield _tell(group, rest, None, remedies[0])
 
 
 def _all_allow(remedies: Sequence[Remedy], policy: Policy) -> bool:
@@ -200,17 +238,18 @@ def _together(remedies: Sequence[Remedy]) -> tuple[Edit, ...]:
     return (msgspec.structs.replace(first[0], value=tuple(items)),)
 
 
-def _tell(group: Group, subjects: list[str], advice: Advice | None, instead: str) -> Told:
+def _tell(group: Group, subjects: list[str], advice: Advice | None, remedy: Remedy) -> Told:
     counted = sorted(((name, group.counts[name]) for name in subjects), key=lambda pair: -pair[1])
     told = Told(
         group.rule,
         group.words or _WORDS.get(group.rule, group.rule),
         sum(count for _, count in counted),
         counted,
-        instead or _NO_SETTING,
+        remedy.instead or _NO_SETTING,
     )
     if advice is not None:
         told.advice, told.setting, told.who = advice.words, advice.setting, advice.who
+        told.advice += f"; {remedy.besides}" if remedy.besides else ""
         told.files = list(advice.files)
     return told
 
@@ -229,12 +268,19 @@ def _short(told: Told) -> str:
     named = [f"{_cut(name)} ({count:,})" for name, count in told.subjects[:_SHORT_SUBJECTS]]
     more = len(told.subjects) - len(named)
     rest = f" and {more:,} more" if more > 0 else ""
-    return f"denied {_times(told.count)}: {told.what}: {', '.join(named)}{rest}; {told.advice}"
+    verb = _verb(told)
+    return f"{verb} {_times(told.count)}: {told.what}: {', '.join(named)}{rest}; {told.advice}"
+
+
+def _verb(told: Told) -> str:
+    if told.rule == UNCOUNTED:
+        return "passed"
+    return "failed" if told.rule in (HERE, PORT, ADDRESS) else "denied"
 
 
 def long_lines(told: Sequence[Told]) -> Iterator[str]:
     for one in told:
-        yield f"{one.what} ({one.rule}), denied {_times(one.count)}:"
+        yield f"{one.what} ({one.rule}), {_verb(one)} {_times(one.count)}:"
         for name, count in islice(one.subjects, MAX_SUBJECTS):
             yield f"  {count:>7,}  {escape(name)}"
         yield f"  {one.advice}"

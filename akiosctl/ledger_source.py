@@ -30,8 +30,10 @@ from akiosctl.pins import (
     pinned_origins,
     trusted_key,
 )
+from akiosctl.progress import Progress
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
+from akiosctl.watched_log import WatchedPlace
 from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.epochs import host_of
@@ -72,7 +74,8 @@ class HostSource:
             return HostWord(self.failure or Report(Verdict.INCOMPLETE, detail="it was not given"))
         known = load_known(self.trust.vkey.name)
         trust = _with_known(self.trust, known, quorum)
-        word = ask_host(self.place, trust, cage, HASHER)
+        with Progress("verifying the host's log", "records") as progress:
+            word = ask_host(WatchedPlace(self.place, progress), trust, cage, HASHER)
         return replace(word, cosigned=cosigned_size(trust)) if quorum.asks else word
 
 
@@ -122,7 +125,9 @@ class LogSource:
         if word is None and self.host is not None:
             word = self.host.ask(self.cage, hosts)
         trust = _with_known(self.trust, known, mine, pin)
-        report = verify_place(self.place, trust, self.cage, word, HASHER)
+        with Progress("verifying", "records") as progress:
+            place = WatchedPlace(self.place, progress)
+            report = verify_place(place, trust, self.cage, word, HASHER)
         notes = list(self.notes)
         if word is not None and word.report.anchors:
             notes.append(f"the host log is anchored to: {describe_anchors(word.report)}")
@@ -180,7 +185,9 @@ def files_in_words() -> Iterator[None]:
         if error.filename is None or error.strerror is None:
             raise
         raise AkiosError(
-            f"the file cannot be used: {error.strerror}", str(error.filename)
+            f"the file cannot be used: {error.strerror}",
+            str(error.filename),
+            "check the path and its mode",
         ) from None
 
 

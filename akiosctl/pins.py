@@ -30,12 +30,10 @@ class KeptDamagedError(AkiosError):
     verdict.
     """
 
+    NEXT = "put back a copy of it; or remove it, and pin the log anew: akiosctl ledger pin"
+
     def __init__(self, what: str, path: Path) -> None:
-        super().__init__(
-            what,
-            str(path),
-            "put back a copy of it; or remove it, and keep the log's present state anew",
-        )
+        super().__init__(what, str(path))
 
 
 def pins_directory() -> Path:
@@ -218,4 +216,6 @@ def _write(path: Path, data: bytes) -> None:
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
-        raise AkiosError(f"it cannot be kept: {error.strerror}", str(path)) from None
+        raise AkiosError(
+            f"it cannot be kept: {error.strerror}", str(path), "check the mode of its directory"
+        ) from None

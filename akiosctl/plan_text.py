@@ -38,7 +38,7 @@ def plan_text(policy: Policy, workspace: Path, home: Path) -> list[str]:
         ),
         system_dirs=(b"usr",),
         hide=tuple(os.fsencode(path) for path in policy.filesystem.hide),
-        shm=policy.limits.shm,
+        shm=policy.limits.shm_bytes,
         rlimits=compile_rlimits(policy.limits, HostPools()),
         landlock=compile_landlock(policy, view, BEST_ABI),
         filter=bytes(8),

@@ -17,17 +17,19 @@ import msgspec
 
 import akiosd.policy
 from akiosctl.open_regular import NotRegularError, reopen_regular
+from akiosctl.run_options import POLICY_OPTIONS
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
-from akiosd.policy.merge import Layer, LayerName
-from akiosd.policy.schema import PartialPolicy, load
+from akiosd.policy.merge import Layer
+from akiosd.policy.schema import PartialPolicy, Position, load
+from akiosd.policy.schema import Path as KeyPath
+from akiosd.policy.system import SystemPolicy, restored, without_file
 
-SYSTEM_POLICY = Path("/etc/akios/policy.yaml")
 PROJECT_POLICY = "akios.yaml"
 PROFILES = ("default", "strict", "permissive-dev")
 MAX_BYTES = 1 << 20
-_CACHE_VERSION = f"{__version__}/1"
+_CACHE_VERSION = f"{__version__}/2"
 
 
 class _Cached(msgspec.Struct, frozen=True):
@@ -44,14 +46,15 @@ def user_policy_path() -> Path:
 
 
 def find_layers(
-    workspace: Path, explicit: str | None = None, *, system: Path = SYSTEM_POLICY
+    workspace: Path, explicit: str | None = None, *, system: SystemPolicy
 ) -> list[Layer]:
     """The system, user and project policies that exist, in the order of merging.
 
     ``explicit`` (``--policy``, a file or the name of a profile) stands in the project's place.
     """
-    candidates: list[tuple[LayerName, Path]] = [("system", system), ("user", user_policy_path())]
-    layers = [Layer(name, read_policy(path)) for name, path in candidates if _exists(path)]
+    layers, user = [system.layer], user_policy_path()
+    if _exists(user):
+        layers.append(Layer("user", read_policy(user)))
     project = workspace / PROJECT_POLICY
     if explicit is not None:
         layers.append(Layer("project", read_named(explicit)))
@@ -60,11 +63,29 @@ def find_layers(
     return layers
 
 
+def read_system(path: Path) -> SystemPolicy:
+    """The system policy as this user can read it; akiosd is asked first, see
+    :mod:`akiosctl.system_policy`.
+    """
+    if _exists(path):
+        return SystemPolicy(str(path), True, read_policy(path))
+    return without_file(str(path), read_profile("system"))
+
+
+def read_profile(name: str) -> PartialPolicy:
+    """A file that comes with AKIOS."""
+    return parse(profile_path(name).read_bytes(), f"profile {name}")
+
+
+def profile_path(name: str) -> Path:
+    """Where a file that comes with AKIOS is."""
+    return Path(akiosd.policy.__path__[0], "profiles", f"{name}.yaml")
+
+
 def read_named(name: str) -> PartialPolicy:
     """A profile by its name, else a file by its path."""
     if name in PROFILES:
-        profile = Path(akiosd.policy.__path__[0], "profiles", f"{name}.yaml")
-        return parse(profile.read_bytes(), f"profile {name}")
+        return read_profile(name)
     return read_policy(Path(name))
 
 
@@ -92,10 +113,10 @@ def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
     except PolicyError:
         if _is_closed_link(path, status):
             raise PolicyError(
-                "what it links to is no policy, and not everybody may read that: nothing of it is"
-                " shown",
+                "it is a link to a file that is not a policy; what is wrong with that file is not"
+                " shown, because not everybody may read it",
                 str(path),
-                "name that file itself to see what is wrong",
+                "name that file itself to see it: akiosctl policy check FILE",
             ) from None
         raise
     _write_cache(cache, _Cached(_CACHE_VERSION, str(path), policy))
@@ -196,12 +217,8 @@ def _read_cache(cache: Path, path: str) -> PartialPolicy | None:
             entry = msgspec.msgpack.decode(file.read(MAX_BYTES), type=_Cached)
     except (OSError, msgspec.MsgspecError):
         return None
-    values = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in entry.policy.values.items()
-    }
     is_ours = (entry.version, entry.path) == (_CACHE_VERSION, path)
-    return PartialPolicy(values, entry.policy.where) if is_ours else None
+    return restored(entry.policy) if is_ours else None
 
 
 def _write_cache(cache: Path, entry: _Cached) -> None:
@@ -225,5 +242,8 @@ def _remove(path: Path) -> None:
 
 
 def decode_flags(values: dict[str, Any]) -> PartialPolicy:
-    """Command line flags as a layer: ``{"limits": {"memory": "1G"}}``, errors name ``flags``."""
-    return load(values, {}, name="the command line")
+    """Command line flags as a layer: ``{"limits": {"memory": "1G"}}``; errors name the option."""
+    options: dict[KeyPath, Position] = {
+        place: (f"--{name}", 0) for name, place in POLICY_OPTIONS.items()
+    }
+    return load(values, options, name="the command line")

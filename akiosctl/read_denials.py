@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from akiosctl import policy_files
 from akiosctl.client import Client
+from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import Told, collect, explain, places
+from akiosctl.system_policy import ask_system
 from akiosd.policy.merge import Layer
+from akiosd.policy.system import SystemPolicy
 from akiosd.wire.messages import LogEntries, ReadLog
 
 if TYPE_CHECKING:
@@ -35,17 +38,21 @@ def of_run(path: str, cage: str, workspace: str, options: RunOptions) -> list[To
     """What a run that just ended was denied.  Raises :class:`AkiosError`."""
     from akiosctl.run_options import policy_flags
 
+    ends = DeadEnds()
     with Client(path) as client:
-        groups = collect(read_entries(client, cage, MOST_AT_END))
+        groups = collect(read_entries(client, cage, MOST_AT_END), ends)
+        system = ask_system(client)
     explicit, flags = options.value("policy"), policy_flags(options)
-    return explain(groups, layers_of(workspace, explicit, flags), files_of(workspace, explicit))
+    layers = layers_of(workspace, explicit, flags, system)
+    return explain(groups, layers, files_of(workspace, explicit, system), ends)
 
 
-def layers_of(workspace: str, explicit: str | None, flags: dict[str, Any]) -> list[Layer]:
-    layers = policy_files.find_layers(Path(workspace), explicit)
+def layers_of(
+    workspace: str, explicit: str | None, flags: dict[str, Any], system: SystemPolicy
+) -> list[Layer]:
+    layers = policy_files.find_layers(Path(workspace), explicit, system=system)
     return [*layers, Layer("flags", policy_files.decode_flags(flags))] if flags else layers
 
 
-def files_of(workspace: str, explicit: str | None) -> Sequence[Any]:
-    system, user = policy_files.SYSTEM_POLICY, policy_files.user_policy_path()
-    return places(workspace, str(system), str(user), explicit)
+def files_of(workspace: str, explicit: str | None, system: SystemPolicy) -> Sequence[Any]:
+    return places(workspace, system.file, str(policy_files.user_policy_path()), explicit)

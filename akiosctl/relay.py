@@ -12,11 +12,13 @@ import time
 from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient
+from akiosctl.output_copy import OutputCopy
 from akiosctl.stdio import Copiers, OutputLimit
 from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 
+_SAME_VERSION = "install the same version of akiosd and akiosctl, and restart akiosd"
 _FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -25,6 +27,8 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+_LEAVES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_LEAVE_MS = 1000
 _TERMINAL_ONLY = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 _TWICE_SECONDS = 2.0
 # Unanswered signals beyond these are dropped: the kernel, too, keeps one of a kind.
@@ -43,20 +47,28 @@ class Relay:
         started: dict[str, Any],
         *,
         detach_keys: bytes = b"",
+        watches: bool = False,
     ) -> None:
+        """``watches``: what would end or interrupt the caller leaves the cage running."""
         self._client = client
         self._request = request
         self._cage = str(started.get("cage", ""))
         self._tty = bool(started.get("tty"))
+        self._outputs = 1 if started.get("one_output") else 2
         self._keys = detach_keys
         output = int(started.get("output", 0))
         self._limit = OutputLimit(output) if output else None
-        self._copiers = Copiers(self._limit)
+        self._keep: OutputCopy | None = None
+        self._is_kept = bool(started.get("kept"))
         self._terminal = RawTerminal(0)
         self._master = -1
         self._ended: dict[str, Any] | None = None
         self._outputs_ended = False
+        self._watches = watches
+        self._leaving = False
         self._detach_request = 0
+        self.left_by = 0
+        """The signal at which the cage was left, 0 for keys."""
         self._unanswered: set[int] = set()
         self._interrupted_at = float("-inf")
         self._detach_read, self._detach_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -64,10 +76,16 @@ class Relay:
 
     def run(self, fds: list[int]) -> dict[str, Any] | None:
         """Until the end: the ``ended`` message, or None when the cage was left running."""
+        if self._is_kept and fds:
+            self._keep = OutputCopy(fds.pop())
+        keep = self._keep.take if self._keep is not None else None
+        self._copiers = Copiers(self._limit, keep, self._wake_detach if self._watches else None)
         # Pipes without stdin are those of a cage attached to: its input ended when it was left.
-        if len(fds) not in ((1,) if self._tty else (2, 3)):
+        if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
-            raise AkiosError("akiosd sent the wrong number of descriptors", "started")
+            raise AkiosError(
+                "akiosd did not send what the output goes through", "started", _SAME_VERSION
+            )
         previous = {}
         watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -81,13 +99,16 @@ class Relay:
         finally:
             if self._tty:
                 self._terminal.leave()
+            if self._keep is not None:
+                self._keep.finish()
             for number, handler in previous.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(-1)
 
     def _start(self, fds: list[int]) -> None:
         if not self._tty:
-            self._copiers.start_pipes(*fds[-2:], stdin=fds[0] if len(fds) == 3 else None)
+            stdin = fds.pop(0) if len(fds) > self._outputs else None
+            self._copiers.start_pipes(list(fds), stdin=stdin)
             fds.clear()
             return
         self._master = fds.pop()
@@ -112,13 +133,20 @@ class Relay:
             if self._ended is not None and self._outputs_ended:
                 self._check_copies()
                 return self._ended
-            ready = {fd for fd, _ in poll.poll()}
+            if self._leaving and not self._detach_request and self._outputs_ended:
+                if self._keep is not None:
+                    self._keep.finish()  # what akiosd then reads itself comes behind it
+                    self._keep = None
+                self._detach_request = self._client.request("detach", {"cage": self._cage})
+            ready = {fd for fd, _ in poll.poll(_LEAVE_MS if self._leaving else None)}
+            if not ready:
+                self._outputs_ended = True  # a terminal that takes nothing keeps nobody here
             if self._wake_read in ready:
                 for number in os.read(self._wake_read, 64):
                     self._take_signal(number)
             if self._detach_read in ready:
                 os.read(self._detach_read, 8)
-                self._detach_request = self._client.request("detach", {"cage": self._cage})
+                self._leave()
             if self._limit is not None and self._limit.reached in ready:
                 poll.unregister(self._limit.reached)
                 self._client.request("stop", {"cage": self._cage, "cause": "output"})
@@ -147,7 +175,7 @@ class Relay:
         if message["m"] == "ended" and answered == self._request:
             self._ended = message
             if self._tty:
-                self._copiers.finish_terminal()
+                self._copiers.finish()
         return (
             bool(self._detach_request) and answered == self._detach_request and message["m"] == "ok"
         )
@@ -167,8 +195,18 @@ class Relay:
             if os.isatty(0):
                 self._terminal.enter()
             self._resize()
+        elif self._watches and number in _LEAVES:
+            self.left_by = self.left_by or number
+            self._leave()
         elif self._ended is None:
             self._forward(number)
+
+    def _leave(self) -> None:
+        """First nothing is copied any more, so that nothing of the output is lost, then akiosd
+        takes over.
+        """
+        self._leaving = True
+        self._copiers.finish()
 
     def _forward(self, number: int) -> None:
         now = time.monotonic()

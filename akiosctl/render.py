@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from akiosd.errors import AkiosError
 
+SCREENS: dict[int, bool] = {}
+"""Descriptors that lead to a terminal through a pager, and whether that shows colours."""
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -37,11 +40,18 @@ def quote_command(argv: Iterable[bytes]) -> str:
     )
 
 
+def is_screen(fd: int) -> bool:
+    """Whether what is written to ``fd`` is seen on a terminal, at once or through a pager."""
+    return fd in SCREENS or os.isatty(fd)
+
+
 def coloured(fd: int) -> bool:
     """Whether output to ``fd`` may have colour: a terminal, no NO_COLOR (no-color.org), no dumb
     terminal.
     """
-    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return SCREENS[fd] if fd in SCREENS else os.isatty(fd)
 
 
 def paint(text: str, colour: str, fd: int = 1) -> str:
@@ -69,6 +79,11 @@ def print_error(error: AkiosError, *, as_json: bool = False) -> None:
 def note(text: str) -> None:
     """One ``akios:`` line on stderr; ``text`` is escaped."""
     print(f"{paint('akios:', 'dim', 2)} {escape(text)}", file=sys.stderr)
+
+
+def format_day(time_ns: int) -> str:
+    """Unix time → the local day, as in ``2026-01-31``."""
+    return time.strftime("%Y-%m-%d", time.localtime(time_ns // 10**9))
 
 
 def describe_spend(usd_micro: int, calls: int) -> str:

@@ -49,6 +49,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "give the agent a terminal (the default when stdin and stdout are one)",
     ),
     "--no-tty": ("no_tty", FLAG, "", "give the agent pipes"),
+    "--name": ("name", VALUE, "NAME", "what other verbs may call the cage"),
     "--detach": ("detach", FLAG, "", "leave it running; print its cage"),
     "--detach-keys": (
         "detach_keys",
@@ -56,6 +57,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "KEYS",
         "keys that leave a terminal running (ctrl-p,ctrl-q)",
     ),
+    "--no-logs": ("no_logs", FLAG, "", "keep nothing of what it prints for akiosctl logs"),
     "--allow-degraded": (
         "allow_degraded",
         FLAG,
@@ -154,19 +156,23 @@ def _unknown(option: str) -> AkiosError:
     )
 
 
+# Option → where the policy language has it.
+POLICY_OPTIONS: dict[str, tuple[str, str]] = {
+    "memory": ("limits", "memory"),
+    "pids": ("limits", "pids"),
+    "cpu": ("limits", "cpu"),
+    "disk": ("limits", "disk"),
+    "budget": ("budget", "usd"),
+    "timeout": ("limits", "wall_clock"),
+    "trace": ("syscalls", "trace"),
+    "mode": ("filesystem", "workspace"),
+}
+
+
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     """The options that are policy, in the words of the policy language."""
     flags: dict[str, dict[str, object]] = {}
-    for name, section, key in (
-        ("memory", "limits", "memory"),
-        ("pids", "limits", "pids"),
-        ("cpu", "limits", "cpu"),
-        ("disk", "limits", "disk"),
-        ("budget", "budget", "usd"),
-        ("timeout", "limits", "wall_clock"),
-        ("trace", "syscalls", "trace"),
-        ("mode", "filesystem", "workspace"),
-    ):
+    for name, (section, key) in POLICY_OPTIONS.items():
         value = options.value(name)
         if value is not None:
             flags.setdefault(section, {})[key] = (
@@ -180,6 +186,8 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 def help_text() -> str:
     """What ``akiosctl run --help`` prints."""
+    from akiosctl.help.examples import example_lines
+
     lines = [
         "Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]",
         "",
@@ -203,5 +211,7 @@ def help_text() -> str:
             "127 when it is not found, 128+n when signal n ended it, 137 at a limit (the reason"
             " line says which)."
         ),
+        "",
+        *example_lines("run"),
     ]
     return "\n".join(lines)

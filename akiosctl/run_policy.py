@@ -9,7 +9,7 @@ this user wrote it.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 from akiosctl.plain_msgpack import Packed, pack, unpack
@@ -17,54 +17,73 @@ from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
 from akiosd.values.trust import VARIABLES
 
-SYSTEM_POLICY = "/etc/akios/policy.yaml"
+if TYPE_CHECKING:
+    from akiosd.policy.refusals import Excess
+    from akiosd.values.policy import Network
+
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 4
+_FORMAT = 7
 
 
 class RunPolicy:
     """The merged policy as ``Run`` carries it, and the parts of it that the client acts on."""
 
-    def __init__(self, parts: dict[str, Any]) -> None:
+    def __init__(self, parts: dict[str, Any], is_new: bool) -> None:
         self.packed = Packed(parts["policy"])
         self.workspace_mode: str = parts["workspace_mode"]
         self.keep: list[str] = parts["keep"]
         self.set: dict[str, str] = parts["set"]
         self.read: list[str] = parts["read"]
         self.write: list[str] = parts["write"]
+        self.sites: bool = parts.get("sites", False)
+        self.news: str = parts["news"] if is_new else ""
+        """What the project's file opens beyond the system policy, where this user was not told of
+        it.
+        """
+
+
+class SystemSource(Protocol):
+    """Who knows the system policy: akiosd, whose :class:`akiosctl.client.PlainClient` this is."""
+
+    def system_digest(self) -> bytes: ...
+
+    def read_system(self) -> bytes: ...
 
 
 def resolve_policy(
-    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+    workspace: str,
+    explicit: str | None,
+    flags: dict[str, dict[str, object]],
+    source: SystemSource,
 ) -> RunPolicy:
     """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises
     :class:`AkiosError`.
+
+    The system's is asked for only where it is another than at the time that is remembered.
     """
     key = ascii(
         (
             _FORMAT,
             __version__,
             [identity(path) for path in _files(workspace, explicit)],
+            source.system_digest(),
             explicit,
             flags,
         )
     )
     cache = f"{user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
     parts = read_cache(cache, key)
+    is_new = parts is None
     if parts is None:
-        parts = _merge(workspace, explicit, flags)
+        parts = _merge(workspace, explicit, flags, source.read_system())
         write_cache(cache, pack([key, parts]))
-    return RunPolicy(parts)
+    return RunPolicy(parts, is_new)
 
 
 def _files(workspace: str, explicit: str | None) -> list[str]:
     user = f"{user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
-    return [
-        SYSTEM_POLICY,
-        user,
-        explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}",
-    ]
+    return [user, explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}"]
 
 
 def user_directory(variable: str, below_home: str) -> str:
@@ -92,27 +111,48 @@ def identity(path: str) -> tuple[str | int, ...]:
 
 
 def _merge(
-    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]], system: bytes
 ) -> dict[str, Any]:
     from pathlib import Path
 
     import msgspec
 
     from akiosctl.policy_files import decode_flags, find_layers
-    from akiosd.policy.merge import Layer, merge
+    from akiosd.policy.merge import Layer, beyond_system, merge_explained
+    from akiosd.policy.system import unpack as read_packed
 
-    layers = find_layers(Path(workspace), explicit)
+    layers = find_layers(Path(workspace), explicit, system=read_packed(system))
     if flags:
         layers.append(Layer("flags", decode_flags(flags)))
-    policy = merge(layers)
+    merged = merge_explained(layers)
+    policy = merged.policy
     return {
+        "news": _news(beyond_system(layers, merged, "project")),
         "policy": msgspec.msgpack.encode(policy),
         "workspace_mode": policy.filesystem.workspace,
         "keep": list(policy.environment.keep),
         "set": dict(policy.environment.set),
         "read": list(policy.filesystem.read),
         "write": list(policy.filesystem.write),
+        "sites": _has_own_sites(policy.network),
     }
+
+
+def _has_own_sites(network: Network) -> bool:
+    """Whether it names sites beyond those of presets, among which are no endpoints of models."""
+    from akiosd.policy.presets import PRESETS, names_of
+
+    known = set(names_of(tuple(PRESETS)))
+    return not known.issuperset((*network.allowed_domains, *network.passthrough))
+
+
+def _news(found: list[Excess]) -> str:
+    from akiosd.policy.refusals import summary
+
+    if not found:
+        return ""
+    file = found[0].asked.file
+    return f"{file} gives the agent more than the system policy's values: {summary(found)}"
 
 
 def read_cache(cache: str, key: str) -> dict[str, Any] | None:
@@ -194,12 +234,12 @@ def _refuse_ours(name: str) -> None:
 
     if name in hidden_variables(FACTS):
         raise AkiosError(
-            f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway"
-            " the key",
+            f"{name} is an API key, and keys do not enter a cage: the agent gets a placeholder,"
+            " and the gateway puts in the key",
             "environment",
-            "store it once: sudo akiosctl keys set PROVIDER; or name it in environment.set of the"
-            " policy",
+            "keep it once: sudo akiosctl keys set PROVIDER; or write it under environment.set in"
+            " the policy",
         )
     if name in VARIABLES:
-        words = f"{name} is set to what the cage trusts"
-        raise AkiosError(words, "environment", "name it in environment.set of the policy")
+        words = f"{name} is set by AKIOS: it names the certificates that the cage trusts"
+        raise AkiosError(words, "environment", "write it under environment.set in the policy")

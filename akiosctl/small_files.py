@@ -19,9 +19,15 @@ def read_file(path: Path, limit: int, what: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise AkiosError(f"it cannot be read: {error.strerror}", str(path)) from None
+        raise AkiosError(
+            f"it cannot be read: {error.strerror}", str(path), "check the path and its mode"
+        ) from None
     if len(data) > limit:
-        raise AkiosError(f"it is larger than {limit} bytes", str(path), f"this is no {what}")
+        raise AkiosError(
+            f"it is larger than {limit} bytes",
+            str(path),
+            f"name a {what}: this file is too large to be one",
+        )
     return data
 
 
@@ -37,4 +43,6 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise AkiosError(f"it cannot be written: {error.strerror}", str(path)) from None
+        raise AkiosError(
+            f"it cannot be written: {error.strerror}", str(path), "check the path and its mode"
+        ) from None

@@ -42,7 +42,7 @@ class SocketFiles:
             if piece.size != size:
                 raise LedgerError("the file changed while it was read", where=path)
             if not piece.data:
-                raise AkiosError("akiosd does not give the whole file", path)
+                raise AkiosError("akiosd does not give the whole file", path, "ask again")
             data += piece.data
         return data
 

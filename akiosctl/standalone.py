@@ -40,11 +40,13 @@ def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int
         raise AkiosError(
             "--standalone starts akiosd, which needs root",
             "akiosctl run",
-            "use sudo, or the service",
+            "use sudo; or start the service, which needs no root to run agents",
         )
     if options.has("detach"):
         raise AkiosError(
-            "--standalone ends with its run, so it cannot be left", "akiosctl run", "drop --detach"
+            "--standalone ends with its run, so it cannot be left",
+            "akiosctl run",
+            "leave out --detach",
         )
     directory = tempfile.mkdtemp(
         prefix="akios-standalone-", dir="/var/tmp" if os.path.isdir("/var/tmp") else None
@@ -122,7 +124,11 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-        raise AkiosError("akiosd did not stop in time and was killed", "--standalone") from None
+        raise AkiosError(
+            "akiosd did not stop in time and was killed",
+            "--standalone",
+            "the exit status is not the agent's: run it again",
+        ) from None
 
 
 def verify_all(state: Path) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import errno
 import fcntl
+import functools
 import os
 import select
 import stat
@@ -27,10 +28,14 @@ _SPLICE = 1 << 20
 _PIPE_SIZE = 1 << 20
 _HEAVY = 8 << 20
 _NULL_DEVICE = os.makedev(1, 3)
-_END_OF_INPUT = b"\x04"
+_END_OF_INPUT, _INTERRUPT = b"\x04", b"\x03"
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 # What a reader that left, or a terminal that is gone, looks like.
 _ENDS = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENXIO)
+
+
+Keep = Callable[[bytes], None]
+"""Gets output besides whom it is for; it must not wait."""
 
 
 class CopyEnds:
@@ -40,14 +45,17 @@ class CopyEnds:
     TARGET = "target"
 
 
-def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
-    """Copy until one side ends; blocks, and closes nothing.
+def copy(
+    source: int, target: int, limit: OutputLimit | None = None, keep: Keep | None = None
+) -> str:
+    """Copy until one side ends; blocks, and closes nothing.  ``keep`` gets what passes.
 
     What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it
     waits. Raises OSError for errors that are no end, such as ENOSPC.
     """
     if (
         limit is None
+        and keep is None
         and _may_splice(source)
         and _may_splice(target)
         and _is_for_splicing(source, target)
@@ -57,7 +65,7 @@ def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
         except OSError as error:
             if error.errno not in _NO_SPLICE:
                 raise
-    return _copy_by_write(source, target, limit)
+    return _copy_by_write(source, target, limit, keep)
 
 
 def _copy_by_splice(source: int, target: int) -> str:
@@ -89,7 +97,7 @@ def _widen(fd: int) -> None:
         pass  # no pipe, or the user's share of pipe memory is used up: slower, not wrong
 
 
-def _copy_by_write(source: int, target: int, limit: OutputLimit | None) -> str:
+def _copy_by_write(source: int, target: int, limit: OutputLimit | None, keep: Keep | None) -> str:
     while True:
         try:
             data = os.read(source, _CHUNK)
@@ -102,7 +110,10 @@ def _copy_by_write(source: int, target: int, limit: OutputLimit | None) -> str:
             raise
         if not data:
             return CopyEnds.SOURCE
-        if not write_all(target, limit.take(data) if limit is not None else data):
+        passed = limit.take(data) if limit is not None else data
+        if keep is not None:
+            keep(passed)
+        if not write_all(target, passed):
             return CopyEnds.TARGET
 
 
@@ -152,6 +163,24 @@ def _may_splice(fd: int) -> bool:
     )
 
 
+def is_one_output() -> bool:
+    """Whether 1 and 2 are one file, pipe or terminal, where what is written to either stands in the
+    order of its writing (``2>&1``).
+    """
+    first, second = os.fstat(1), os.fstat(2)
+    if (first.st_dev, first.st_ino) != (second.st_dev, second.st_ino):
+        return False
+    # Opened twice (``>log 2>log``), a plain file has two positions, and each writes over the other.
+    if not stat.S_ISREG(first.st_mode):
+        return True
+    flags = fcntl.fcntl(1, fcntl.F_GETFL) & fcntl.fcntl(2, fcntl.F_GETFL)
+    if flags & os.O_APPEND:
+        return True
+    from akiosd.kernel.syscalls import is_same_open_file
+
+    return is_same_open_file(1, 2)
+
+
 def open_missing_stdio() -> None:
     """Give 0, 1 and 2 something to be, so that nothing opened later takes their place (``<&-`` in a
     shell).
@@ -191,21 +220,31 @@ class Copiers:
     ended.
     """
 
-    def __init__(self, limit: OutputLimit | None = None) -> None:
-        self._limit = limit
+    def __init__(
+        self,
+        limit: OutputLimit | None = None,
+        keep: Keep | None = None,
+        leave: Callable[[], None] | None = None,
+    ) -> None:
+        """``leave``: the cage is only watched.  It is called, in a thread, when nobody reads any
+        more; then, and at a key that interrupts, nothing of it reaches the agent.
+        """
+        self._limit, self._keep, self._leave = limit, keep, leave
         self.ended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.failure: OSError | None = None
         self._lock = _thread.allocate_lock()
         self._outputs = 0
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
 
-    def start_pipes(self, stdout: int, stderr: int, *, stdin: int | None) -> None:
-        """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2."""
-        self._outputs = 2
+    def start_pipes(self, outputs: list[int], *, stdin: int | None) -> None:
+        """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2; one output is
+        both.
+        """
+        self._outputs = len(outputs)
         if stdin is not None:
             self._start(lambda: self._input(stdin))
-        self._start(lambda: self._output(stdout, 1))
-        self._start(lambda: self._output(stderr, 2))
+        for target, pipe in enumerate(outputs, 1):
+            self._start(functools.partial(self._output, pipe, target))
 
     def start_terminal(self, master: int, keys: bytes, detach: Callable[[], None]) -> None:
         """Copy between 0, 1 and a terminal's master, which stays the caller's.  ``detach`` is
@@ -213,10 +252,12 @@ class Copiers:
         """
         self._outputs = 1
         self._start(lambda: self._typed(master, DetachKeys(keys), detach))
-        self._start(lambda: self._shown(master))
+        self._start(lambda: self._show(master))
 
-    def finish_terminal(self) -> None:
-        """The agent has ended: show what is left in the terminal's buffer, then end."""
+    def finish(self) -> None:
+        """Stop copying from what can be left: a terminal, at whose end all is shown first, and
+        what is only watched.
+        """
         os.eventfd_write(self._stop, 1)
 
     def _start(self, job: Callable[[], None]) -> None:
@@ -237,8 +278,12 @@ class Copiers:
             os.close(pipe)
 
     def _output(self, pipe: int, target: int) -> None:
+        if self._leave is not None:
+            self._show(pipe, target)
+            os.close(pipe)
+            return
         try:
-            copy(pipe, target, self._limit)
+            copy(pipe, target, self._limit, self._keep)
         finally:
             # When our reader left, the agent's next write must get SIGPIPE as it would without us.
             os.close(pipe)
@@ -255,37 +300,46 @@ class Copiers:
                 return
             if not data:
                 # A terminal has no half-close; its end of input is typed.
-                write_all(master, _END_OF_INPUT)
+                if self._leave is None:
+                    write_all(master, _END_OF_INPUT)
                 return
             passed, detached = keys.feed(data)
+            if self._leave is not None and _INTERRUPT in passed:
+                passed, detached = passed[: passed.index(_INTERRUPT)], True
             if not write_all(master, passed):
                 return
             if detached:
                 detach()
                 return
 
-    def _shown(self, master: int) -> None:
+    def _show(self, source: int, target: int = 1) -> None:
+        """Copy until the source ends, nobody reads any more, or :meth:`finish`."""
         poll = select.poll()
-        poll.register(master, select.POLLIN)
+        poll.register(source, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
         try:
             while True:
                 ready = dict(poll.poll())
-                if master not in ready:
+                if source not in ready or (self._leave is not None and self._stop in ready):
                     return
-                if not self._show_once(master):
+                if not self._show_once(source, target):
                     return
         finally:
             self._note_end()
 
-    def _show_once(self, master: int) -> bool:
+    def _show_once(self, source: int, target: int) -> bool:
         try:
-            data = os.read(master, _CHUNK)
+            data = os.read(source, _CHUNK)
         except OSError:
             return False  # EIO: every process inside has closed the terminal
-        return bool(data) and write_all(
-            1, self._limit.take(data) if self._limit is not None else data
-        )
+        passed = self._limit.take(data) if self._limit is not None else data
+        if self._keep is not None:
+            self._keep(passed)
+        if data and write_all(target, passed):
+            return True
+        if data and self._leave is not None:
+            self._leave()
+        return False
 
     def _note_end(self) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from akiosctl.open_regular import read_head
@@ -32,6 +32,8 @@ _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 _TREE_VARIABLES = ("VIRTUAL_ENV", "CONDA_PREFIX", "JAVA_HOME", "GOROOT")
 _MAX_HOPS = 40
 _MAX_SHEBANGS = 4
+# Each takes two of the descriptors that a request may carry, and one for what it belongs to.
+_MAX_LINKS = 8
 
 
 class CommandNotFoundError(AkiosError):
@@ -74,27 +76,36 @@ class Toolchain(NamedTuple):
 
 
 def locate_toolchain(
-    argv0: str, env: Mapping[str, str], workspace: str, home: str, cwd: str = ""
+    argv0: str,
+    env: Mapping[str, str],
+    workspace: str,
+    home: str,
+    cwd: str = "",
+    shown: Sequence[str] = (),
 ) -> Toolchain:
     """Resolve ``argv0`` as execvp(3) would and find all it needs beside the system.
 
     ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace
-    appears inside under its own path.  Raises CommandNotFound, CommandNotExecutable; OSError never
-    leaves an fd open.
+    appears inside under its own path, and so does ``shown``.  Raises CommandNotFound,
+    CommandNotExecutable; OSError never leaves an fd open.
     """
     search = _Search(
-        Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace))
+        Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)), shown
     )
     search.examine_path()
     command = search.expose(search.find(argv0), trusted=True)
+    search.keep_path()
     return Toolchain(command, search.open_binds(), search.env, search.notes)
 
 
 class _Search:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, shown: Sequence[str]) -> None:
         self.host = host
+        self.shown = shown
         self.roots = known_roots(host)
         self.trees: dict[str, str] = {}
+        # Links of PATH that are shown, each as the file it leads to.
+        self.links: dict[str, str] = {}
         self.env: dict[str, str] = {}
         self.notes: list[str] = []
         # Each entry of the caller's PATH with the directories it becomes; none: it is left out.
@@ -110,12 +121,21 @@ class _Search:
             self.tree_variable(variable)
         for name in (".venv", "venv"):
             self.virtual_environment(f"{self.host.workspace}/{name}", trusted=False)
-        kept = [directory for _, directories in self.path for directory in directories]
+
+    def keep_path(self) -> None:
+        """Set PATH: what its entries became, and those that hold something that is shown."""
+        shown = (*self.trees, *self.links)
+        kept = [
+            place
+            for directory, places in self.path
+            for place in places
+            or ([directory] if any(is_below(tree, directory) for tree in shown) else [])
+        ]
         kept += [directory for directory in _SYSTEM_PATH if directory not in kept]
         self.env["PATH"] = ":".join(dict.fromkeys(kept))
 
     def path_entry(self, directory: str) -> list[str]:
-        if self.is_visible(directory):
+        if self.is_visible(directory) or any(is_below(directory, tree) for tree in self.shown):
             self.virtual_environment(os.path.dirname(directory), trusted=False)
             return [directory]
         instead = stands_for(directory, self.host)
@@ -126,8 +146,35 @@ class _Search:
             if self.is_visible(place) or self.add_tree(place + "/", trusted=True):
                 self.virtual_environment(os.path.dirname(place), trusted=True)
                 return [place]
+        if self.links_to_tools(directory):
+            return [directory]
         self.notes.append(f"not shown inside: {directory} (in PATH, of no known tool)")
         return []
+
+    def links_to_tools(self, directory: str) -> bool:
+        """Show those links in a directory of no known tool (``~/.local/bin``) that lead to programs
+        of one, each as a file of its own: what else lies there may be anything.
+        """
+        with os.scandir(directory) as entries:
+            links = sorted(entry.path for entry in entries if entry.is_symlink())
+        for link in links:
+            real = os.path.realpath(link)
+            if len(self.links) < _MAX_LINKS and self.stands_alone(real):
+                self.expose(real, trusted=True)
+                self.links[link] = "link"
+        return any(is_below(link, directory) for link in self.links)
+
+    def stands_alone(self, path: str) -> bool:
+        """Whether a known tool's program works under another name: a script that names its
+        interpreter, or a whole program in one file.  Others look beside themselves for more.
+        """
+        if self.is_system(path) or "/node_modules/" in path or not _is_executable(path):
+            return False
+        found = installed_tree(path, self.roots, self.host, trusted=True)
+        return found is not None and (found[0] == path or bool(_interpreter(read_head(path, 512))))
+
+    def is_system(self, path: str) -> bool:
+        return any(is_below(path, tree) for tree in SYSTEM_TREES)
 
     def tree_variable(self, variable: str) -> None:
         value = self.host.env.get(variable, "")
@@ -232,9 +279,7 @@ class _Search:
             )
 
     def is_visible(self, path: str) -> bool:
-        if is_below(path, self.host.workspace) or any(
-            is_below(path, tree) for tree in SYSTEM_TREES
-        ):
+        if is_below(path, self.host.workspace) or self.is_system(path):
             return True
         return any(is_below(path, tree) for tree in self.trees)
 
@@ -274,12 +319,13 @@ class _Search:
         binds: list[Bind] = []
         kept: list[str] = []
         try:
-            for tree in sorted(self.trees):
+            shown = self.trees | self.links
+            for tree in sorted(shown):
                 if any(is_below(tree, other) for other in kept):
                     continue
                 kept.append(tree)
                 fd = os.open(tree, os.O_PATH | os.O_CLOEXEC)
-                binds.append(Bind(tree, fd, stat.S_ISDIR(os.fstat(fd).st_mode), self.trees[tree]))
+                binds.append(Bind(tree, fd, stat.S_ISDIR(os.fstat(fd).st_mode), shown[tree]))
         except OSError:
             for bind in binds:
                 os.close(bind.fd)

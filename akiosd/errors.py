@@ -10,14 +10,17 @@ class AkiosError(Exception):
 
     ``what`` is one sentence naming the failure, ``where`` the step, path or layer it happened in,
     ``next`` the action that helps.  Expected outcomes (a denial, a budget stop, an OOM kill) are
-    values, never exceptions.
+    values, never exceptions.  ``NEXT`` is what helps against failures of a kind, where the place
+    that failed knows nothing better.
     """
+
+    NEXT = ""
 
     def __init__(self, what: str, where: str = "", next: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.next = next
+        self.next = next or self.NEXT
 
     def __str__(self) -> str:
         text = self.what
@@ -35,6 +38,8 @@ class PolicyError(AkiosError):
 class ProtocolError(AkiosError):
     """The peer broke the wire protocol; the connection is closed."""
 
+    NEXT = "install the same version of akiosd and akiosctl, and restart akiosd"
+
 
 class DeniedError(AkiosError):
     """The request was understood and is not permitted to this peer."""
@@ -42,6 +47,8 @@ class DeniedError(AkiosError):
 
 class KernelError(AkiosError):
     """A kernel mechanism failed; carries the errno when there was one."""
+
+    NEXT = "see akiosctl doctor, and the log of akiosd: journalctl -u akiosd"
 
     def __init__(self, what: str, where: str = "", next: str = "", errno: int = 0) -> None:
         super().__init__(what, where, next)
@@ -55,6 +62,10 @@ class LayerUnavailableError(AkiosError):
 class LedgerError(AkiosError):
     """The ledger cannot be written, or what is on disk is not what was written."""
 
+    NEXT = "see what is damaged: sudo akiosctl ledger verify --all"
+
 
 class CageFailedError(AkiosError):
     """A cage could not be started; ``where`` names the step of the plan."""
+
+    NEXT = "run it again; if it fails again, see akiosctl doctor and journalctl -u akiosd"

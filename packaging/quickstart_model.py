@@ -8,7 +8,8 @@ back.
 
     quickstart_model.py DIRECTORY
 
-It writes DIRECTORY/{ca.pem,port} when it is ready, and DIRECTORY/seen for each request.
+It writes DIRECTORY/ca.pem, prints its port when it is ready, and writes DIRECTORY/seen for each
+request.
 """
 
 import datetime
@@ -185,8 +186,7 @@ def main(directory: Path) -> None:
     Model.directory = directory
     server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
     server.socket = make_certificates(directory).wrap_socket(server.socket, server_side=True)
-    (directory / "port.new").write_text(str(server.server_port))
-    (directory / "port.new").rename(directory / "port")
+    print(server.server_port, flush=True)
     server.serve_forever()
 
 

@@ -113,7 +113,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
     # Programs are started with an environment and a directory of their own, in one place for the
     # client and for akiosd.
-    "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone"),
+    "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone", "akiosctl.pager"),
     "tests": (),
 }
 

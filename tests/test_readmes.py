@@ -18,6 +18,7 @@ LONGEST = 60
 DOCUMENTS = (
     *(f"{package}/README.md" for package in PACKAGES),
     *("README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/ledger.md"),
+    *("docs/developer.md", "docs/administrator.md", "docs/auditor.md"),
 )
 _FILE = re.compile(r"`([\w./-]+\.(?:py|c|h|md|yaml|sh))`")
 _DRAWN = re.compile(r"\b([a-z_]+(?:/[a-z_0-9]+)+)\b(?!\.c)")
@@ -87,6 +88,35 @@ def test_what_a_drawing_names_is_there(package: str) -> None:
         name for name, path in paths if path.is_dir() or path.with_name(path.name + ".py").exists()
     }
     assert {name for name, _ in paths} == there
+
+
+def test_the_readme_leads_each_reader_to_a_page_of_their_own() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 90
+    for reader in ("developer", "administrator", "auditor"):
+        assert f"(docs/{reader}.md)" in text
+
+
+VERB = re.compile(r"^ {4}(?:sudo )?(?:\.venv/bin/)?akiosctl (.+?)(?: {2,}#.*)?$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name.count("/") < 2])
+def test_commands_that_a_document_shows_are_taken(name: str) -> None:
+    """Each verb, and each option of it; what they do is shown by tests/e2e/test_examples.py."""
+    from akiosctl.commands import VERBS, akiosctl
+    from akiosctl.help.words import read_words
+
+    root = read_words(akiosctl, {verb: text for verb, (_, text) in VERBS.items()})
+    known = {verb.path: verb for verb in root.walk()}
+    for line in VERB.findall((ROOT / name).read_text()):
+        words = re.sub(r"^--socket \S+ ", "", line.partition(" -- ")[0]).split()
+        path = (words[0],) if (words[0],) in known else ()
+        assert path, line
+        if len(words) > 1 and (words[0], words[1]) in known:
+            path = (words[0], words[1])
+        options = {option for one in known[path].options for option in one.names}
+        wrong = [word for word in words if word.startswith("-") and word not in options]
+        assert not wrong, line
 
 
 def test_every_mechanism_of_the_kernel_has_its_line() -> None:

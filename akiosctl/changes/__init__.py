@@ -2,7 +2,7 @@
 credentials.
 """
 
-from akiosctl.changes.apply import CommitReport, Committer, Failure, commit
+from akiosctl.changes.apply import CommitReport, Committer, Failure, commit, count_steps
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType
 from akiosctl.changes.plan import Operation, Plan, Verb, find_conflicts, make_plan
 from akiosctl.changes.protect import DEFAULT_PROTECTED, RefusedChange, Rules, find_refusals
@@ -28,6 +28,7 @@ __all__ = [
     "Verb",
     "commit",
     "compare",
+    "count_steps",
     "find_conflicts",
     "find_refusals",
     "make_plan",

@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from akiosctl.changes.content import copy_content
+from akiosctl.changes.git_share import is_relocated, original
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
 from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
@@ -70,42 +71,101 @@ class _StopError(Exception):
 _CHANGED = "it changed in the workspace since it was compared"
 
 
+class _Side:
+    """A directory, the operations in it, and how the plan calls them."""
+
+    def __init__(self, committer: Committer, operations: list[Operation]) -> None:
+        self.committer = committer
+        self.planned = operations
+        self.operations = [committer.own(operation) for operation in operations]
+        self.done = 0
+
+    def stage(self, step: Callable[[], object]) -> Failure | None:
+        if not self.operations:
+            return None
+        return self._named(self.committer.stage(self.operations, step))
+
+    def perform(self, step: Callable[[], object]) -> Failure | None:
+        for operation in self.operations:
+            failure = self.committer.perform(operation)
+            if failure is not None:
+                return self._named(failure)
+            self.done += 1
+            step()
+        return None
+
+    def roll_back(self) -> None:
+        self.done = min(self.done, self.committer.roll_back())
+
+    def _named(self, failure: Failure | None) -> Failure | None:
+        if failure is None:
+            return None
+        return Failure(self.planned[self.operations.index(failure.operation)], failure.reason)
+
+
 def commit(
-    workspace_fd: int, view_fd: int, plan: Plan, progress: Callable[[Operation], None] | None = None
+    workspace_fd: int,
+    view_fd: int,
+    plan: Plan,
+    step: Callable[[], object] = lambda: None,
+    git_fds: tuple[int, int] | None = None,
 ) -> CommitReport:
-    """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is
-    blocked.
+    """Perform ``plan``.  The fds are the caller's and stay open.  AkiosError: the plan is blocked.
+
+    ``step`` is called :func:`count_steps` times: for each file that was copied, and each operation
+    that was performed.  ``git_fds``: the git directory beside the workspace and its view, where the
+    plan's ``.git/`` is.
     """
     if plan.blocked:
         raise AkiosError(
             explain_block(plan),
             where="commit",
             next=(
-                "see them with akiosctl diff, and write yourself what you want of the refused; "
-                "--skip-refused leaves them out, --force overrides conflicts"
+                "see them with akiosctl diff, and copy what you want of them yourself; "
+                "--skip-refused commits the rest, --force overwrites what you changed since the "
+                "cage started"
             ),
         )
     if not plan.operations:
         return CommitReport(())
-    committer = Committer(workspace_fd, view_fd)
-    done: list[Operation] = []
+    halves: tuple[list[Operation], list[Operation]] = [], []
+    for operation in plan.operations:
+        halves[git_fds is not None and is_relocated(operation.path)].append(operation)
+    others, in_git = halves
+    sides = [_Side(Committer(workspace_fd, view_fd), others)]
+    if git_fds is not None and in_git:
+        # First, so that what names a commit never comes before the commit.
+        sides.insert(0, _Side(Committer(*git_fds, is_git=True), in_git))
     try:
-        failure = committer.stage(plan.operations)
-        for operation in plan.operations if failure is None else ():
-            failure = committer.perform(operation)
-            if failure is not None:
-                break
-            done.append(operation)
-            if progress is not None:
-                progress(operation)
+        failure = _perform_all(sides, step)
         if failure is not None:
-            done = done[: committer.roll_back()]
+            for side in reversed(sides):
+                side.roll_back()
     except BaseException:
-        committer.roll_back()
+        for side in reversed(sides):
+            side.roll_back()
         raise
     finally:
-        kept = committer.finish()
-    return CommitReport(tuple(done), failure, kept, tuple(committer.notes))
+        kept = [side.committer.finish() for side in sides]
+    done = tuple(operation for side in sides for operation in side.planned[: side.done])
+    notes = tuple(text for side in sides for text in side.committer.notes)
+    return CommitReport(done, failure, next(filter(None, kept), b""), notes)
+
+
+def _perform_all(sides: Sequence[_Side], step: Callable[[], object]) -> Failure | None:
+    for side in sides:
+        if (failure := side.stage(step)) is not None:
+            return failure
+    for side in sides:
+        if (failure := side.perform(step)) is not None:
+            return failure
+    return None
+
+
+def count_steps(plan: Plan) -> int:
+    """How often :func:`commit` calls ``step`` when nothing fails."""
+    operations = plan.operations
+    return len(operations) + sum(one.verb is Verb.WRITE_FILE for one in operations)
 
 
 class Committer:
@@ -113,9 +173,10 @@ class Committer:
     ``roll_back``).
     """
 
-    def __init__(self, workspace_fd: int, view_fd: int) -> None:
+    def __init__(self, workspace_fd: int, view_fd: int, *, is_git: bool = False) -> None:
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
+        self._is_git = is_git
         self.notes: list[str] = []
         self._staging = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
         self._staging_fd = -1
@@ -127,7 +188,16 @@ class Committer:
         self._counter = 0
         self._keep = False
 
-    def stage(self, operations: Sequence[Operation]) -> Failure | None:
+    def own(self, operation: Operation) -> Operation:
+        """The operation with the paths that it has in this directory."""
+        if not self._is_git:
+            return operation
+        anchor = original(operation.anchor) if operation.anchor else b""
+        return msgspec.structs.replace(operation, path=original(operation.path), anchor=anchor)
+
+    def stage(
+        self, operations: Sequence[Operation], step: Callable[[], object] = lambda: None
+    ) -> Failure | None:
         """Copy every file that will be written out of the view; nothing in the workspace has
         changed yet.
         """
@@ -138,6 +208,7 @@ class Committer:
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
+                    step()
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:
@@ -182,7 +253,8 @@ class Committer:
             self._sync()
         try:
             if self._keep:
-                return self._staging
+                place = os.readlink(b"/proc/self/fd/%d" % self.workspace_fd) + b"/"
+                return (place if self._is_git else b"") + self._staging
             self._clean()
         except OSError as error:
             self.notes.append(

@@ -118,6 +118,7 @@ def _unescaped(one: bytes) -> bytes:
 # already.
 _BOOLEAN = rb"(?i:true|false|yes|no|on|off|1|0)"
 _URL = rb"(?:https|ssh)://[A-Za-z0-9][^\s]*|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]*"
+_BRANCH = rb"[A-Za-z0-9_][A-Za-z0-9_./-]*"
 _CHANGEABLE = {
     name: re.compile(value)
     for name, value in {
@@ -133,6 +134,24 @@ _CHANGEABLE = {
         "user.name": rb"[^\n]*",
         "user.email": rb"[^\n]*",
         "pull.rebase": _BOOLEAN,
+        "pull.ff": rb"(?i:true|false|only)",
+        "merge.ff": rb"(?i:true|false|only)",
+        "merge.conflictstyle": rb"merge|diff3|zdiff3",
+        "rebase.autosquash": _BOOLEAN,
+        "rebase.autostash": _BOOLEAN,
+        "rerere.enabled": _BOOLEAN,
+        "core.autocrlf": rb"(?i:true|false|input)",
+        "core.eol": rb"lf|crlf|native",
+        "core.safecrlf": rb"(?i:true|false|warn)",
+        "fetch.prune": _BOOLEAN,
+        "push.default": rb"nothing|current|upstream|tracking|simple|matching",
+        "push.autosetupremote": _BOOLEAN,
+        "gc.auto": rb"[0-9]{1,9}",
+        "lfs.repositoryformatversion": rb"[0-9]",  # git-lfs writes it at its first command
+        "branch.*.gh-merge-base": _BRANCH,  # so do gh and an editor, for each branch that they see
+        "branch.*.vscode-merge-base": _BRANCH,
+        "remote.*.prune": _BOOLEAN,
+        "remote.*.tagopt": rb"--(?:no-)?tags",
     }.items()
 }
 # Only under a name that had no settings: else a push would go elsewhere without a word.

@@ -42,7 +42,7 @@ def survey_path(
         }
     if not places:
         return []
-    commands = _commands(root, env)
+    commands = list_commands(root, env)
     changed: dict[bytes, list[bytes]] = {}
     for change in diff.changes:
         if change.new is not None and change.new.type is not EntryType.DIRECTORY:
@@ -89,7 +89,7 @@ def _named(root: bytes, path: bytes) -> Iterator[bytes]:
             yield inside
 
 
-def _commands(root: bytes, env: Mapping[bytes, bytes]) -> set[bytes]:
+def list_commands(root: bytes, env: Mapping[bytes, bytes]) -> set[bytes]:
     """What the user's PATH offers outside of the workspace."""
     places = [entry for entry in env.get(b"PATH", b"").split(b":") if entry.startswith(b"/")]
     outside = [

@@ -48,7 +48,18 @@ SYSTEM_TARGETS: tuple[bytes, ...] = (
 # before.
 _SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
 _REPOSITORIES_IN_GIT = ("modules", "worktrees")
+# What templates of git and of other programs that make repositories put beside hooks; no hook is
+# called so, and none is run without the right to execute it: githooks(5), gitoxide's gix-init.
+_TEXTS_BESIDE_HOOKS = ("docs.url", "readme", "readme.md", "readme.txt")
+_REFERENCES_IN_GIT = ("refs", "logs")
 _SPECIAL_BITS = {0o4000: "setuid", 0o2000: "setgid", 0o1000: "sticky"}
+
+
+class RefusedChange(msgspec.Struct, frozen=True):
+    """A path that must not be committed, and why in one phrase."""
+
+    path: bytes
+    reason: str
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -62,13 +73,8 @@ class Rules(msgspec.Struct, frozen=True):
     safe_targets: tuple[bytes, ...] = SYSTEM_TARGETS
     survey: Survey | None = None
     """What stands in the workspace.  Without it only names count."""
-
-
-class RefusedChange(msgspec.Struct, frozen=True):
-    """A path that must not be committed, and why in one phrase."""
-
-    path: bytes
-    reason: str
+    refused: tuple[RefusedChange, ...] = ()
+    """What was found to be refused before, for reasons of its own."""
 
 
 def escapes(path: bytes, target: bytes, rules: Rules) -> bool:
@@ -101,8 +107,10 @@ def find_refusals(diff: Diff, rules: Rules) -> list[RefusedChange]:
     """Every change that the rules forbid, in path order, at most one refusal for a path."""
     directories = {change.path: change.new for change in diff.changes if change.new is not None}
     known: dict[bytes, str | None] = {}
-    found: dict[bytes, str] = {}
+    found = {refusal.path: refusal.reason for refusal in rules.refused}
     for change in diff.changes:
+        if change.path in found:
+            continue
         pattern = _protecting(change.path, rules.protected, known)
         if pattern is not None and not _is_harmless(change, rules):
             found[change.path] = f"protected name ({pattern}): {_why(change, pattern, rules)}"
@@ -188,7 +196,10 @@ def _is_harmless(change: Change, rules: Rules) -> bool:
         entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new)
     )
     if names[-3:-1] == [".git", "hooks"]:
-        return is_file and names[-1].endswith(".sample")
+        is_text = names[-1] in _TEXTS_BESIDE_HOOKS and not change.mode & 0o111
+        if rules.survey is not None and rules.survey.configurations.get(change.path) == "":
+            return is_file
+        return is_file and (names[-1].endswith(".sample") or is_text)
     if names[-2:] == [".git", "hooks"]:
         return change.kind is ChangeKind.ADDED and change.type is EntryType.DIRECTORY
     if names[-2:] == [".git", "config"] and rules.survey is not None:
@@ -203,7 +214,9 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         return "protected name (.git may only be a directory, and stays)"
     if _is_run_by_prompts(change.path) and _is_in_repository(change.path, diff.git_dirs):
         return "protected: a prompt that shows the name of this reference may run what is in it"
-    if _is_in_bare_repository(change, diff.git_dirs) or _is_in_inner_repository(change.path):
+    if _is_in_bare_repository(change, diff.git_dirs) or _is_in_inner_repository(
+        change.path, diff.git_dirs
+    ):
         return "protected name (what git runs or obeys in a repository's directory)"
     new = change.new
     if new is None:
@@ -223,7 +236,7 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
 
 def _is_run_by_prompts(path: bytes) -> bool:
     """bash(1), PROMPTING: what a prompt is made of is expanded once more."""
-    _, inside, name = path.rpartition(b"/refs/")
+    _, inside, name = (b"/" + path).rpartition(b"/refs/")
     return bool(inside) and git_index.ACTIVE.search(name) is not None
 
 
@@ -262,16 +275,27 @@ def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
     return False
 
 
-def _is_in_inner_repository(path: bytes) -> bool:
-    """Directories of submodules and worktrees, at any depth: a submodule's name may
-    hold slashes.
+def _is_in_inner_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
+    """Directories of submodules and worktrees, at any depth: a submodule's name may hold slashes.
+
+    A branch may be called as it likes there too: where the comparison found a repository, what is
+    below its references is none of these.
     """
     if b"/" not in path:
         return False
-    names = [fold(name) for name in path.split(b"/")]
+    parts = path.split(b"/")
+    names = [fold(name) for name in parts]
     for at, name in enumerate(names[:-2]):
         if name == ".git" and names[at + 1] in _REPOSITORIES_IN_GIT:
-            return any(_obeyed_by_git(names[start:]) for start in range(at + 2, len(names)))
+            starts = range(at + 2, len(names))
+            return any(
+                _obeyed_by_git(names[start:])
+                and not any(
+                    names[end] in _REFERENCES_IN_GIT and b"/".join(parts[:end]) in git_dirs
+                    for end in range(at + 3, start)
+                )
+                for start in starts
+            )
     return False
 
 

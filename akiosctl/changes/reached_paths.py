@@ -58,7 +58,7 @@ class Survey(msgspec.Struct, frozen=True):
     """
     configurations: dict[bytes, str] = {}
     """Changed files ``.git/config``: what speaks against their new content; empty when nothing
-    does.
+    does.  Also hooks that run nothing but a program of the user's.
     """
 
 

@@ -12,16 +12,18 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import akiosctl
 import akiosd
 from akiosctl.changes import git_index
 from akiosctl.changes.git_config import BadConfigError, forbidden_changes
+from akiosctl.changes.git_hooks import LFS, is_hook, is_lfs_hook
 from akiosctl.changes.git_survey import Repository, survey_git
 from akiosctl.changes.host_paths import reenter
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
 from akiosctl.changes.names import fold
-from akiosctl.changes.path_survey import survey_path
+from akiosctl.changes.path_survey import list_commands, survey_path
 from akiosctl.changes.reached_paths import Row, Survey, resolve, show
 from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
@@ -66,6 +68,7 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
     rows += tuple(survey_path(root, naming, links, diff, os.environb))
     taken = _taken(root, everywhere, diff)
     configurations = _configurations(workspace_fd, view_fd, diff)
+    configurations |= _hooks(root, view_fd, diff)
     return Survey(root, links, rows, everywhere, taken, _contents(view_fd, diff), configurations)
 
 
@@ -144,9 +147,9 @@ def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, 
     """
     found = {}
     for change in diff.changes:
-        is_config = (
-            fold(name_of(change.path)) == "config"
-            and fold(name_of(parent_of(change.path))) == ".git"
+        is_config = fold(name_of(change.path)) == "config" and (
+            fold(name_of(parent_of(change.path))) == ".git"
+            or parent_of(change.path) in diff.git_dirs
         )
         if (
             is_config
@@ -156,6 +159,25 @@ def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, 
             found[change.path] = _objection(
                 workspace_fd if change.old else -1, view_fd, change.path
             )
+    return found
+
+
+def _hooks(root: bytes, view_fd: int, diff: Diff) -> dict[bytes, str]:
+    """New hooks that run nothing but a program of the user's."""
+    new = [
+        change.path
+        for change in diff.changes
+        if change.kind is ChangeKind.ADDED
+        and change.type is EntryType.FILE
+        and is_hook(change.path, diff.git_dirs)
+    ]
+    if not new or LFS not in list_commands(root, os.environb):
+        return {}
+    found = {}
+    for path in new:
+        with suppress(OSError):
+            if is_lfs_hook(path, _read(view_fd, path)):
+                found[path] = ""
     return found
 
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 from akiosctl.changes.content import same_content
@@ -81,14 +81,15 @@ def compare(
     *,
     started_ns: int | None = None,
     max_changes: int = MAX_CHANGES,
+    step: Callable[[], object] = lambda: None,
 ) -> Diff:
     """Everything that differs between the workspace and the view.
 
     Both fds are directories (O_PATH is enough) and stay the caller's.  ``started_ns`` is the wall
     clock (ns) when the overlay was made, ``None`` if unknown.  AkiosError: a root cannot be read,
-    or there are more than ``max_changes``.
+    or there are more than ``max_changes``.  ``step`` is called for each directory that was read.
     """
-    return _Comparison(workspace_fd, view_fd, started_ns, max_changes).run()
+    return _Comparison(workspace_fd, view_fd, started_ns, max_changes).run(step)
 
 
 class _Comparison:
@@ -108,7 +109,7 @@ class _Comparison:
         self.ino_mask = _SHORT_INO_MASK if _has_short_inodes(workspace_fd) else _INO_MASK
         self.pending: list[tuple[bytes, _Side, Entry | None, Entry | None]] = []
 
-    def run(self) -> Diff:
+    def run(self, step: Callable[[], object]) -> Diff:
         old, new = (
             entry_from_stat(os.fstat(self.workspace_fd)),
             entry_from_stat(os.fstat(self.view_fd)),
@@ -116,6 +117,7 @@ class _Comparison:
         if not self.untouched(old, new):
             self.pending.append((b"", _Side.BOTH, old, new))
         while self.pending:
+            step()
             path, side, old_dir, new_dir = self.pending.pop()
             try:
                 self.directory(path, side)
@@ -319,8 +321,9 @@ class _Comparison:
     ) -> None:
         if not path:
             raise AkiosError(
-                f"the root of the tree cannot be compared: {problem}",
-                where="comparing the view with the workspace",
+                f"the workspace cannot be compared: {problem}",
+                where="comparing the cage's view with the workspace",
+                next="check that the directory is still there, and that you may read it",
             )
         # A mount point or a foreign directory that the cage did not touch is no news.
         limit = (self.started_ns or 0) - _PROOF_MARGIN_NS

@@ -1,4 +1,4 @@
-"""``akiosctl budget``: what a running cage spent on calls to models, and what is left."""
+"""``akiosctl budget``: what a cage spent on calls to models, and what is left."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import click
 from akiosctl.cages import find_cage
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import describe_spend, escape, table
-from akiosd.errors import AkiosError
 from akiosd.values.units import format_duration, format_usd
-from akiosd.wire.messages import BudgetInfo, BudgetReply
+from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo
 
 
 @click.command("budget")
@@ -20,15 +19,14 @@ from akiosd.wire.messages import BudgetInfo, BudgetReply
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; money in micro-USD.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, as_json: bool) -> None:
-    """Show what the calls of a running CAGE to models cost so far, what open ones hold, and what is
-    left.
+    """Show what the calls of CAGE to models cost so far and, while it runs, what open ones hold,
+    and what is left.
     """
     with ctx.obj.connect() as client:
         found = find_cage(client, cage)
         if found.ended_ns:
-            spent = describe_spend(found.usd_micro, found.calls)
-            calls = f"akiosctl ledger show {found.cage} --kind llm_call"
-            raise AkiosError(f"{found.cage} has ended, {spent}", "budget", f"see them: {calls}")
+            show_ended(found, wants_json(ctx, as_json))
+            return
         reply, _ = client.call(BudgetInfo(cage=found.cage), BudgetReply)
     if wants_json(ctx, as_json):
         click.echo(json.dumps(to_json(reply), indent=2))
@@ -40,6 +38,17 @@ def command(ctx: click.Context, cage: str, as_json: bool) -> None:
             click.echo()
             for line in table(rows[0], rows[1:]):
                 click.echo(line)
+
+
+def show_ended(cage: CageInfo, as_json: bool) -> None:
+    """What an ended cage spent; nothing of its budget is left to speak of."""
+    if as_json:
+        spent = {"usd_micro": cage.usd_micro, "calls": cage.calls}
+        click.echo(json.dumps({"cage": cage.cage, "ended": True, **spent}, indent=2))
+        return
+    spent_words = describe_spend(cage.usd_micro, cage.calls)
+    print_line(f"{cage.cage} has ended, {spent_words}")
+    print_line(f"see them: akiosctl ledger show {cage.cage} --kind llm_call")
 
 
 def describe(reply: BudgetReply) -> list[str]:

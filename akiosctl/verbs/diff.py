@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 
 import click
 
-from akiosctl.cages import find_cage
+from akiosctl.cages import find_cage, list_cages
 from akiosctl.changes.render import render_list, render_patch, render_stat, to_json
 from akiosctl.commands import wants_json
 from akiosctl.commit_cage import become_owner, open_view
@@ -25,31 +26,39 @@ _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: bool) -> None:
     """Show what CAGE changed; nothing is written.  CAGE is the last cage of this directory when it
     is left out.
+
+    One that runs is paused while it is compared.
     """
+    shown: list[bytes] = []
     with ctx.obj.connect() as client:
-        found = find_cage(client, cage, need="changes")
-        name = found.cage
+        found = find_cage(client, cage, need="view")
+        name, running = found.cage, not found.ended_ns
         # Their workspace is full of their links, and what a commit would refuse is told by their
         # configuration.
         become_owner(found)
-        with open_view(client, name) as view:
+        with open_view(client, name, running=running) as view:
             diff = view.compare()
             plan = view.plan(diff)
             notes = {refusal.path: refusal.reason for refusal in (*plan.refusals, *plan.conflicts)}
             if wants_json(ctx, as_json):
                 answer = {"cage": name, "workspace": view.place, "changes": to_json(diff, notes)}
-                click.echo(json.dumps(answer, indent=2))
-                return
-            if not stat:
-                _write(render_list(diff, notes))
-            if patch:
+                shown.append(json.dumps(answer, indent=2).encode())
+            elif not stat:
+                shown += _encoded(render_list(diff, notes))
+            if patch and not wants_json(ctx, as_json):
                 for change in diff.changes:
-                    _write(
-                        _painted(line)
-                        for line in render_patch(view.workspace_fd, view.view_fd, change)
-                    )
-            note(f"{name} in {view.place}")
-            print(render_stat(diff), file=sys.stdout if stat else sys.stderr)
+                    lines = render_patch(*view.open_for(change))
+                    shown += _encoded(_painted(line) for line in lines)
+                    if not running:
+                        _write(shown)
+            if running:
+                list_cages(client)  # akiosd says first if the pause was over before the reading
+            where = view.place
+    # A running cage goes on before anything is printed: a pager may wait for a person.
+    _write(shown)
+    if not wants_json(ctx, as_json):
+        note(f"{name}{', which runs,' if running else ''} in {where}")
+        print(render_stat(diff), file=sys.stdout if stat else sys.stderr)
 
 
 def _painted(line: str) -> str:
@@ -57,9 +66,17 @@ def _painted(line: str) -> str:
     return paint(line, colour) if colour else line
 
 
-def _write(lines: object) -> None:
-    for line in lines:  # type: ignore[attr-defined]
-        # File names may hold what the terminal's encoding cannot show; the renderer has quoted what
-        # is dangerous.
-        sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
+def _encoded(lines: Iterable[str]) -> list[bytes]:
+    """File names may hold what the terminal's encoding cannot show; the renderer has quoted what
+    is dangerous.
+    """
+    return [line.encode("utf-8", "surrogateescape") for line in lines]
+
+
+def _write(shown: list[bytes]) -> None:
+    """Print what is there, and empty the list."""
+    sys.stdout.flush()
+    for line in shown:
+        sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
+    shown.clear()

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterable
 
 import click
+import msgspec
 
-from akiosctl.cages import find_log
-from akiosctl.client import Client, socket_path
+from akiosctl.cages import find_log, list_cages
+from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import wants_json
+from akiosctl.reconnect import wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
 from akiosctl.render import escape
+from akiosctl.since import since_option
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
@@ -42,47 +45,96 @@ kinds_option = click.option(
 
 @click.command("events")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now.")
+@since_option("Only records of the last 10m, 2h, 3d …, or from a time on.")
 @click.option("--cage", "names", multiple=True, help="Only this cage's; may be repeated.")
 @kinds_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def command(
-    ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    follow: bool,
+    since: int,
+    names: tuple[str, ...],
+    wanted: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Print the records of cages.  Without --cage and --follow: of the last cage of
     this directory.
     """
-    printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
+    printer = Printer(wants_json(ctx, as_json), frozenset(wanted), since)
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in names or (() if follow else ("last",)))
         if not follow:
             for cage in cages:
                 print_log(client, cage, printer)
             return
-    with Client(events_path(ctx.obj.path)) as client:
-        client.send(Subscribe(kinds=wanted, cages=cages, cursors=dict.fromkeys(cages, 0)))
+        replayed = cages
+        if since and not names:
+            known = list_cages(client, everyone=True)
+            replayed = tuple(one.cage for one in known if not one.ended_ns or one.ended_ns >= since)
+    cursors = dict.fromkeys(replayed, 0)
+    while True:
+        try:
+            _follow(
+                events_path(ctx.obj.path), Subscribe(kinds=wanted, cages=cages), cursors, printer
+            )
+        except GoneError:
+            wait_for_daemon(ctx.obj.path, says=True)
+
+
+def _follow(path: str, request: Subscribe, cursors: dict[str, int], printer: Printer) -> None:
+    """Print what comes, for ever, and note in ``cursors`` how far each log was seen.  Raises
+    :class:`GoneError` when akiosd is gone.
+    """
+    with Client(path) as client:
+        client.send(msgspec.structs.replace(request, cursors=cursors))
         while True:
             message = client.receive().message
             if isinstance(message, Records):
                 printer.entries(message.log, message.start, message.entries)
+                cursors[message.log] = message.start + len(message.entries)
             elif isinstance(message, Gap):
                 printer.gap(message)
+                cursors[message.log] = message.stop
             else:
                 raise AkiosError(
-                    f"akiosd sent {type(message).__name__} instead of records", "events socket"
+                    f"akiosd sent {type(message).__name__} instead of records",
+                    "events socket",
+                    "install the same version of akiosd and akiosctl, and restart akiosd",
                 )
+
+
+class _Timed(msgspec.Struct):
+    ts: int = 0
+
+
+def time_of(entry: bytes) -> int:
+    """When a record was made (Unix time in ns); 0 where it does not say."""
+    try:
+        return msgspec.msgpack.decode(entry, type=_Timed).ts
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return 0
 
 
 class Printer:
     """Lines for people or JSON objects, one for each record of the wanted kinds."""
 
-    def __init__(self, as_json: bool, kinds: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, as_json: bool, kinds: frozenset[str] = frozenset(), since_ns: int = 0
+    ) -> None:
         self._json = as_json
+        self._since_ns = since_ns
         self._form = Form(as_json, kinds)
 
     def entries(self, log: str, start: int, entries: Iterable[bytes]) -> None:
         """Print entries of ``log``, the first of them being number ``start``, and flush."""
-        lines = self._form.lines(log, start, entries)
+        lines = []
+        if self._since_ns:
+            for number, entry in enumerate(entries, start):
+                if time_of(entry) >= self._since_ns:
+                    lines += self._form.lines(log, number, [entry])
+        else:
+            lines = self._form.lines(log, start, entries)
         if lines:
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()

@@ -15,11 +15,13 @@ import click
 
 from akiosctl import http_requests, policy_files
 from akiosctl.cages import find_cage
+from akiosctl.client import Client
 from akiosctl.commands import wants_json
 from akiosctl.render import escape, note
+from akiosctl.system_policy import ask_system
 from akiosd.errors import AkiosError
 from akiosd.policy.merge import merge
-from akiosd.values.policy import DEFAULT_POLICY
+from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.wire.messages import Http, HttpReply
 
 FAILED = 22
@@ -68,13 +70,17 @@ def command(
     error.
     """
     if cage and explicit:
-        raise AkiosError("a cage has its policy", "--policy", "give --cage or --policy, not both")
+        raise AkiosError(
+            "--cage and --policy contradict each other: a cage has its policy",
+            "--policy",
+            "give one of them",
+        )
     fields = [_header(text) for text in headers]
     http_requests.split_url(url)
     body = http_requests.Body(data, sys.stdin.buffer) if data is not None else None
     with ctx.obj.connect() as client:
         name = find_cage(client, cage).cage if cage else ""
-        policy = DEFAULT_POLICY if cage else merge(policy_files.find_layers(Path.cwd(), explicit))
+        policy = DEFAULT_POLICY if cage else _merge(client, explicit)
         reply, fds = client.call(Http(cage=name, policy=policy), HttpReply)
         # The connection to akiosd is held: a gateway made for this request ends with it.
         with socket.socket(fileno=fds.pop()) as sock:
@@ -88,10 +94,15 @@ def command(
     return FAILED if answer.status >= 400 else 0
 
 
+def _merge(client: Client, explicit: str | None) -> Policy:
+    system = ask_system(client)
+    return merge(policy_files.find_layers(Path.cwd(), explicit, system=system))
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise AkiosError(f"{text!r} is no header", "-H", "write -H 'Name: value'")
+        raise AkiosError(f"{text!r} is not a header", "-H", "write -H 'Name: value'")
     if name.strip().lower() in ("host", "content-length", "transfer-encoding"):
         raise AkiosError(f"{name.strip()} is made from the URL and the body", "-H", "leave it out")
     return name.strip(), value.strip()

@@ -44,13 +44,14 @@ def group() -> None:
 @click.option(
     "--region", default="", help=f"The region that requests go to ({', '.join(with_regions())})."
 )
+@JSON
 @click.pass_context
-def set_key(ctx: click.Context, provider: str, region: str) -> None:
+def set_key(ctx: click.Context, provider: str, region: str, as_json: bool) -> None:
     key = ask_key(provider) if sys.stdin.isatty() else read_key()
     check_key(provider, key)
     with ctx.obj.connect() as client:
         client.call(KeySet(provider=provider, key=key, region=region), Ok)
-    print_line(f"the key of {provider} is kept")
+    _done(ctx, as_json, provider, f"the key of {provider} is kept")
 
 
 @group.command("list")
@@ -77,12 +78,20 @@ def list_keys(ctx: click.Context, as_json: bool) -> None:
 
 @group.command("rm")
 @_PROVIDER
+@JSON
 @click.pass_context
-def remove_key(ctx: click.Context, provider: str) -> None:
+def remove_key(ctx: click.Context, provider: str, as_json: bool) -> None:
     """Forget the key of PROVIDER that was set."""
     with ctx.obj.connect() as client:
         client.call(KeyRemove(provider=provider), Ok)
-    print_line(f"the key of {provider} is forgotten")
+    _done(ctx, as_json, provider, f"the key of {provider} is forgotten")
+
+
+def _done(ctx: click.Context, as_json: bool, provider: str, text: str) -> None:
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({"provider": provider}))
+    else:
+        print_line(text)
 
 
 def ask_key(provider: str) -> bytes:
@@ -102,7 +111,9 @@ def ask_key(provider: str) -> bytes:
     try:
         return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
     except UnicodeEncodeError:
-        raise AkiosError("a key is of printable ASCII", "keys set", "paste the key alone") from None
+        raise AkiosError(
+            "a key has printable ASCII characters alone", "keys set", "paste the key alone"
+        ) from None
 
 
 def read_key() -> bytes:

@@ -42,8 +42,8 @@ FAST = click.option("--fast", is_flag=True, help="Unlink only; overwrite nothing
 def rotate_key(ctx: click.Context, as_json: bool) -> None:
     """Put a new key that signs the logs in the present one's place (root only).
 
-    The present key certifies it in every open log, so that whoever trusts that follows; then it is
-    gone.
+    The present key certifies the new one in every open log, so that whoever trusts the present key
+    can trust the new one.  Then the present key is destroyed.
     """
     with ctx.obj.connect() as client:
         reply, _ = client.call(RotateKey(), LedgerReply)
@@ -70,8 +70,8 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
 def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: bool) -> None:
     """Destroy everything an ended CAGE left, its log included (root and administrators).
 
-    The host's log keeps that it existed, its last size and root, and that it was destroyed. Returns
-    when nothing of it is left, in the write-ahead log neither.
+    The host's log still says that it existed, what its last size and root were, and that it was
+    destroyed.  The command ends when nothing of the cage is left on the disk.
     """
     with ctx.obj.connect() as client:
         name = find_log(client, cage)
@@ -160,8 +160,11 @@ def parse_number(text: str, units: dict[str, int], option: str) -> int:
     """A whole number with a unit; raises :class:`AkiosError`."""
     match = re.fullmatch(r"([0-9]{1,12})([a-zA-Z]?)", text)
     if match is None or match[2] not in units:
+        example = "30d" if "d" in units else "20G"
         raise AkiosError(
-            f"{text!r} is no number with a unit", option, f"units: {' '.join(filter(None, units))}"
+            f"{text!r} is not a whole number with a unit",
+            option,
+            f"write it as in {example}; the units are {' '.join(filter(None, units))}",
         )
     return int(match[1]) * units[match[2]]
 

@@ -77,9 +77,9 @@ def prove(
     """Write a proof that record INDEX is in the log of CAGE, by default the host's
     (c2sp.org/tlog-proof@v1).
 
-    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs
-    --entry-out.  Where ledger witness kept a cosigned checkpoint that holds the record, the proof
-    is under that, and carries its cosignatures.
+    The proof holds the record itself if that has at most 8 KiB; a larger one is written beside it
+    by --entry-out.  If ledger witness kept a checkpoint in which the record is, the proof carries
+    the signatures of the witnesses.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
@@ -144,8 +144,8 @@ def verify_proof_file(
     """Verify a proof with a public key alone: --vkey (of the log or of its host), or the one ledger
     pin kept.
 
-    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no
-    trusted key, or not cosigned by the witnesses that --witness-key or --policy asks for.
+    Exit status: 0 when the record is in the log; 1 when the proof does not prove it; 4 when no
+    trusted key signed it, or not every witness that --witness-key or --policy asks for.
     """
     quorum = read_quorum(witness_keys, policy_file)
     report, entry, index = check_proof(
@@ -198,7 +198,8 @@ def check_proof(
         found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
         if not quorum.is_met(proof.checkpoint):
             raise UntrustedNoteError(
-                f"the proof does not carry the cosignatures asked for: {quorum.describe()}"
+                f"the proof does not carry the cosignatures asked for: {quorum.describe()}",
+                next="ask for a proof made after akiosctl ledger witness",
             )
         names = sorted(quorum.cosigners(proof.checkpoint))
     except UntrustedNoteError as error:
@@ -233,10 +234,13 @@ def pin(
     """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later
     verification.
 
-    The log is verified first, against what was kept before: a log that was rolled back or rewritten
-    is not pinned, nor one of another host than was pinned from the same place.  --renew is for a
-    host that was set up anew, and for a log pruned past what was kept.  Kept in
-    $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe from this host.
+    The log is verified first, against what was kept before.  It is not pinned if it was rolled back
+    or rewritten, or if it is of another host than the one that was pinned from the same place.
+    --renew forgets what was kept: use it when the host was set up anew, or when the log was pruned
+    past what was kept.
+
+    The checkpoint is kept in $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to
+    be safe from this host.
     """
     if renew:
         _forget(ctx, cage, directory, vkey)

@@ -70,7 +70,7 @@ def read_quorum(witness_keys: tuple[str, ...], policy_file: Path | None) -> Quor
         return all_of(WitnessKey.parse(read_key_text(key)) for key in witness_keys)
     if witness_keys:
         raise AkiosError(
-            "a policy names its witnesses itself", "--witness-key", "give one of the two"
+            "--policy names the witnesses already", "--witness-key", "leave out one of the two"
         )
     return parse_policy(read_file(policy_file, MAX_POLICY_BYTES, "policy"))
 
@@ -105,7 +105,7 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "see ledger verify",
+                "see akiosctl ledger verify",
             )
         source.trust = replace(source.trust, vkey=Vkey.parse(report.vkey))
     return open_checkpoint(note, source.vkey), note
@@ -118,10 +118,10 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
         what = (
-            f"the log was {report.size} entries long when it was verified, and now is another of"
-            f" {found.size}"
+            f"the log changed since it was verified: it had {report.size} records, and now another"
+            f" log of {found.size} is there"
         )
-        raise AkiosError(what, found.origin, "see ledger verify")
+        raise AkiosError(what, found.origin, "see akiosctl ledger verify")
     return found, note
 
 
@@ -152,19 +152,21 @@ def export(
 ) -> int:
     """Write the whole log of CAGE, by default the host's, verified first.
 
-    ndjson: one record a line, with its index.  json: one object, which holds the verification's
-    report as well. archive: a tar file of the log itself and the keys of its host.  It verifies
-    anywhere with the host's public key: akiosctl ledger verify --dir FILE --vkey KEY.
+    ndjson is one record a line, with its index.  json is one object, with the report of the
+    verification in it.  archive is a tar file of the log and of the keys of its host; it verifies
+    anywhere: akiosctl ledger verify --dir FILE --vkey KEY.
     """
     if form == "archive" and out is None:
-        raise AkiosError("an archive is no text", "--format archive", "name its file with --out")
+        raise AkiosError(
+            "an archive cannot be printed", "--format archive", "name its file with --out"
+        )
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "akiosctl ledger verify",
+                "see akiosctl ledger verify",
             )
         if form == "archive":
             assert out is not None
@@ -328,9 +330,9 @@ def keys(
 ) -> None:
     """Print the public key that signs CAGE's log now, by default the host's.
 
-    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
-    list: all keys the host ever had, signed by the present one, so that any of them verifies all
-    its logs (verify --keys).
+    --format policy makes a file for tools that check proofs (c2sp.org/tlog-policy); it asks for no
+    witness.  --format list prints all keys that the host ever had, signed by the present one: with
+    that list, verify --keys checks all logs of the host by any of them.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
@@ -338,7 +340,9 @@ def keys(
         if form == "list":
             if source.trust.key_list is None:
                 raise AkiosError(
-                    "there is no list of the host's keys here", source.cage, "ask the daemon for it"
+                    "there is no list of the host's keys here",
+                    source.cage,
+                    "leave out --dir: akiosd has it",
                 )
             sys.stdout.write(source.trust.key_list.decode())
             return

@@ -27,6 +27,7 @@ from akiosctl.ledger_source import (
     refused,
 )
 from akiosctl.pins import KeptDamagedError
+from akiosctl.progress import Progress
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
     DIRECTORY,
@@ -68,10 +69,12 @@ from akiosd.wire.messages import ListLogs, LogNames
 @click.option(
     "--host",
     type=click.Path(path_type=Path),
-    help="With --dir: the host log's directory, as an anchor.",
+    help="With --dir: the directory of the host's log, to compare with.",
 )
 @click.option(
-    "--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor."
+    "--pin",
+    type=click.Path(path_type=Path),
+    help="A checkpoint that was kept earlier, to compare with.",
 )
 @WITNESS_KEYS
 @POLICY
@@ -96,11 +99,13 @@ def verify(
 ) -> int:
     """Verify the log of CAGE, by default the host's.
 
-    What is known of it is held against it: what ledger pin and ledger witness kept, and the host's
-    log, which lists it.  What is known or asked for and cannot be checked fails.  --vkey may be the
-    key of any log of the same host.  --all compares every birth and root in the host's log with
-    what is there.  --rebuild-tiles writes what follows from the entries again, byte for byte, if
-    they lead to the signed root.
+    The log is compared with everything that is known of it: what ledger pin and ledger witness
+    kept, and the host's log, which lists every cage.  A verification fails when something known, or
+    asked for by an option, cannot be checked.
+
+    --vkey takes the key of any log of the same host.  --all compares each cage that the host's log
+    lists with what is there.  --rebuild-tiles writes lost tiles again from the records, if these
+    lead to the signed root.
 
     Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4
     UNTRUSTED; with --all the lowest that is not 0.
@@ -110,7 +115,9 @@ def verify(
     if every:
         if cage or host or pin or rebuild_tiles:
             raise AkiosError(
-                "--all goes with no single log", "ledger verify", "leave out what names one"
+                "--all verifies every log, and another option names a single one",
+                "ledger verify",
+                "leave out one of the two",
             )
         return _verify_all(ctx, directory, vkey, quorum, wants_json(ctx, as_json))
     pinned = read_file(pin, MAX_NOTE_BYTES, "checkpoint") if pin is not None else None
@@ -137,7 +144,7 @@ def verify(
 def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
     if directory is None or not directory.is_dir():
         raise AkiosError(
-            "tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir"
+            "--rebuild-tiles needs a log's directory", "ledger verify", "name it with --dir"
         )
     with files_in_words():
         return proofs_and_tiles.rebuild_tiles(
@@ -266,10 +273,13 @@ def _all(
     report = source.verify(quorum=quorum)
     word = HostWord(report) if report.exit_code else source.read_word()
     reports: dict[str, Report] = {HOST_LOG: report}
-    for cage in sorted((word.cages.keys() - young(word)) | set(names)):
-        found = look(cage, word)
-        # It may have been born, published, packed or destroyed since the host's log was read.
-        reports[cage] = look(cage, None) if found.exit_code and not report.exit_code else found
+    cages = sorted((word.cages.keys() - young(word)) | set(names))
+    with Progress("verifying", "logs", len(cages)) as progress:
+        for cage in cages:
+            found = look(cage, word)
+            # It may have been born, published, packed or destroyed since the host's log was read.
+            reports[cage] = look(cage, None) if found.exit_code and not report.exit_code else found
+            progress.advance()
     return reports
 
 
@@ -307,7 +317,9 @@ def _names_in(state: Path) -> list[str]:
     except OSError as error:
         if not os.path.lexists(state / "ledger"):
             raise AkiosError(
-                f"this is no state directory: {error.strerror}", str(state), "name akiosd's"
+                f"this is not a state directory of akiosd: {error.strerror}",
+                str(state),
+                "name one, as in --dir /var/lib/akios",
             ) from None
         return []
 

@@ -62,8 +62,8 @@ def witness(
     """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's
     (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart
-    from it: from then on verify looks for the cosignature of this witness, and proofs carry it. The
+    The log is verified first.  The cosigned checkpoint is kept beside what ledger pin keeps.  From
+    then on each verification looks for the signature of this witness, and proofs carry it.  The
     witness must know the log: give its operator what ledger keys prints.
     """
     asked = {
@@ -75,7 +75,7 @@ def witness(
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "see ledger verify",
+                "see akiosctl ledger verify",
             )
         found, note, given = _cosign(source, asked, report)
     save_pin(source.vkey, note)
@@ -145,10 +145,12 @@ def _parse_size(body: bytes, size: int, url: str) -> int:
     try:
         known = decode_decimal(body.decode("ascii", "replace").removesuffix("\n"))
     except NoteError:
-        raise AkiosError("the witness answered what is no size", url) from None
+        raise AkiosError("the witness did not answer with a size", url, "check the URL") from None
     if known > size:
         raise AkiosError(
-            f"the witness knows this log at size {known}, past {size}: it was rolled back", url
+            f"the witness saw {known} records of this log, of which only {size} are left",
+            url,
+            "the log was rolled back: restore it from a backup",
         )
     return known
 
@@ -159,7 +161,7 @@ def post(url: str, body: bytes) -> tuple[int, str, bytes]:
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AkiosError("not the URL of a witness", url, "write https://HOST/PATH")
+        raise AkiosError("this is not the URL of a witness", url, "write https://HOST/PATH")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
     try:

@@ -1,5 +1,5 @@
-"""``akiosctl policy explain|check``: what holds here, where it came from, and whether a file is
-right.
+"""``akiosctl policy explain|check|presets|shipped``: what holds here, where it came from, whether a
+file is right, which names a preset has, and what an administrator begins with.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
+from akiosctl.system_policy import find_system
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain, explain_text
-from akiosd.policy.merge import Layer, Merged, merge_explained, narrower
-from akiosd.values.policy import DEFAULT_POLICY
+from akiosd.policy.merge import Layer, Merged, excesses_of, merge_explained
+from akiosd.policy.presets import PRESETS
+from akiosd.policy.refusals import sentence
 
 _POLICY_OPTION = click.option(
     "--policy",
@@ -38,12 +40,14 @@ def group() -> None:
 @_POLICY_OPTION
 @click.option("--plan", is_flag=True, help="Print the steps that make the cage instead.")
 @_JSON_OPTION
-def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
+@click.pass_context
+def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_json: bool) -> None:
     """Print the policy that a run here would get, each value with the layer, file and line that
     gave it.
     """
+    as_json = wants_json(ctx, as_json)
     try:
-        merged = _merge_here(explicit)
+        merged = _merge_here(ctx, explicit)
     except PolicyError as error:
         _fail(error, as_json)
     if plan:
@@ -59,17 +63,20 @@ def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
 @group.command("check")
 @click.argument("files", nargs=-1, metavar="[FILE]…")
 @_JSON_OPTION
-def check_command(files: tuple[str, ...], as_json: bool) -> None:
-    """Check policy files: keys, values, and what each would widen; without FILE, the layers of a
-    run here.
+@click.pass_context
+def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
+    """Check policy files: keys, values, and what the system policy would not let a project ask
+    for; without FILE, the layers of a run here.
 
     Exit status 1 when a file is not acceptable.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         if files:
-            report = [_check_file(name) for name in files]
+            system = merge_explained([find_system(ctx.obj).layer])
+            report = [_check_file(name, system) for name in files]
         else:
-            _merge_here(None)
+            _merge_here(ctx, None)
             report = [{"file": "the policy of a run here", "ok": True, "widens": []}]
     except PolicyError as error:
         _fail(error, as_json)
@@ -82,20 +89,50 @@ def check_command(files: tuple[str, ...], as_json: bool) -> None:
             print_line(f"  needs the system policy's leave: {widening}")
 
 
-def _check_file(name: str) -> dict[str, Any]:
-    """Alone, as if it were the system's; what it widens against the built-in policy is told, not
-    refused.
+@group.command("presets")
+@click.argument("names", nargs=-1, metavar="[NAME]…", type=click.Choice(list(PRESETS)))
+@_JSON_OPTION
+@click.pass_context
+def presets_command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Print the lists of names that network.presets knows, and when each was last looked at."""
+    chosen = {name: PRESETS[name] for name in names or PRESETS}
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({name: p._asdict() for name, p in chosen.items()}, indent=2))
+        return
+    for name, preset in chosen.items():
+        print_line(f"{name:<8}{preset.what} (looked at on {preset.looked_at})")
+        for site in preset.names:
+            print_line(f"        {site}")
+
+
+@group.command("shipped")
+@_JSON_OPTION
+@click.pass_context
+def shipped_command(ctx: click.Context, as_json: bool) -> None:
+    """Print the system policy that AKIOS comes with, for an administrator to begin with."""
+    text = policy_files.profile_path("system").read_text()
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({"text": text}, indent=2))
+        return
+    click.echo(text, nl=False)
+
+
+def _check_file(name: str, system: Merged) -> dict[str, Any]:
+    """Alone, as if it were the system's; what the system policy would refuse in a project is told,
+    not refused.
     """
     merged = merge_explained([Layer("system", policy_files.read_named(name))])
+    found = excesses_of(system, merged)
     return {
         "file": name,
         "ok": True,
-        "widens": [str(widening) for widening in narrower(DEFAULT_POLICY, merged.policy)],
+        "widens": [sentence(excess) for excess in found],
     }
 
 
-def _merge_here(explicit: str | None) -> Merged:
-    return merge_explained(policy_files.find_layers(Path.cwd(), explicit))
+def _merge_here(ctx: click.Context, explicit: str | None) -> Merged:
+    system = find_system(ctx.obj)
+    return merge_explained(policy_files.find_layers(Path.cwd(), explicit, system=system))
 
 
 def _fail(error: PolicyError, as_json: bool) -> NoReturn:

@@ -179,9 +179,16 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 @click.option(
     "--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out."
 )
-def redact(file: str, disable: tuple[str, ...]) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the text as a whole.")
+@click.pass_context
+def redact(ctx: click.Context, file: str, disable: tuple[str, ...], as_json: bool) -> int:
     """Print FILE (``-``: standard input) with personal data masked."""
     channel = _channel(disable)
+    if wants_json(ctx, as_json):
+        text = "".join(map(channel.push, _pieces(file))) + channel.flush()
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        click.echo(json.dumps({"file": file, "text": shown, "findings": len(channel.spans)}))
+        return 0
     sys.stdout.flush()
     for piece in _pieces(file):
         _write(channel.push(piece))

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from akiosctl.client import DaemonError, PlainClient, socket_path
-from akiosctl.git_user import look
+from akiosctl.git_user import Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
-from akiosctl.render import describe_spend, note
+from akiosctl.render import describe_spend, format_day, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
-from akiosctl.stdio import open_missing_stdio
+from akiosctl.stdio import is_one_output, open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
@@ -60,14 +60,18 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     fds: list[int] = []
     try:
         tty = wants_tty(options)
-        request, policy, notes = prepare(options, tty, fds)
+        request, policy, notes = prepare(options, tty, fds, client)
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         number = client.request("run", request, fds)
         close_fds(fds)
         # While the cage is made: what is needed once it is there.
+        from akiosctl.agent_advice import start_lines
         from akiosctl.relay import Relay
         from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
 
+        if not options.has("quiet"):
+            for line in start_lines(request, [*policy.read, *policy.write]):
+                note(line)
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         posture = started.get("posture", ())
@@ -76,6 +80,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
         elif not options.has("quiet"):
+            for line in started.get("notes", ()):
+                note(str(line))
             # Whoever allowed it should see each time what is missing.
             for state, line in zip(posture, layers, strict=True):
                 if state["status"] != "enforced":
@@ -90,7 +96,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         client.close()
     if ended is None:
-        note(f"left running; akiosctl attach {cage}")
+        note(f"left running; akiosctl attach {cage} · logs -f · stop")
         return 0
     settle = disposition(options, policy)
     hint = (
@@ -101,7 +107,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     hint = "" if options.has("quiet") else hint
     if ended.get("kind") == "not_found" and hint:
         explain_not_found(os.fsdecode(request["command"]))  # type: ignore[arg-type]
-    denied = find_denied(ended, path, cage, workspace, options) if hint or as_json else []
+    told = hint or as_json
+    denied = find_denied(ended, path, cage, workspace, options, policy.sites) if told else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
 
 
@@ -125,7 +132,9 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
         raise AkiosError(
-            "akiosd answered out of turn", message["m"], "install the same version of both"
+            "akiosd sent another answer than the one awaited",
+            message["m"],
+            "install the same version of akiosd and akiosctl",
         )
     return message, fds
 
@@ -138,7 +147,7 @@ def wants_tty(options: RunOptions) -> bool:
 
 
 def prepare(
-    options: RunOptions, tty: bool, fds: list[int]
+    options: RunOptions, tty: bool, fds: list[int], client: PlainClient
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
     home = os.path.expanduser("~")
@@ -146,37 +155,40 @@ def prepare(
         cwd = os.getcwd()
     except OSError as error:
         raise AkiosError(
-            f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists"
+            f"the working directory is gone: {error.strerror}",
+            "working directory",
+            "go to one that exists",
         ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
-    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
+    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
-    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
+    shown = policy.read + policy.write
+    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside, shown)
     binds: list[dict[str, object]] = []
     for bind in tools.binds:
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
-            binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+            # akiosd puts together a cage's /etc, of what everybody may read.
+            if kind == "write" or not path.startswith("/etc/"):
+                binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = look(workspace.path, home, os.environ, config_home)
-    if git.ignore is not None:
-        add_ignore(git.ignore, binds, fds)
+    for shown_by_git in git.shown:
+        add_git(shown_by_git, binds, fds)
     environments = [
         tools.env.get("VIRTUAL_ENV", ""),
         os.path.dirname(os.path.dirname(tools.command)),
     ]
-    shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
+    shown = [bind.inside for bind in tools.binds if bind.is_directory] + shown
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors"
-            " are sent",
-            "binds",
-            f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can"
-            " be sent",
+            f"{len(binds)} directories and files would be shown inside, which is too many",
+            "filesystem of the policy",
+            f"show fewer: up to {_MAX_FDS}, where a directory counts once and a file twice",
         )
     request: dict[str, object] = {
         "policy": policy.packed,
@@ -194,14 +206,22 @@ def prepare(
         "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
+        "discard": options.has("discard"),
+        "name": options.value("name") or "",
+        "keep_output": not options.has("no_logs") and not options.has("standalone"),
+        "one_output": is_one_output(),
     }
     if tty:
         from akiosctl.terminal import read_size
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
-    if git.warning and not options.has("quiet"):
-        note(git.warning)
+    warnings = [policy.news] if policy.news else []
+    warnings += git.warnings
+    if policy.workspace_mode == "rw-direct" and any(one.kind == "git" for one in git.shown):
+        warnings.append("git's directory is not in the workspace, and read-only inside (rw-direct)")
+    for warning in () if options.has("quiet") else warnings:
+        note(warning)
     return (
         request,
         policy,
@@ -224,24 +244,23 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
             fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             raise AkiosError(
-                f"the directory of {path} cannot be opened: {error.strerror}", "binds"
+                f"the directory of {path} cannot be opened: {error.strerror}",
+                "filesystem of the policy",
+                "check the mode of that directory",
             ) from None
         bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
     return bind
 
 
-def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
-    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there
-    that has its own.
-    """
-    path, fd = ignore
+def add_git(shown: Shown, binds: list[dict[str, object]], fds: list[int]) -> None:
+    """What the user's git needs inside; unless a tree stands there that has its own."""
     if any(
-        isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown))
+        isinstance(path := bind["path"], bytes) and is_below(shown.path, os.fsdecode(path))
         for bind in binds
     ):
-        os.close(fd)
+        os.close(shown.fd)
         return
-    binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
+    binds.append(make_bind(shown.path, shown.fd, shown.kind, shown.why, fds))
 
 
 def open_bind(path: str) -> int:
@@ -291,11 +310,19 @@ def explain_not_found(command: str) -> None:
 
 
 def find_denied(
-    ended: dict[str, Any], path: str, cage: str, workspace: str, options: RunOptions
+    ended: dict[str, Any],
+    path: str,
+    cage: str,
+    workspace: str,
+    options: RunOptions,
+    sites: bool,
 ) -> list[Told]:
-    """What the run was denied, told by its log; nothing is read where nothing was."""
+    """What the run was denied, and which models it reached as sites, told by its log; nothing is
+    read where there was neither.
+    """
     usage = ended.get("usage", {})
-    if not usage.get("denials") and not usage.get("refusals"):
+    counts = ("denials", "refusals", "dead_ends")
+    if not sites and not any(usage.get(count) for count in counts):
         return []
     from akiosctl.read_denials import of_run
 
@@ -343,7 +370,9 @@ def finish(
             for line in short_lines(denied, cage):
                 note(line)
         if changes:
-            note(f"files changed; {hint}")
+            expires = int(ended.get("expires_ns", 0))
+            until = f"; kept until {format_day(expires)}" if expires and settle == "keep" else ""
+            note(f"files changed; {hint}{until}")
     return 125 if failed and code == 0 else code
 
 

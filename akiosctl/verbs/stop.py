@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from akiosctl.cages import find_cage
-from akiosctl.commands import print_line
-from akiosctl.render import print_error
+from akiosctl.choose_cage import place
+from akiosctl.commands import print_line, wants_json
+from akiosctl.render import note, print_error
 from akiosd.errors import AkiosError
 from akiosd.values.units import parse_duration_ns
 from akiosd.wire.messages import Ended, Ok, Stop
@@ -16,23 +19,35 @@ from akiosd.wire.messages import Ended, Ok, Stop
 @click.argument("cages", nargs=-1, required=True, metavar="CAGE…")
 @click.option("--kill", is_flag=True, help="At once, without SIGTERM first.")
 @click.option("--grace", default="10s", show_default=True, help="How long SIGTERM may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, cages: tuple[str, ...], kill: bool, grace: str) -> int:
+def command(
+    ctx: click.Context, cages: tuple[str, ...], kill: bool, grace: str, as_json: bool
+) -> int:
     """Ask the agent of each CAGE to end, then kill everything in it."""
     grace_ns = 0 if kill else parse_duration_ns(grace)
-    failed = False
+    stopped: list[str] = []
+    as_json = wants_json(ctx, as_json)
     with ctx.obj.connect() as client:
         for name in cages:
             try:
-                cage = find_cage(client, name, writes=True).cage
+                found = find_cage(client, name, writes=True)
+                cage = found.cage
+                if name != cage:
+                    note(f"{cage} in {place(found)}")
                 client.send(Stop(cage=cage, grace_ns=grace_ns))
                 reply = client.receive().message
                 if not isinstance(reply, Ok | Ended):
                     raise AkiosError(
-                        "akiosd answered out of turn", cage, "install the same version of both"
+                        "akiosd sent another answer than the one awaited",
+                        cage,
+                        "install the same version of akiosd and akiosctl",
                     )
-                print_line(cage)
+                stopped.append(cage)
+                if not as_json:
+                    print_line(cage)
             except AkiosError as error:
-                print_error(error, as_json=ctx.obj.as_json)
-                failed = True
-    return 125 if failed else 0
+                print_error(error, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps({"cages": stopped}))
+    return 0 if len(stopped) == len(cages) else 125

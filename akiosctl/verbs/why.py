@@ -14,9 +14,11 @@ from akiosctl.cages import find_cage
 from akiosctl.choose_cage import is_whole
 from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
+from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import collect, explain, long_lines, report
 from akiosctl.read_denials import files_of, layers_of, read_entries
 from akiosctl.records_text import read_record
+from akiosctl.system_policy import ask_system
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.policy.merge import Layer, merge
 from akiosd.values.records import Birth
@@ -37,17 +39,21 @@ _PORTS = "a name is reached on ports 80 and 443; for another write host:port, as
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) -> None:
-    """Tell what CAGE was denied, the last of this directory when left out: each name, call and
-    file, how often, and the setting and the file that would allow it.
+    """Tell what CAGE was denied: each name, system call and file, and how often.
+
+    With each stands the setting that would allow it, and the file where it is set.  CAGE is the
+    last cage of this directory when it is left out.
     """
+    ends = DeadEnds()
     with ctx.obj.connect() as client:
         name, workspace = _find(client, cage)
         entries = read_entries(client, name)
         # A log may be larger than memory; the birth is among its first records.
         head = list(islice(entries, _HEAD))
-        groups = collect(chain(head, entries))
-    layers = layers_of(workspace, explicit, {})
-    told = explain(groups, layers, files_of(workspace, explicit))
+        groups = collect(chain(head, entries), ends)
+        system = ask_system(client)
+    layers = layers_of(workspace, explicit, {}, system)
+    told = explain(groups, layers, files_of(workspace, explicit, system), ends)
     same = _is_policy(head, layers)
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"cage": name, "same_policy": same, "denied": report(told)}))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from akiosd.values.ids import Lines
-from akiosd.values.posture import LayerState, Status
+from akiosd.values.posture import CoreTaker, LayerState, Status
 
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _RW_DIRECT = (
@@ -39,8 +39,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     disk: str
     pump_running: bool
     limits: str
-    core_to_socket: bool
-    """The host's core pattern names a socket, so no resource limit keeps a core dump from it."""
+    core_taker: CoreTaker
+    """What the host gives core dumps to; no resource limit keeps one from a socket."""
     files_missing: str = ""
     """Why the kernel does not report which files are executed and written; "" when it does."""
 
@@ -286,13 +286,21 @@ def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
 
 
 def _cores(evidence: Evidence) -> LayerState:
-    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of
-    root, from running.
+    """proc_pid_limits(5): name, soft, hard, unit.  1 keeps the host's handler, a program of root,
+    from running; 0 does not, but is as good where cores are files.
     """
     found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
-    if found is None or found.groups() != ("1", "1"):
-        said = " ".join(found.groups()) if found is not None else "nothing"
-        return LayerState("cores", "unavailable", f"the core limit reads back as {said}, wanted 1")
+    said = " ".join(found.groups()) if found is not None else "nothing"
+    if said == "0 0" and evidence.core_taker == "file":
+        return LayerState("cores", "enforced", "limit 0: no core file, and the host has no handler")
+    if said != "1 1":
+        why = f"the core limit reads back as {said}, wanted 1"
+        if said == "0 0":
+            why += (
+                ": akiosd was started with a limit of 0, as sudo does, and this container may not"
+                " raise it (CAP_SYS_RESOURCE); core_pattern without | needs no limit"
+            )
+        return LayerState("cores", "unavailable", why)
     kept = "limit 1: no core file, no core handler"
     problem = "the host sends cores to a socket: core_pattern"
-    return _say("cores", not evidence.core_to_socket, kept, problem, "degraded")
+    return _say("cores", evidence.core_taker != "socket", kept, problem, "degraded")

@@ -156,8 +156,8 @@ def _remarks(kind: str, facts: EndFacts) -> str:
         )
     if usage.disk_limit and usage.disk_used >= usage.disk_limit and kind != "disk":
         remarks.append(f"disk limit {format_size(usage.disk_limit)} was reached")
-    if facts.limits.shm and SIGBUS in (facts.signal, facts.status - 128):
-        size = format_size(facts.limits.shm)
+    if SIGBUS in (facts.signal, facts.status - 128):
+        size = format_size(facts.limits.shm_bytes)
         remarks.append(f"shared memory in /dev/shm may be full: it holds {size} (limits.shm)")
     return "".join(f"; {remark}" for remark in remarks)
 

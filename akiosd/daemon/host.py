@@ -6,21 +6,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from akiosd.daemon.base import directories
-from akiosd.daemon.base.config import Config, load_roots
+from akiosd.daemon.base.config import Config
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
+from akiosd.daemon.base.settings import Settings
 from akiosd.daemon.base.uids import CageUids
 from akiosd.daemon.base.zygote import Zygote
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import KernelError
-from akiosd.kernel import cage_etc, disk, mounts, probe, userns
+from akiosd.kernel import cage_etc, memory_disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
+from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.system_trees import SystemTrees
@@ -37,9 +41,11 @@ _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOU
 class Host:
     """Opened once, by :meth:`open`; :meth:`close` leaves nothing of it in the kernel."""
 
-    def __init__(self, config: Config, policy: Policy, ledger: Ledger) -> None:
-        self.config = config
-        self.policy = policy
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.settings = settings
+        self.renewed: set[Callable[[], Coroutine[Any, Any, None]]] = set()
+        """Called after the settings were changed, each in a task of its own."""
+        config = settings.config
         self.ledger = ledger
         self.state_dir = Path(config.state_dir)
         self.cages_dir = self.state_dir / "cages"
@@ -53,13 +59,22 @@ class Host:
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )
         self.keys = KeyStore(self.state_dir, credentials_directory())
-        self.gateway_roots = load_roots(config)
         self.roots = HostRoots()
-        self.disks: disk.Disks | None = None
+        self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(
             self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count
         )
+
+    @property
+    def config(self) -> Config:
+        """``akiosd.yaml`` as it holds now."""
+        return self.settings.config
+
+    @property
+    def policy(self) -> Policy:
+        """The system policy as it holds now."""
+        return self.settings.policy
 
     async def open(self) -> None:
         """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon
@@ -79,7 +94,7 @@ class Host:
             for name in self.cgroups.leaves():
                 nursery.start_soon(self._remove_left, name)
         self.zygote.start()
-        self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
+        self.disks = memory_disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
         lines = system_map(self.config.uids.display_base)
         self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
 

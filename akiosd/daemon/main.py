@@ -17,25 +17,28 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
-from akiosd.daemon.base.config import Config, load_config, load_system_policy
+from akiosd.daemon.base.background import detach, find_starter
+from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.base.settings import Overrides, Settings, load_settings
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.requests.expire_ended import expire
+from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
-from akiosd.daemon.sockets.serve_clients import open_unix_listener, serve_clients
+from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
-from akiosd.errors import AkiosError
+from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG
-from akiosd.values.policy import Policy
+from akiosd.values.ids import HOST_LOG, CageId, LogId
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
@@ -55,8 +58,23 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--runtime-dir", help="where the sockets are made (default: /run/akios)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--ready-fd", type=int, default=-1, help="write one byte here when ready")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="read akiosd.yaml and the system policy, say what is wrong in them, and end",
+    )
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="return once it is ready; its messages go to akiosd.log in the runtime directory",
+    )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
+
+
+def overrides_of(arguments: argparse.Namespace) -> Overrides:
+    """The keys of akiosd.yaml that the command line gives."""
+    return {key: getattr(arguments, key) for key in ("state_dir", "runtime_dir", "log_level")}
 
 
 def harden() -> None:
@@ -75,15 +93,14 @@ def harden() -> None:
     os.umask(0o077)
 
 
-async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
+async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or
     go on.
     """
+    config = settings.config
     state = Path(config.state_dir)
-    directories.make_state(state)
-    directories.make_runtime(Path(config.runtime_dir))
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
-    host = Host(config, policy, ledger)
+    host = Host(settings, ledger)
     runtime = Path(config.runtime_dir)
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
@@ -91,8 +108,9 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
+            told = await _read_ends(ledger, pending_changes.list_running(host.cages_dir))
             for cage in await trio.to_thread.run_sync(
-                pending_changes.recover, host.cages_dir, host.disks
+                pending_changes.recover, host.cages_dir, host.disks, told
             ):
                 _log.warning("changes of a killed agent were kept", cage=cage)
             for cage in pending_changes.list_torn(host.cages_dir):
@@ -107,13 +125,30 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
                 HOST_LOG,
                 records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()),
             )
-            await _serve_until_told(host, runtime, ready_fd)
+            await _serve_until_told(host, runtime, arguments)
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
                 await host.close()
                 await ledger.aclose()
+
+
+async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_changes.Told]:
+    """The ends of cages whose logs have them, though nothing else was written down: akiosd was
+    killed right then.
+    """
+    told: dict[str, pending_changes.Told] = {}
+    for cage in cages:
+        try:
+            entry = await ledger.read_last(LogId(CageId(cage)))
+        except LedgerError as error:
+            _log.error("the end of a cage is not known", cage=cage, why=error.what)
+            continue
+        end = records.decode_entry(entry) if entry else None
+        if isinstance(end, records.End):
+            told[cage] = end.ts, end.exit_code, end.reason
+    return told
 
 
 def _end_interrupted(ledger: Ledger) -> None:
@@ -125,10 +160,14 @@ def _end_interrupted(ledger: Ledger) -> None:
         ledger.close_log(log)
 
 
-async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
+async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Namespace) -> None:
     config = host.config
     gate = Gate(
-        config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged
+        config.groups.user,
+        config.groups.admin,
+        config.groups.monitor,
+        config.uids.is_caged,
+        find_starter(os.environ),
     )
     control = await open_unix_listener(str(runtime / "control.sock"))
     events = await open_unix_listener(str(runtime / "events.sock"))
@@ -137,15 +176,25 @@ async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
             pool = Pool(host, config.pools.userns)
             await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
+            renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
+            renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
             host.ledger.state.on_room = partial(supervisor.freeze_all, False)
             async with trio.open_nursery() as servers:
-                await servers.start(serve_clients, control, supervisor, gate)
+                await servers.start(
+                    partial(serve_clients, greet=lambda: say_hello(host.settings.digest)),
+                    control,
+                    supervisor,
+                    gate,
+                )
                 await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
-                servers.start_soon(retain, supervisor.logs, config.ledger)
-                _say_ready(ready_fd)
+                servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
+                servers.start_soon(
+                    expire, supervisor.registry, supervisor.changes, supervisor.logs, host
+                )
+                _say_ready(arguments.ready_fd)
                 _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
-                await _wait_for_stop(gate)
+                await _wait_for_stop(renewer, nursery)
                 systemd.notify("STOPPING=1")
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
@@ -169,13 +218,13 @@ def _say_ready(ready_fd: int) -> None:
         os.close(ready_fd)
 
 
-async def _wait_for_stop(gate: Gate) -> None:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for signo in signals:
             if signo != signal.SIGHUP:
                 _log.info("stopping", signal=signal.Signals(signo).name)
                 return
-            gate.reload()
+            await renewer.renew(nursery)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -184,22 +233,23 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
-        config = load_config(
-            arguments.config,
-            state_dir=arguments.state_dir,
-            runtime_dir=arguments.runtime_dir,
-            log_level=arguments.log_level,
-        )
-        configure_log(config.log_level)
+        if arguments.check:
+            return check_settings(arguments.config, overrides_of(arguments))
+        settings = load_settings(arguments.config, overrides_of(arguments))
+        configure_log(settings.config.log_level)
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
+        config = settings.config
+        directories.make_state(Path(config.state_dir))
+        directories.make_runtime(Path(config.runtime_dir))
+        if arguments.detach:
+            arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
         # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
         # has something to do.
         sys.setswitchinterval(_SWITCH_S)
         niceness.take()
-        policy = load_system_policy(Path(config.system_policy))
-        trio.run(partial(serve, config, policy, arguments.ready_fd))
+        trio.run(serve, settings, arguments)
     except AkiosError as error:
         return _report(error)
     except BaseExceptionGroup as group:

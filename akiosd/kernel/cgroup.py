@@ -370,6 +370,10 @@ class CageCgroup:
         """Freeze or thaw the leaf (cgroup.freeze).  Raises KernelError."""
         write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
 
+    def is_frozen(self) -> bool:
+        """Whether everything in the leaf has stopped (cgroup.events)."""
+        return read_field(f"{self.v2}/cgroup.events", "frozen") == 1
+
     def events(self) -> MemoryEvents:
         """The counters of memory and processes, from v2 or v1."""
         memory = self.v1.get("memory")

@@ -3,7 +3,7 @@
 Where the kernel has project quota, all cages share one pool file system and each directory in it
 has its own project id; elsewhere each cage has a sparse image of its own.  Mounts of images are
 detached: nothing stands in the host's mount table, and a crash of the daemon leaves nothing
-mounted.
+mounted.  Both need loop devices; :mod:`akiosd.kernel.memory_disk` is for where there are none.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ class Slot:
         """Upper and work directory of one more overlay, for a bind that may be written to."""
         for name in (f"w{number}", f"w{number}/upper", f"w{number}/work"):
             os.mkdir(name, 0o700, dir_fd=self.mount.fileno())
+        # Its owner has no number in the id map of a view, where not even root may pass it then.
+        os.chmod(f"w{number}", 0o711, dir_fd=self.mount.fileno())
         self._own(f"w{number}/upper", uid, gid, mode, acl)
 
     def _own(self, name: str, uid: int, gid: int, mode: int, acl: bytes = b"") -> None:
@@ -104,11 +106,12 @@ class Slot:
         full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
         return (limit if full else limit - free), limit
 
-    def is_empty(self) -> bool:
-        """Whether nothing was written to the workspace's upper layer."""
-        fd = os.open(
-            "upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno()
-        )
+    def is_empty(self, *uppers: str) -> bool:
+        """Whether nothing was written to the workspace's upper layer, nor to these further ones."""
+        return all(self._has_nothing(upper) for upper in ("upper", *uppers))
+
+    def _has_nothing(self, upper: str) -> bool:
+        fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno())
         try:
             with os.scandir(fd) as entries:
                 return next(entries, None) is None
@@ -143,6 +146,10 @@ class Disks(Protocol):
         """The disk that an ended cage left."""
         ...
 
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """The disk of a cage that runs, mounted once more; for looking at."""
+        ...
+
     def remove_others(self, names: Collection[str]) -> None:
         """Remove the disks of all cages but these."""
 
@@ -151,19 +158,13 @@ class Disks(Protocol):
         cannot.
         """
 
+    def not_overwritten(self) -> str:
+        """What overwriting a disk's files does not reach, in words; "" for nothing."""
+        ...
+
     def close(self) -> None:
         """Unmount what all cages share."""
         ...
-
-
-def open_disks(state_dir: Path, pool_size: int) -> Disks:
-    """The best way that this host offers: quota pool, else images.  Raises KernelError."""
-    base = state_dir / "disk"
-    base.mkdir(mode=0o700, exist_ok=True)
-    try:
-        return QuotaPool(base, pool_size)
-    except (OSError, KernelError):
-        return Images(base)
 
 
 def _mkfs(image: Path, size: int, *options: str) -> None:
@@ -239,6 +240,20 @@ class Images:
         """Mount what an ended cage left.  FileNotFoundError when it left nothing."""
         return self._mount(directory, directory / IMAGE, size)
 
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """A mount of the device again shows the same file system (mount(2))."""
+        image = directory / IMAGE
+        with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
+            device = loop.find(backing.fileno())
+        if device is None:
+            raise FileNotFoundError(errno.ENOENT, "the image is bound to no loop device")
+        with device:
+            source = f"/proc/self/fd/{device.fileno()}"
+            mount = mounts.fs_mount(
+                "ext4", {"source": source, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME
+            )
+        return Slot(mount, size, directory, image)
+
     def _mount(self, directory: Path, image: Path, size: int) -> Slot:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             device, path = loop.attach(backing.fileno())
@@ -257,6 +272,10 @@ class Images:
     def punch_free(self) -> bool:
         """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
+
+    def not_overwritten(self) -> str:
+        """Nothing: the image is overwritten as a whole."""
+        return ""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -313,8 +332,8 @@ class QuotaPool:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             bound = loop.find(backing.fileno())
             device, path = (
-                (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound)
-                if bound
+                (bound, f"/proc/self/fd/{bound.fileno()}")
+                if bound is not None
                 else loop.attach(backing.fileno())
             )
         options = {"source": path, "prjquota": "", **_OPTIONS}
@@ -359,6 +378,10 @@ class QuotaPool:
         """The disk that an ended cage left; OSError when it left none."""
         return self._slot(self._mount_point / directory.name, size)
 
+    def reopen_in_use(self, directory: Path, size: int) -> Slot:
+        """The same directory of the pool."""
+        return self.reopen(directory, size)
+
     def _slot(self, where: Path, size: int) -> Slot:
         tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))
         mounts.set_attr(tree.fileno(), set=_DATA)
@@ -373,6 +396,10 @@ class QuotaPool:
     def punch_free(self) -> bool:
         """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
+
+    def not_overwritten(self) -> str:
+        """Free blocks belong to no file."""
+        return "what the agent itself had removed, in free blocks of the image that all cages share"
 
     def close(self) -> None:
         """Close the pool's root and unmount the pool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -71,14 +72,20 @@ def close_all(fds: Iterable[int | Fd | None]) -> None:
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The whole content of a kernel file, whose size is not known beforehand.  Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = [os.read(fd, _READ)]
-        # procfs and cgroupfs give a page or less at once, and then nothing.
-        while parts[-1]:
-            parts.append(os.read(fd, _READ))
-    finally:
-        os.close(fd)
+    with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        return read_all(file.fileno())
+
+
+def read_all(fd: int, most: int = sys.maxsize) -> bytes:
+    """What can be read from ``fd`` until end of file, or at least ``most`` bytes of more.  Raises
+    OSError.
+    """
+    parts = [os.read(fd, _READ)]
+    size = len(parts[0])
+    # procfs and cgroupfs give a page or less at once, and then nothing.
+    while parts[-1] and size < most:
+        parts.append(os.read(fd, _READ))
+        size += len(parts[-1])
     return b"".join(parts)
 
 

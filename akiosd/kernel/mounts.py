@@ -9,6 +9,7 @@ crash of the daemon leaves no mount behind.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from akiosd.kernel import _shim
 from akiosd.kernel.fds import Fd
@@ -75,11 +76,13 @@ def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:
     check(_lib.akios_move_mount(fd, to_dirfd, to_path), "move_mount")
 
 
-def clone_idmapped(fd: int, userns_fd: int, attrs: int) -> Fd:
+def clone_idmapped(
+    fd: int, userns_fd: int, attrs: int, clone: Callable[[int], Fd] = open_tree
+) -> Fd:
     """A detached clone of the tree at ``fd`` with ``attrs`` set and ids mapped by ``userns_fd`` (<
     0: unmapped).
     """
-    tree = open_tree(fd)
+    tree = clone(fd)
     try:
         set_attr(tree.fileno(), set=attrs, userns_fd=userns_fd)
     except OSError:

@@ -12,6 +12,7 @@ from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
 from akiosd.policy.compile.limits import HostPools
+from akiosd.values.posture import CoreTaker
 
 KERNEL_FLOOR = (5, 19)
 _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
@@ -81,13 +82,17 @@ def read_pools() -> HostPools:
     return HostPools(**found)
 
 
-def core_goes_to_a_socket() -> bool:
-    """Whether the host sends dumps to a socket (core_pattern ``@…``, Linux 6.16): then no limit
-    keeps them back.
+def read_core_taker() -> CoreTaker:
+    """What the host gives core dumps to: ``core_pattern`` (core(5)) names a file, a program
+    (``|…``), or a socket (``@…``, Linux 6.16).
+
+    "program" where it cannot be read: then nothing is promised.
     """
-    with contextlib.suppress(OSError):
-        return read_file("/proc/sys/kernel/core_pattern").startswith(b"@")
-    return False
+    try:
+        first = read_file("/proc/sys/kernel/core_pattern")[:1]
+    except OSError:
+        return "program"
+    return "socket" if first == b"@" else "program" if first == b"|" else "file"
 
 
 def describe_landlock(abi: int) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from pathlib import Path
 
 # openat2(2)
 RESOLVE_NO_XDEV = 0x01
@@ -50,6 +51,11 @@ LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_RULE_PATH_BENEATH = 1
 
 AT_EMPTY_PATH = 0x1000
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+
+# kcmp(2), which is older than the numbers that all architectures share
+_KCMP = {"x86_64": 312}.get(os.uname().machine, 272)
+_KCMP_FILE = 0
 
 # Calls that came after the numbers of all architectures were unified have one number everywhere.
 _OPENAT2 = 437
@@ -196,6 +202,12 @@ def name_to_handle_at(fd: int) -> int:
     return int(handle.type)
 
 
+def umount_detach(path: Path) -> None:
+    """umount2(2) with MNT_DETACH: no name leads there any more; it goes with its last user."""
+    raw = os.fsencode(path)
+    _check(_libc.umount2(raw, _MNT_DETACH | _UMOUNT_NOFOLLOW), "umount2", raw)
+
+
 def quotactl_fd(fd: int, command: int, identity: int, data: bytearray) -> None:
     """Quota of the file system of ``fd``; what the kernel answers is written into ``data``."""
     buffer = (ctypes.c_char * len(data)).from_buffer(data)
@@ -250,6 +262,17 @@ def pidfd_getfd(pidfd: int, number: int) -> int:
 
 
 # ---- Landlock ------------------------------------------------------------------------------------
+
+
+def is_same_open_file(fd: int, other: int) -> bool:
+    """Whether both descriptors of this process are one open file, with one position; kcmp(2).
+    False also where the kernel does not tell.
+    """
+    pid = os.getpid()
+    try:
+        return _syscall(_KCMP, pid, pid, _KCMP_FILE, fd, other) == 0
+    except OSError:
+        return False
 
 
 def landlock_create_ruleset(attr: bytes) -> int:

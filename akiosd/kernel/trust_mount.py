@@ -27,12 +27,15 @@ _MAX_BYTES = 8 << 20
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 
 Identity = tuple[int, int, int, int]
+Seen = tuple[Identity | None, bytes]
+"""Which file of the host, and what was added to it."""
 Parts = tuple[bytes, ...]
 """The content of a file in parts, never joined: most of it is large, and the same for all cages."""
 
 
 class HostRoots:
-    """The host's trusted certificates; read again when their file has changed.
+    """The host's trusted certificates, and those that the administrator adds; read again when their
+    file has changed.
 
     A host without any is no error: the gateway verifies upstreams, and the cage needs only its own
     authority.
@@ -40,19 +43,22 @@ class HostRoots:
 
     def __init__(self, paths: tuple[str, ...] = _HOST_BUNDLES) -> None:
         self._paths = paths
-        self.identity: Identity | None = None
-        self.pem = b""
+        self.seen: Seen | None = None
+        self.pem = self.added = b""
         self.java = JavaStore(())
 
-    def refresh(self) -> Identity | None:
-        """Read the file again if it has changed; returns its identity.  Raises OSError."""
+    def refresh(self, added: bytes = b"") -> Seen:
+        """Read the file again if it or ``added`` (PEM) has changed; returns what tells one content
+        from another.  Raises OSError.
+        """
         path, identity = self._look()
-        if identity != self.identity:
+        seen = (identity, added)
+        if seen != self.seen:
             with open(path, "rb") as file:
-                self.pem = file.read(_MAX_BYTES)
+                self.pem = b"\n".join(part for part in (file.read(_MAX_BYTES), added) if part)
             self.java = JavaStore(read_pem(self.pem))
-            self.identity = identity
-        return identity
+            self.seen, self.added = seen, added
+        return seen
 
     def _look(self) -> tuple[str, Identity | None]:
         for path in self._paths:
@@ -95,7 +101,8 @@ def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, Parts]:
     """Name → content of the three files."""
     return {
         BUNDLE_NAME: (pem, roots.pem),
-        AUTHORITY_NAME: (pem,),
+        # For programs that add it to roots of their own: what the host does not trust by itself.
+        AUTHORITY_NAME: (pem, roots.added),
         JAVA_NAME: roots.java.with_authority(der),
     }
 

@@ -51,9 +51,9 @@ class Known(msgspec.Struct, frozen=True):
     """What the kernel has in memory of an open file.  Mode and owner may be out of date; identity
     and file system are not.
 
-    Ids are the host's. ``file_system`` is a name of filesystems(5), "" when the mount is not in
-    akiosd's mount namespace. ``is_local``: it answers from this machine's memory and disks; of an
-    overlay, every layer does.
+    Ids are the host's. ``file_system`` is a name of filesystems(5), "" when the mount is in no
+    mount namespace that was looked into. ``is_local``: it answers from this machine's memory and
+    disks; of an overlay, every layer does. ``is_elsewhere``: it is not in akiosd's own namespace.
     """
 
     mode: int
@@ -62,12 +62,24 @@ class Known(msgspec.Struct, frozen=True):
     directory: DirectoryId
     file_system: str
     is_local: bool
+    is_elsewhere: bool = False
 
 
 def look(fds: Iterable[int]) -> tuple[Known, ...]:
     """What is known of each open file; never waits.  OSError when one is not open."""
     mountinfo = read_file("/proc/self/mountinfo").decode(errors="surrogateescape")
     return tuple(_look(fd, mountinfo) for fd in fds)
+
+
+def look_elsewhere(fd: int, known: Known, mountinfo: str) -> Known:
+    """What is known of a file that lies in another mount namespace, where ``mountinfo`` stands.
+
+    Its user may have made that namespace, and mounts cover other mounts there: an overlay's layers
+    are not believed to be local.
+    """
+    found = _look(fd, mountinfo)
+    is_local = found.is_local and found.file_system != "overlay"
+    return msgspec.structs.replace(found, is_local=is_local, is_elsewhere=True)
 
 
 def identify(fd: int) -> DirectoryId:

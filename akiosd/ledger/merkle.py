@@ -72,6 +72,8 @@ PYTHON = Hasher(python_nodes, python_bundle, python_ends)
 class ProofError(LedgerError):
     """A proof does not prove what it claims."""
 
+    NEXT = "get the proof again from where it came from"
+
 
 def leaf_hash(entry: bytes) -> bytes:
     """``SHA-256(0x00 || entry)``."""

@@ -26,9 +26,13 @@ _NOT_IN_NAMES = re.compile(r"[+\s\x00-\x1f\x7f-\x9f]")
 class NoteError(LedgerError):
     """A note or key is not well formed, or no trusted key signed it."""
 
+    NEXT = "get it again from where it came from"
+
 
 class UntrustedNoteError(NoteError):
     """A well-formed note that none of the trusted keys signed."""
+
+    NEXT = "check the public key you verify with"
 
 
 def decode_base64(text: str) -> bytes:

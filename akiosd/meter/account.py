@@ -15,7 +15,7 @@ class Open(msgspec.Struct, frozen=True):
     """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
 
     ``lowered``: output tokens of each choice, where fewer were granted than the request or its
-    model allows; else 0.
+    model allows; else 0.  ``live``: as :class:`akiosd.values.spend.Trail` has it.
     """
 
     provider: str
@@ -25,6 +25,7 @@ class Open(msgspec.Struct, frozen=True):
     usd_micro: int
     tokens: Tokens
     lowered: int = 0
+    live: bool = False
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ warning; the 256th ends it in any case.
 rule                          refused                                              ends the cage
 ----------------------------  ---------------------------------------------------  ------------------------------------
 prices                        403: the model has no known price                    never
-budget.same_request           400: it was answered N - 1 times in a row            again
-budget.cycles                 400: it would end a cycle of 2 to 4 the Nth time     again
-budget.same_tool_calls        400: after N - 1 equal batches in a row, once        the Nth, answered to a later call
+budget.same_request           400: it was answered the same N - 1 times in a row   again
+budget.same_tool_calls        400: N equal batches in a row had equal results      again
+budget.same_answers           400: N turns in a row changed nothing                again
+budget.cycles                 400: a cycle of 2 to 4 turns went round N times      again
 budget.requests_per_minute    429: N calls were granted within a minute            again, after max(N, 10) refusals
 budget.usd_per_minute         402: it may not fit into the minute                  again, after 10 refusals
 budget.usd, tokens, calls     402: it does not fit until open calls end, and       never
@@ -34,6 +35,7 @@ from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
@@ -85,7 +87,7 @@ def reserve(
         return account, Denial(
             "budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY
         )
-    for check in (_check_circles, _check_batches, _check_rate):
+    for check in (_check_circles, _check_rate):
         verdict = check(account, ask, now_ns)
         if verdict is not None:
             return verdict
@@ -122,7 +124,8 @@ def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Accoun
         paid=account.paid.add(usd, now_ns) if account.limits.usd_micro_per_minute else account.paid,
     )
     if bill.outcome == "completed":
-        account = _remember(account, held, bill.tool_calls)
+        repeats = loops.answered(account.repeats, held.request, bill.answer, held.live)
+        account = msgspec.structs.replace(account, repeats=repeats)
     return _check_overdrawn(account, settled), settled
 
 
@@ -143,41 +146,32 @@ def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
 
 def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     limits = account.limits
-    circle = loops.find_circle(
-        account.repeats, ask.request, same_request=limits.same_request, cycles=limits.cycles
-    )
-    if circle is None or not ask.request:
+    circle = loops.find_circle(account.repeats, ask, limits)
+    if circle is None:
         return None
-    if circle.period == 1:
+    words = f"{circle.what} {circle.count} times in this conversation; change something or stop"
+    if circle.rule == "budget.same_request":
         words = (
-            f"the same request was answered {circle.count - 1} times in a row; change it or stop"
+            f"the same request had the same answer {circle.count - 1} times in a row; change it or"
+            " stop"
         )
-    else:
-        words = (
-            f"the same {circle.period} requests went round {circle.count - 1} times; change"
-            " something or stop"
-        )
-    return _refuse(
-        account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST
-    )
+    ending = Ending("loop", circle.describe())
+    account, refusal = _refuse(account, circle.rule, words, now_ns, ending, BAD_REQUEST)
+    assert isinstance(refusal, Denial)
+    told = f"{refusal.words} ({_how_to_raise(circle, limits)})"
+    return account, msgspec.structs.replace(refusal, words=told)
 
 
-def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
-    """Refuse once, as a warning.  Whether the loop goes on is seen only in the next answer
-    (:func:`_remember`).
-    """
-    circle, _ = loops.find_batch(account.repeats, account.limits.same_tool_calls)
-    warned = account.warned.get("budget.same_tool_calls")
-    if circle is None or (warned is not None and now_ns - warned.since_ns >= PATIENCE_NS):
-        return None
-    count = account.repeats.batches
-    words = (
-        f"the model asked for the same tool calls {count} times in a row; try something else or"
-        " stop"
-    )
-    return _refuse(
-        account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST
-    )
+def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
+    """The number, its setting, and who may change it where."""
+    key = circle.rule.removeprefix("budget.")
+    if circle.limit >= limits.loops_up_to > 0:
+        return (
+            f"{circle.number}; a project may raise it no further than"
+            f" budget.loops_up_to in {SYSTEM_FILE} or ~/.config/akios/policy.yaml"
+        )
+    most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
+    return f"{circle.number}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"
 
 
 def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -190,20 +184,7 @@ def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     return _refuse(account, "budget.requests_per_minute", words, now_ns, ending, TOO_MANY, patience)
 
 
-def _remember(account: Account, held: Open, tool_calls: bytes) -> Account:
-    repeats = loops.answered(account.repeats, held.request, tool_calls)
-    warned, ending = account.warned, account.ending
-    told = warned.get("budget.same_tool_calls")
-    circle, closed = loops.find_batch(repeats, account.limits.same_tool_calls)
-    if circle is None:
-        warned = {rule: value for rule, value in warned.items() if rule != "budget.same_tool_calls"}
-    elif closed and told is not None and held.at_ns >= told.since_ns:
-        ending = ending or Ending("loop", circle.describe())
-    return msgspec.structs.replace(account, repeats=repeats, warned=warned, ending=ending)
-
-
-# ---- money, tokens, calls
-# --------------------------------------------------------------------------
+# ---- money, tokens, calls ------------------------------------------------------------------------
 
 
 def _rooms(account: Account, now_ns: int) -> list[Room]:
@@ -247,7 +228,7 @@ def _check_room(
             "budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED
         )
     lowered = output if output < (need.named or ask.ceiling) else 0
-    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered)
+    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered, ask.trail.live)
     account = msgspec.structs.replace(
         account,
         open={**account.open, call: held},
@@ -256,11 +237,7 @@ def _check_room(
             if account.limits.requests_per_minute
             else account.granted
         ),
-        warned={
-            rule: value
-            for rule, value in account.warned.items()
-            if rule == "budget.same_tool_calls"
-        },
+        warned={},
     )
     return account, Grant(usd, output if shortened else 0, lowered)
 

@@ -1,107 +1,129 @@
-"""Finds out that an agent goes in circles, and sums amounts over a minute; counters only, no
-history.
+"""When an agent goes in circles, and what happened within a minute: counters, no history.
 
-Only a call that was answered to its end counts, so an SDK's retry of a failed one does not. A
-request is known by the hash of its meaning before it is sent: one that would close a circle is
-refused before it costs anything. The tool calls of an answer are known only afterwards.
+A loop is the same call with the same result, or turns that change nothing, within one conversation.
+What the conversation in a request looks like is its :class:`Trail`.  What cannot be seen there is
+remembered here, for the newest requests: how often each was answered to its end in the same words.
+A request that would close a circle is refused before it is paid; what failed and was sent again by
+an SDK does not count.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from akiosd.values.policy import Budget
+from akiosd.values.spend import PERIODS, Ask, Trail
 from akiosd.values.units import NS_PER_S
 
-PERIODS = (1, 2, 3, 4)
-"""Lengths of the circles that are looked for; 1 is the same request again."""
 SHORTEST = 2
-"""A request made once is no repetition, so a limit of 1 counts as 2."""
-SHORTEST_BATCHES = 3
-"""A limit on equal batches of tool calls counts as at least 3: the warning comes one before the
-limit, and a single batch is how every agent begins.
-"""
+"""What happened once is no repetition: a limit of 1 counts as 2, and two answers are compared."""
+WAITING = 8
+"""A call that waits for something may bring the same result so many times more often."""
+BATCH = 10
+"""What continues no conversation may be answered the same so many times as often: a vote, rows."""
+MAX_SEEN = 64
 MINUTE_S = 60
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """``request`` was answered ``total`` times, the last ``times`` of them with ``answer``."""
+
+    request: bytes
+    answer: bytes
+    times: int
+    total: int
+    live: bool
+
+
 class Repeats(msgspec.Struct, frozen=True):
-    """What the completed calls looked like.
+    """The requests answered last, the newest at the end; each is in it once."""
 
-    ``recent`` are the last requests, the newest at the end. ``runs`` has one number for each of
-    ``PERIODS``: how many requests in a row, up to the newest, equal the request that many before.
-    ``batch`` is the last batch of tool calls, which came ``batches`` times in a row.
-    """
-
-    recent: tuple[bytes, ...] = ()
-    runs: tuple[int, ...] = (0,) * len(PERIODS)
-    batch: bytes = b""
-    batches: int = 0
+    seen: tuple[Seen, ...] = ()
 
 
 class Circle(msgspec.Struct, frozen=True):
-    """A circle of ``period`` requests gone through ``count`` times; ``period`` 0 is a batch of tool
-    calls.  ``rule`` is the policy's key.
-    """
+    """``what`` happened ``count`` times, all that ``limit`` of the policy's key ``rule`` lets."""
 
     rule: str
-    period: int
+    what: str
     count: int
+    limit: int
+    more_for: str = ""
+    """Of what more are let than the limit says."""
+
+    @property
+    def number(self) -> str:
+        """``budget.same_request is 5``, and of what more are let."""
+        more = f", and {self.count} for {self.more_for}" if self.more_for else ""
+        return f"{self.rule} is {self.limit}{more}"
 
     def describe(self) -> str:
-        """The words of the reason line, such as ``same request 5 times``."""
-        if not self.period:
-            return f"same tool calls {self.count} times"
-        what = "same request" if self.period == 1 else f"cycle of {self.period} requests"
-        return f"{what} {self.count} times"
+        """As in the reason line: ``same request and answer 5 times (budget.same_request is 5)``."""
+        return f"{self.what} {self.count} times ({self.number})"
 
 
-def answered(repeats: Repeats, request: bytes, tool_calls: bytes) -> Repeats:
-    """``repeats`` after one more completed call; ``tool_calls`` is the hash of its batch, b"" for
-    none.
-    """
-    same = bool(tool_calls) and tool_calls == repeats.batch
-    return Repeats(
-        recent=(*repeats.recent, request)[-max(PERIODS) :],
-        runs=tuple(_run(repeats, index, request) for index in range(len(PERIODS))),
-        batch=tool_calls,
-        batches=repeats.batches + 1 if same else int(bool(tool_calls)),
-    )
+def answered(repeats: Repeats, request: bytes, answer: bytes, live: bool) -> Repeats:
+    """A call was completed.  Batch work is counted in a row: another question begins anew."""
+    if not request:
+        return repeats
+    old = _find(repeats, request) or Seen(request, b"", 0, 0, live)
+    again = bool(answer) and old.answer == answer
+    new = Seen(request, answer, old.times + 1 if again else 1, old.total + 1, live)
+    kept = (seen for seen in repeats.seen if seen.request != request)
+    if not live:
+        kept = (seen if seen.live else msgspec.structs.replace(seen, times=0) for seen in kept)
+    return Repeats((*kept, new)[-MAX_SEEN:])
 
 
-def find_circle(
-    repeats: Repeats, request: bytes, *, same_request: int, cycles: int
-) -> Circle | None:
-    """The circle that sending ``request`` would close once too often; None when it would not.  A
-    limit of 0 looks for none.
-    """
-    for index, period in enumerate(PERIODS):
-        limit = same_request if period == 1 else cycles
-        if not limit or len(repeats.recent) < period:
-            continue
-        run = _run(repeats, index, request)
-        # All the same is not a cycle; the shorter period has its own limit.
-        if run == 0 or (period > 1 and len(set(repeats.recent[-period:])) == 1):
-            continue
-        times, limit = (run + period) // period, max(limit, SHORTEST)
-        if times >= limit:
-            return Circle("budget.same_request" if period == 1 else "budget.cycles", period, limit)
+def find_circle(repeats: Repeats, ask: Ask, limits: Budget) -> Circle | None:
+    """The circle in which a request would go round once more; limits of 0 look for none."""
+    return _find_round(ask.trail, limits) or _find_again(repeats, ask, limits)
+
+
+def _find_round(trail: Trail, limits: Budget) -> Circle | None:
+    for period, times in zip(PERIODS, trail.rounds, strict=True):
+        if period > 1:
+            rule, limit, what = "budget.cycles", limits.cycles, f"cycle of {period} turns"
+        elif trail.calls:
+            rule, limit = "budget.same_tool_calls", limits.same_tool_calls
+            what = "same tool calls and results"
+        else:
+            rule, limit, what = "budget.same_answers", limits.same_answers, "same answer"
+        most = _most(limit, WAITING if trail.waits else 1)
+        if limit and times >= most:
+            return Circle(rule, what, most, limit, "calls that wait" if trail.waits else "")
+    if limits.same_answers and trail.stale >= _most(limits.same_answers):
+        return Circle(
+            "budget.same_answers", "nothing new", _most(limits.same_answers), limits.same_answers
+        )
     return None
 
 
-def find_batch(repeats: Repeats, limit: int) -> tuple[Circle | None, bool]:
-    """(the circle of tool calls that has reached ``limit`` - 1, whether it has reached ``limit``);
-    0 looks for none.
+def _find_again(repeats: Repeats, ask: Ask, limits: Budget) -> Circle | None:
+    """The same request, answered the same: so does a conversation that shows its last turns only.
+
+    Conversations that began alike are as many as the request before was answered.
     """
-    limit = max(limit, SHORTEST_BATCHES) if limit else 0
-    if not limit or repeats.batches < limit - 1:
-        return None, False
-    return Circle("budget.same_tool_calls", 0, limit), repeats.batches >= limit
+    limit, trail = limits.same_request, ask.trail
+    seen, before = _find(repeats, ask.request), _find(repeats, ask.before)
+    if not limit or seen is None:
+        return None
+    alike = before.total if before is not None else 1
+    asked = seen.times + 1 - (alike - 1)
+    shown = max(*trail.rounds, 1) - 1 if trail.live else 0
+    most = _most(limit, 1 if trail.live else BATCH)
+    if seen.times < SHORTEST or asked < SHORTEST or asked + shown < most:
+        return None
+    more_for = "" if trail.live else "questions without a conversation"
+    return Circle("budget.same_request", "same request and answer", most, limit, more_for)
 
 
-def _run(repeats: Repeats, index: int, request: bytes) -> int:
-    period = PERIODS[index]
-    if len(repeats.recent) < period or repeats.recent[-period] != request:
-        return 0
-    return repeats.runs[index] + 1
+def _find(repeats: Repeats, request: bytes) -> Seen | None:
+    return next((seen for seen in repeats.seen if request and seen.request == request), None)
+
+
+def _most(limit: int, factor: int = 1) -> int:
+    return max(limit, SHORTEST) * factor
 
 
 class Minute(msgspec.Struct, frozen=True):

@@ -15,8 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.errors import PolicyError
-from akiosd.policy.merge import ADDING, Layer, LayerName, check_authority, flatten, merge
+from akiosd.policy.merge import ADDING, Layer, check_authority, flatten, merge
+from akiosd.policy.presets import names_of
+from akiosd.policy.refusals import ADMINISTRATOR, LayerName
 from akiosd.policy.schema import PartialPolicy, load
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Policy
 from akiosd.values.text import as_bytes, show
 
@@ -25,8 +28,8 @@ Allows = Callable[[Policy], bool]
 
 _ORDER: tuple[LayerName, ...] = ("built-in", "profile", "system", "user", "project", "flags")
 _MAX_LINE = 300
-YOU, ADMINISTRATOR = "you", "an administrator of this host"
-SYSTEM_FILE, PROJECT_FILE = "/etc/akios/policy.yaml", "akios.yaml"
+_DOMAINS = "network.allowed_domains"
+YOU, PROJECT_FILE = "you", "akios.yaml"
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -86,7 +89,13 @@ def advise(
     return None
 
 
-def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows: Allows) -> str:
+def advise_merged(
+    policy: Policy,
+    system: Policy,
+    edits: Sequence[Edit],
+    allows: Allows,
+    system_file: str = SYSTEM_FILE,
+) -> str:
     """As :func:`advise` where the layers are not known, only what came out: a line, "" where
     nothing helps.
     """
@@ -99,7 +108,7 @@ def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows:
             return f"{line} in {PROJECT_FILE}"
         widened = _apply_to(system, edit)
         if widened is not None and not check_authority(widened, asked):
-            return f"{line} in {SYSTEM_FILE}, which {ADMINISTRATOR} may change"
+            return f"{line} in {_printable(system_file)}, which {ADMINISTRATOR} may change"
     return ""
 
 
@@ -127,13 +136,16 @@ def _edit_layer(
         layers = [*layers[:index], Layer(name, PartialPolicy()), *layers[index:]]
     own = layers[index].policy
     before: tuple[Any, ...] = ()
+    # Names of a preset stay with it, and are not written out beside it.
+    presets = own.values.get("network.presets", ()) if edit.key == _DOMAINS else ()
     if edit.action != "set":
         if edit.key in own.values:
             before = own.values[edit.key]
         elif edit.key not in ADDING:
             before = flatten(merge(layers[:index]))[edit.key]
+    before = tuple(item for item in before if item not in names_of(presets))
     value = _changed(before, edit)
-    new = _read(edit.key, value)
+    new = _read(edit.key, value, presets)
     edited = PartialPolicy({**own.values, **new.values}, own.where)
     changed = [*layers[:index], Layer(name, edited), *layers[index + 1 :]]
     return changed, value if isinstance(value, tuple) else ()
@@ -147,9 +159,10 @@ def _changed(before: tuple[Any, ...], edit: Edit) -> Any:
     return tuple(dict.fromkeys((*before, *edit.value)))
 
 
-def _read(key: str, value: Any) -> PartialPolicy:
+def _read(key: str, value: Any, presets: Sequence[str] = ()) -> PartialPolicy:
     section, _, entry = key.partition(".")
-    return load({section: {entry: value}}, {}, name="a hint")
+    beside = {"presets": list(presets)} if presets else {}
+    return load({section: {entry: value, **beside}}, {}, name="a hint")
 
 
 def _apply_to(policy: Policy, edit: Edit) -> Policy | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from akiosd.policy.fields import BY_NAME
 from akiosd.policy.merge import Merged, flatten
-from akiosd.values.text import show
+from akiosd.policy.refusals import Source
+from akiosd.policy.show_values import format_value, printable
 
 
 def explain(merged: Merged) -> dict[str, dict[str, Any]]:
@@ -17,49 +18,36 @@ def explain(merged: Merged) -> dict[str, dict[str, Any]]:
     """
     result: dict[str, dict[str, Any]] = {}
     for key, value in flatten(merged.policy).items():
-        layer, (file, line) = merged.origin.get(key, ("built-in", ("", 0)))
+        source = merged.origin.get(key, Source())
         result[key] = {
             "value": list(value) if isinstance(value, tuple) else value,
-            "layer": layer,
-            "file": file,
-            "line": line,
+            "layer": source.layer,
+            "file": source.file,
+            "line": source.line,
         }
     return result
 
 
 def explain_text(merged: Merged) -> list[str]:
-    """One line a field, as in ``limits.memory      512 MiB    user: policy.yaml, line 3``."""
+    """One line a field, as in ``limits.memory      512 MiB    user: policy.yaml, line 3``.
+
+    The bounds of ``projects_may`` that nobody gave are left out.
+    """
     rows = [
         (
-            key,
+            BY_NAME[key].path,
             format_value(key, entry["value"]),
             _origin(entry["layer"], entry["file"], entry["line"]),
         )
         for key, entry in explain(merged).items()
+        if key in merged.origin or not key.startswith("projects_may.")
     ]
     key_width = max(len(key) for key, _, _ in rows)
     value_width = min(max(len(value) for _, value, _ in rows), 32)
     return [f"{key:<{key_width}}  {value:<{value_width}}  {origin}" for key, value, origin in rows]
 
 
-def format_value(key: str, value: Any) -> str:
-    """A field's value in its unit; text of the policy's author is escaped."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={_printable(text)}" for name, text in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(_printable(str(item)) for item in value) or "none"
-    if isinstance(value, int):
-        return BY_NAME[key].kind.show(value)
-    return _printable(str(value))
-
-
 def _origin(layer: str, file: str, line: int) -> str:
     if not line:
-        return layer if file in ("", layer) else f"{layer}: {_printable(file)}"
-    return f"{layer}: {_printable(file)}, line {line}"
-
-
-def _printable(text: str) -> str:
-    return show(text, lambda character: ascii(character)[1:-1])
+        return layer if file in ("", layer) else f"{layer}: {printable(file)}"
+    return f"{layer}: {printable(file)}, line {line}"

@@ -13,6 +13,7 @@ from typing import NamedTuple, get_args
 
 from akiosd.policy import readers as read
 from akiosd.policy import wider
+from akiosd.policy.presets import PRESETS
 from akiosd.policy.readers import ListOf, OneOf, Reader
 from akiosd.policy.wider import Wider
 from akiosd.values import policy as values
@@ -49,7 +50,8 @@ class Field(NamedTuple):
         built-in value, ``{choices}`` what may be written.
     field: its name within the section of :class:`akiosd.values.policy.Policy`, where that is
     another.  adds: whether the lists of all layers are put together; else a later layer replaces an
-    earlier one.
+    earlier one.  may: its name in ``projects_may``, "" where no project may go beyond what the
+    policies before it give.
     """
 
     path: str
@@ -57,6 +59,7 @@ class Field(NamedTuple):
     text: str
     field: str = ""
     adds: bool = False
+    may: str = ""
 
     @property
     def name(self) -> str:
@@ -85,17 +88,34 @@ def _list(item: Reader, wider: Wider) -> Kind:
     return Kind("LIST", ListOf(item), wider)
 
 
+def _bound(row: Field) -> Field:
+    """The field of ``projects_may`` that bounds ``row``."""
+    reader, kind = row.kind.reader, row.kind
+    if isinstance(reader, ListOf):
+        words = ListOf(reader.item, {"any": "any", "none": ()})
+        own = Kind(f"any|{kind.word}|none", words, wider.widens_names(kind.wider))
+    else:
+        reads = read.most(reader)
+        own = Kind(f"any|{kind.word}|none", reads, wider.widens_most, _show_most(kind.show))
+    return Field(f"projects_may.{row.may}", own, f"The most of {row.path}.")
+
+
+def _show_most(show: Callable[[int], str]) -> Callable[[int], str]:
+    return lambda value: show(value) if value else "any"
+
+
 FLAG = Kind("FLAG", read.read_flag, wider.turned_on)
 SIZE = _limit("SIZE", read.bounded(parse_size), format_size)
+SHARED = SIZE._replace(show=lambda value: format_size(value) if value else "half of limits.memory")
 TIME = _limit("TIME", read.bounded(parse_duration_ns), format_duration)
 MONEY = _limit("MONEY", read.bounded(read.parse_money), format_usd)
 PERCENT = _limit("PERCENT", read.bounded(read.parse_percent), "{}% of one CPU".format)
 COUNT = _limit("N", read.read_count, "{:,}".format)
-REPEATED = _limit("N", read.read_count, "a loop when answered {:,} times in a row".format)
-CYCLES = _limit("N", read.read_count, "a loop when gone round {:,} times".format)
+SAME = _limit("N", read.read_count, "{:,} times in a row".format)
+CYCLES = _limit("N", read.read_count, "{:,} times round".format)
 REDACT = _one_of(get_args(values.RedactMode), ("block",), ("mask",), ("pseudonym",), ("off",))
 
-FIELDS: tuple[Field, ...] = (
+_FIELDS: tuple[Field, ...] = (
     Field("version", Kind("", read.read_count, wider.differs), "Always 1."),
     # cow and rw differ in who says "commit", and both commit with the caller's own rights.
     Field(
@@ -108,7 +128,8 @@ FIELDS: tuple[Field, ...] = (
     # away:  nothing is reachable that the caller could not have put into the workspace.
     Field(
         "filesystem.read", _list(read.read_absolute, wider.never),
-        "Absolute host paths shown read-only at the same place; opened with the caller's rights.", adds=True,
+        "Absolute host paths shown read-only at the same place; opened with the caller's rights. Of /etc only what "
+        "everybody may read, and nothing that holds secrets by its name.", adds=True,
     ),
     Field(
         "filesystem.write", _list(read.read_absolute, wider.never),
@@ -125,76 +146,91 @@ FIELDS: tuple[Field, ...] = (
         "with them what a link of such a name leads to. Added to the built-in ones.", adds=True,
     ),
     Field("network.llm", FLAG, "Whether LLM APIs may be reached; {default}."),
-    Field("network.providers", _list(OneOf(values.PROVIDERS), wider.adds), "Which of them: {choices}; all."),
+    Field("network.providers", _list(OneOf(values.PROVIDERS), wider.adds), "Which of them: {choices}; all.", may="providers"),
     Field(
         "network.llm_paths", _list(read.read_provider_path, wider.adds),
         "Paths of a provider's API besides those that AKIOS can price, as in openai:/v1/files. They are redacted, and "
-        "cost the budget nothing.",
+        "cost the budget nothing.", may="llm_paths",
+    ),
+    # The names that it stands for are in allowed_domains already, where they are bounded.
+    Field(
+        "network.presets", _list(OneOf(tuple(PRESETS)), wider.never),
+        "Lists of names that come with AKIOS and stand for themselves in allowed_domains: {choices}. akiosctl policy "
+        "presets prints them with their date.",
     ),
     Field(
         "network.allowed_domains", _list(read.read_domain, wider.adds_domain),
-        "Sites: example.com, *.example.com, host:port. No addresses.",
+        "Sites: example.com, *.example.com, host:port. No addresses.", may="allowed_domains",
     ),
     # What passes through is not read, not redacted.
     Field(
         "network.passthrough", _list(read.read_domain, wider.adds_domain),
-        "Sites whose TLS is not opened: the server name is checked, bytes are counted, nothing is redacted.",
+        "Sites whose TLS is not opened: the server name is checked, bytes are counted, nothing is redacted.", may="passthrough",
     ),
     Field(
         "network.get_only", _list(read.read_domain, wider.uncovers_domain),
         "Sites towards which only GET, HEAD and OPTIONS pass.",
     ),
-    Field("network.ports", _list(read.read_port, wider.adds), "Ports besides 80 and 443."),
+    Field("network.ports", _list(read.read_port, wider.adds), "Ports besides 80 and 443.", may="ports"),
     Field(
         "network.requests_per_minute", COUNT._replace(show=str),
-        "Towards one site, which is one line of allowed_domains; {default}.",
+        "Towards one site, which is one line of allowed_domains; {default}.", may="site_requests_per_minute",
     ),
     Field(
         "limits.memory", SIZE,
-        "Memory of everything in the cage; {default}. At the limit the whole cage is killed. There is no swap.",
+        "Memory of everything in the cage; {default}. At the limit the whole cage is killed. There is no swap.", may="memory",
     ),
-    Field("limits.pids", COUNT, "Processes and threads; {default}."),
-    Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU; {default}.", "cpu_percent"),
-    Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp; {default}."),
-    Field("limits.shm", SIZE, "/dev/shm; {default}."),
-    Field("limits.wall_clock", TIME, "From the start on; {default}.", "wall_clock_ns"),
-    Field("limits.cpu_time", TIME, "User and system time of the whole cage; {default}.", "cpu_time_ns"),
-    Field("limits.output", SIZE, "Standard output and error together; {default}."),
+    Field("limits.pids", COUNT, "Processes and threads; {default}.", may="pids"),
+    Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU; {default}.", "cpu_percent", may="cpu"),
+    Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp; {default}.", may="disk"),
+    Field("limits.shm", SHARED, "/dev/shm, which counts as memory, too; half of limits.memory.", may="shm"),
+    Field("limits.wall_clock", TIME, "From the start on; {default}.", "wall_clock_ns", may="wall_clock"),
+    Field("limits.cpu_time", TIME, "User and system time of the whole cage; {default}.", "cpu_time_ns", may="cpu_time"),
+    Field("limits.output", SIZE, "Standard output and error together; {default}.", may="output"),
     Field(
         "limits.open_files", COUNT,
         "Descriptors of one process; {default}. Less, but at least 1024, where all processes of the cage could else "
-        "open more than a quarter of what the host can (fs.file-max).",
+        "open more than a quarter of what the host can (fs.file-max).", may="open_files",
     ),
-    Field("limits.file_size", SIZE, "Of one file; {default}."),
+    Field("limits.file_size", SIZE, "Of one file; {default}.", may="file_size"),
     Field(
         "limits.events_per_second", COUNT,
-        "Recorded system calls; above it the cage is slowed down. {default}.",
+        "Recorded system calls; above it the cage is slowed down. {default}.", may="events_per_second",
     ),
-    Field("limits.audit_bytes", SIZE, "Records of one cage; at the limit it ends. {default}."),
-    Field("budget.usd", MONEY, "Dollars for the whole run, as in $0.50; {default}.", "usd_micro"),
-    Field("budget.tokens", COUNT, "Tokens in and out; {default}."),
-    Field("budget.calls", COUNT, "Calls that were answered; {default}."),
+    Field("limits.audit_bytes", SIZE, "Records of one cage; at the limit it ends. {default}.", may="audit_bytes"),
+    Field("budget.usd", MONEY, "Dollars for the whole run, as in $0.50; {default}.", "usd_micro", may="usd"),
+    Field("budget.tokens", COUNT, "Tokens in and out; {default}.", may="tokens"),
+    Field("budget.calls", COUNT, "Calls that were answered; {default}.", may="calls"),
     Field(
         "budget.requests_per_minute", COUNT,
-        "Calls begun within a minute; one more is refused until the minute is over. {Default}.",
+        "Calls begun within a minute; one more is refused until the minute is over. {Default}.", may="requests_per_minute",
     ),
     Field(
         "budget.usd_per_minute", MONEY,
         "Dollars spent within a minute; {default}. Who goes on asking beyond this or requests_per_minute is ended.",
-        "usd_micro_per_minute",
+        "usd_micro_per_minute", may="usd_per_minute",
     ),
     Field(
-        "budget.same_request", REPEATED,
-        "The same request this many times in a row is a loop: the last is refused with a warning, another one ends "
-        "the run. {default}.",
+        "budget.same_request", SAME,
+        "The same request with the same answer this many times in a row is a loop: the last is refused with a "
+        "warning, another one ends the run. A request that continues no conversation (a vote, a row of a table) may "
+        "be repeated ten times as often, embeddings for ever. {default}.",
     ),
     Field(
-        "budget.same_tool_calls", REPEATED,
-        "So is the same batch of tool calls, answered this many times in a row; the warning comes before the last. "
-        "{default}.",
+        "budget.same_tool_calls", SAME,
+        "So is the same batch of tool calls with the same results this many times in a row, within one conversation. "
+        "Results are compared without times, durations, ids and counts of attempts; percentages and all other numbers "
+        "count. A call that waits (sleep, polling a process) may bring the same eight times as often. {default}.",
     ),
     Field(
-        "budget.cycles", CYCLES, "So is a cycle of 2 to 4 requests that was gone through this many times; {default}."
+        "budget.same_answers", SAME,
+        "So are turns in a row in which the model calls no tool and neither side says anything new; {default}.",
+    ),
+    Field("budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times; {default}."),
+    Field(
+        "budget.loops_up_to", COUNT,
+        "So high may a project raise the four settings above; 0 is any number, and none. A system or user policy that "
+        "names one of the four and not this means its own numbers as the bound. {default}.",
     ),
     Field(
         "redact.models", REDACT,
@@ -219,7 +255,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "syscalls.allow", _list(read.read_optional_call, wider.adds),
-        "Optional system calls to allow, such as mbind.",
+        "Optional system calls to allow, such as mbind.", may="syscalls",
     ),
     Field(
         "syscalls.deny", _list(read.read_deniable_call, wider.removes),
@@ -232,13 +268,20 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "environment.keep", _list(read.read_variable, wider.adds_variable),
-        "Variables of the caller that pass, * at the end for a prefix; {default}.",
+        "Variables of the caller that pass, * at the end for a prefix; {default}.", may="keep",
     ),
     Field("environment.set", Kind("TABLE", read.read_variables, wider.never), "Variables to set, NAME: value."),
     Field(
         "allow_widening", FLAG,
-        "Only in the system policy: true lets users and projects ask for more than it gives.",
+        "Only in the system policy: true lets users and projects ask for more than it gives, without any bound. "
+        "projects_may is the setting with bounds.",
     ),
 )  # fmt: skip
+
+FIELDS: tuple[Field, ...] = (
+    *_FIELDS[:-1],
+    *(_bound(row) for row in _FIELDS if row.may),
+    _FIELDS[-1],
+)
 
 BY_NAME: dict[str, Field] = {row.name: row for row in FIELDS}

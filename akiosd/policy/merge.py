@@ -7,49 +7,50 @@ akiosd's check of a policy that a client has merged: akiosd believes no client.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from akiosd.errors import PolicyError
-from akiosd.policy.fields import FIELDS
-from akiosd.policy.schema import PartialPolicy, Position
-from akiosd.policy.wider import Wider
+from akiosd.policy.fields import BY_NAME, FIELDS
+from akiosd.policy.refusals import (
+    LOOPS,
+    LOOPS_BOUND,
+    Excess,
+    LayerName,
+    Source,
+    next_step,
+    sentence,
+)
+from akiosd.policy.schema import PartialPolicy
+from akiosd.policy.wider import Wider, is_beyond
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import DEFAULT_POLICY, Policy
-
-LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
 
 # The layers whose author is the machine's administrator (or AKIOS itself).
 TRUSTED_LAYERS: tuple[LayerName, ...] = ("built-in", "profile", "system")
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One layer of policy, with the values that it sets."""
+    """One layer of policy, with the values that it sets; ``file`` is where they stand, "" where
+    nobody needs to know.
+    """
 
     name: LayerName
     policy: PartialPolicy
-
-
-class Widening(msgspec.Struct, frozen=True):
-    """``over`` gives more than ``base``: ``key`` is the field, as in ``limits.memory``."""
-
-    key: str
-    base: Any
-    over: Any
-
-    def __str__(self) -> str:
-        return f"{self.key}: {_show(self.over)} is wider than {_show(self.base)}"
+    file: str = ""
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The policy, and for each field that a layer gave: which layer, and where it was written."""
+    """The policy, and for each field that a layer gave: where it was written."""
 
     policy: Policy
-    origin: dict[str, tuple[str, Position]]
+    origin: dict[str, Source]
 
 
 RULES: dict[str, Wider] = {row.name: row.kind.wider for row in FIELDS}
 """Field → when a value of it is wider than another."""
+_MOST_TOLD = 3
 ADDING = frozenset(row.name for row in FIELDS if row.adds)
 """Fields whose layers add up; in all others the later layer replaces the earlier one."""
 
@@ -67,54 +68,115 @@ def flatten(policy: Policy) -> dict[str, Any]:
     return flat
 
 
-def narrower(base: Policy, over: Policy) -> list[Widening]:
-    """Everything in which ``over`` is *not* narrower than (or equal to) ``base``; empty means it
-    may stand.
+def narrower(base: Policy, over: Policy) -> list[Excess]:
+    """Everything in which ``over`` is more than ``base``; empty means that it is narrower, or
+    equal.
     """
     given, wanted = flatten(base), flatten(over)
+    bound = base.budget.loops_up_to
+    for key in LOOPS:
+        given[key] = max(given[key], bound) if given[key] and bound else 0
     return [
-        Widening(key, given[key], wanted[key])
+        Excess(key, given[key], wanted[key])
         for key in wanted
         if RULES[key](given[key], wanted[key])
     ]
 
 
-def check_authority(system: Policy, asked: Policy) -> list[Widening]:
+def exceeds(base: Policy, over: Policy) -> list[Excess]:
+    """Everything in which ``over`` is more than ``base`` and its ``projects_may`` together
+    allow.
+    """
+    found: list[Excess] = []
+    for excess in narrower(base, over):
+        row = BY_NAME[excess.key]
+        bound = getattr(base.projects_may, row.may) if row.may else None
+        if is_beyond(row.kind.wider, excess.base, bound, excess.over):
+            found.append(msgspec.structs.replace(excess, bound=bound))
+    return found
+
+
+def check_authority(system: Policy, asked: Policy) -> list[Excess]:
     """Where a client's policy exceeds the system policy; empty means that it may be used.
 
-    ``allow_widening`` itself is only ever read from the system policy.
+    ``allow_widening`` and ``projects_may`` are only ever read from the system policy.
     """
-    return [] if system.allow_widening else narrower(system, asked)
+    return [] if system.allow_widening else exceeds(system, asked)
+
+
+def refuse_excess(
+    system: Merged, file: str, found: Sequence[Excess], *, exists: bool = True
+) -> PolicyError:
+    """What akiosd says of a client's policy: the layers of that are not known, only what came
+    out.
+    """
+    known = [_known(excess, system.origin) for excess in found]
+    return _refused(known, "the policy of this run", file, exists=exists)
+
+
+def excesses_of(system: Merged, asked: Merged) -> list[Excess]:
+    """Where ``asked`` goes further than the system policy lets it, with the places of both."""
+    return [
+        msgspec.structs.replace(
+            _known(excess, system.origin), asked=asked.origin.get(excess.key, Source())
+        )
+        for excess in exceeds(system.policy, asked.policy)
+    ]
 
 
 # ---- merging -------------------------------------------------------------------------------------
 
 
 def merge(layers: Sequence[Layer]) -> Policy:
-    """Built-in policy, then ``layers`` in order.  PolicyError when a layer after the system's
-    widens a value.
+    """Built-in policy, then ``layers`` in order.  PolicyError when a layer after the system's asks
+    for more than it may.
     """
     return merge_explained(layers).policy
 
 
 def merge_explained(layers: Sequence[Layer]) -> Merged:
     """The same as :func:`merge`, with the origin of every value."""
-    policy, origin = DEFAULT_POLICY, dict[str, tuple[str, Position]]()
+    policy, origin = DEFAULT_POLICY, dict[str, Source]()
+    system = Merged(policy, origin)
     for layer in layers:
-        if layer.name not in TRUSTED_LAYERS and "allow_widening" in layer.policy.values:
-            raise _refused(
-                layer, "allow_widening", "allow_widening belongs to the system policy", "remove it"
-            )
-        merged = _apply(policy, layer.policy)
-        if layer.name not in TRUSTED_LAYERS and not policy.allow_widening:
-            for widening in narrower(policy, merged):
-                raise _refused(
-                    layer, widening.key, _sentence(layer, widening, origin), _next(widening)
+        own = {key: _source(layer, key) for key in layer.policy.values}
+        merged = _apply(policy, _bounded(policy, layer))
+        if layer.name not in TRUSTED_LAYERS:
+            if "allow_widening" in own:
+                raise PolicyError(
+                    "allow_widening belongs to the system policy",
+                    own["allow_widening"].place,
+                    "remove it there",
                 )
-        for key in layer.policy.values:
-            origin[key] = (layer.name, layer.policy.where.get(key, (layer.name, 0)))
+            found = [] if policy.allow_widening else exceeds(policy, merged)
+            if found:
+                raise _refuse(layer, found, Merged(policy, origin), system, merged, layers)
+        origin = {**origin, **own}
         policy = merged
+        if layer.name in TRUSTED_LAYERS:
+            system = Merged(policy, origin)
     return Merged(policy, origin)
+
+
+def _bounded(policy: Policy, layer: Layer) -> PartialPolicy:
+    """The values of a layer; who names numbers for loops, and no bound, means them as the bound."""
+    given, bound = layer.policy, policy.budget.loops_up_to
+    named = max((given.values[key] for key in LOOPS if key in given.values), default=0)
+    if layer.name not in ("system", "user") or "budget.loops_up_to" in given.values or not named:
+        return given
+    if layer.name == "user" and bound:
+        named = min(named, bound)
+    return PartialPolicy({**given.values, "budget.loops_up_to": named}, given.where)
+
+
+def beyond_system(layers: Sequence[Layer], merged: Merged, name: LayerName) -> list[Excess]:
+    """What the layer ``name`` gives beyond the values of the system policy, by that one's leave."""
+    trusted = merge([layer for layer in layers if layer.name in TRUSTED_LAYERS])
+    return [
+        msgspec.structs.replace(excess, asked=merged.origin[excess.key])
+        for excess in narrower(trusted, merged.policy)
+        if merged.origin[excess.key].layer == name
+    ]
 
 
 def _apply(policy: Policy, layer: PartialPolicy) -> Policy:
@@ -136,27 +198,50 @@ def _apply(policy: Policy, layer: PartialPolicy) -> Policy:
     return msgspec.structs.replace(policy, **changes)
 
 
-def _sentence(layer: Layer, widening: Widening, origin: Mapping[str, tuple[str, Position]]) -> str:
-    owner = origin.get(widening.key, ("built-in", ("", 0)))[0]
-    return (
-        f"the {layer.name} policy widens {widening.key}: it asks for {_show(widening.over)}, "
-        f"the {owner} policy gives {_show(widening.base)}"
+def _source(layer: Layer, key: str) -> Source:
+    nowhere = "" if layer.name == "built-in" else layer.file or layer.name
+    file, line = layer.policy.where.get(key, (nowhere, 0))
+    return Source(layer.name, file, line, layer.policy.written.get(key, ""))
+
+
+def _refuse(
+    layer: Layer,
+    found: Sequence[Excess],
+    before: Merged,
+    system: Merged,
+    asked: Policy,
+    layers: Sequence[Layer],
+) -> PolicyError:
+    """Told is what an administrator would have to change, where that is so; else whose file it
+    is.
+    """
+    above = {excess.key: excess for excess in exceeds(system.policy, asked)}
+    known = [
+        _known(above[e.key], system.origin) if e.key in above else _known(e, before.origin)
+        for e in found
+    ]
+    presets = layer.policy.values.get("network.presets", ())
+    known = [
+        msgspec.structs.replace(e, asked=_source(layer, e.key), presets=presets) for e in known
+    ]
+    trusted = [one for one in layers if one.name in TRUSTED_LAYERS and one.file]
+    place = "the command line" if layer.name == "flags" else known[0].asked.place
+    if not trusted:
+        return _refused(known, place)
+    return _refused(known, place, trusted[-1].file, exists=trusted[-1].name != "built-in")
+
+
+def _refused(
+    known: Sequence[Excess], where: str, file: str = SYSTEM_FILE, *, exists: bool = True
+) -> PolicyError:
+    """The first of them with who may change it, and what else is too much."""
+    what = "; ".join(map(sentence, known[:_MOST_TOLD]))
+    return PolicyError(what, where, next_step(known[0], file, exists=exists))
+
+
+def _known(excess: Excess, origin: Mapping[str, Source]) -> Excess:
+    return msgspec.structs.replace(
+        excess,
+        given=origin.get(LOOPS_BOUND if excess.key in LOOPS else excess.key, Source()),
+        bounded=origin.get(f"projects_may.{BY_NAME[excess.key].may}", Source()),
     )
-
-
-def _next(widening: Widening) -> str:
-    return (
-        f"narrow {widening.key}, or let the administrator widen it (or set allow_widening) in the"
-        " system policy"
-    )
-
-
-def _refused(layer: Layer, key: str, what: str, next: str) -> PolicyError:
-    file, line = layer.policy.where.get(key, (layer.name, 0))
-    return PolicyError(what, f"{file}, line {line}" if line else file, next)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(str(item) for item in value) + "]"
-    return str(value)

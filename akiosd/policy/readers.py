@@ -7,7 +7,7 @@ a whole file knows the place.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from akiosd.errors import PolicyError
@@ -201,10 +201,32 @@ def read_variables(value: object) -> dict[str, str]:
 
 
 class ListOf:
-    """A sequence of values, each read by ``item``; duplicates are dropped, order is kept."""
+    """A sequence of values, each read by ``item``; duplicates are dropped, order is kept.
 
-    def __init__(self, item: Reader) -> None:
+    ``words`` may stand in the place of a whole list.
+    """
+
+    def __init__(self, item: Reader, words: Mapping[str, Any] | None = None) -> None:
         self.item = item
+        self.words = words or {}
+
+
+def most(number: Reader) -> Reader:
+    """The reader of a bound of numbers: ``any`` is 0, ``none`` None, else what ``number``
+    reads.
+    """
+
+    def read(value: object) -> int | None:
+        if value is None or value == "none":
+            return None
+        if value == "any":
+            return 0
+        try:
+            return int(number(value))
+        except PolicyError as error:
+            raise PolicyError(error.what, next=f"{error.next}, or any or none") from None
+
+    return read
 
 
 def nearest(word: str, valid: tuple[str, ...]) -> str:

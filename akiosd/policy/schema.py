@@ -13,6 +13,7 @@ import msgspec
 
 from akiosd.errors import PolicyError
 from akiosd.policy.fields import FIELDS
+from akiosd.policy.presets import names_of
 from akiosd.policy.readers import MAX_VALUE, ListOf, Reader, nearest, read_flag
 from akiosd.values import policy as values
 
@@ -22,12 +23,15 @@ Positions = Mapping[Path, Position]
 
 
 class PartialPolicy(msgspec.Struct, frozen=True):
-    """One layer: only the keys that it sets.  ``values`` by field (``limits.memory``), ``where``
-    each was written.
+    """One layer: only the keys that it sets.
+
+    By field (``limits.memory``): ``values``, ``where`` each was written, and ``written``, the words
+    that stand there, of those that are one word.
     """
 
     values: dict[str, Any] = {}
     where: dict[str, Position] = {}
+    written: dict[str, str] = {}
 
 
 def _schema() -> dict[str, dict[str, tuple[str, Reader | ListOf]]]:
@@ -41,6 +45,7 @@ def _schema() -> dict[str, dict[str, tuple[str, Reader | ListOf]]]:
 
 SCHEMA = _schema()
 """Section → key as it is written → (its field in the section, how its value is read)."""
+_PRESETS, _DOMAINS = "network.presets", "network.allowed_domains"
 TOP_LEVEL = ("version", *SCHEMA, "allow_widening")
 
 
@@ -58,7 +63,8 @@ def validate(policy: values.Policy) -> None:
 def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
     try:
         if isinstance(reader, ListOf):
-            canonical = tuple(reader.item(item) for item in value) == value
+            words = reader.words.values()
+            canonical = value in words or tuple(reader.item(item) for item in value) == value
         elif isinstance(value, int) and not isinstance(value, bool):
             canonical = 0 <= value <= MAX_VALUE
         else:
@@ -67,7 +73,9 @@ def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
         raise PolicyError(f"{key}: {error.what}", "the policy of the request", error.next) from None
     if not canonical:
         raise PolicyError(
-            f"{key}: {value!r} is not in its canonical form", "the policy of the request"
+            f"{key}: {value!r} is not written as akiosctl writes it",
+            "the policy of the request",
+            "use the akiosctl that was installed with this akiosd",
         )
 
 
@@ -84,7 +92,25 @@ def load(data: object, positions: Positions, *, name: str = "policy") -> Partial
     if data is not None:
         for key, value in layer.table(data, ()).items():
             layer.read_section(key, value)
-    return PartialPolicy(layer.values, layer.where)
+    return layer.finish()
+
+
+def find_errors(data: object, positions: Positions, *, name: str) -> list[PolicyError]:
+    """Everything that :func:`load` would refuse, not only the first; empty for a good layer."""
+    layer, found = _Layer(positions, name), list[PolicyError]()
+    try:
+        parts = list(layer.table(data, ()).items()) if data is not None else []
+    except PolicyError as error:
+        return [error]
+    for key, value in parts:
+        # One entry at a time, so that each of them can be refused.
+        is_table = key in SCHEMA and isinstance(value, dict) and value
+        for part in [{entry: value[entry]} for entry in value] if is_table else [value]:
+            try:
+                layer.read_section(key, part)
+            except PolicyError as error:
+                found.append(error)
+    return found
 
 
 class _Layer:
@@ -92,6 +118,19 @@ class _Layer:
         self.positions, self.name = positions, name
         self.values: dict[str, Any] = {}
         self.where: dict[str, Position] = {}
+        self.written: dict[str, str] = {}
+
+    def finish(self) -> PartialPolicy:
+        """A preset is its names from here on: they are merged and bounded as names are."""
+        keys = (_PRESETS, _DOMAINS)
+        given = [key for key in keys if key in self.values]
+        if given:
+            presets = self.values.setdefault(_PRESETS, ())
+            own = self.values.get(_DOMAINS, ())
+            self.values[_DOMAINS] = tuple(dict.fromkeys((*own, *names_of(presets))))
+            for key in keys:
+                self.where.setdefault(key, self.where[given[0]])
+        return PartialPolicy(self.values, self.where, self.written)
 
     def read_section(self, key: str, value: object) -> None:
         if key == "version":
@@ -121,11 +160,18 @@ class _Layer:
             self.values[field] = self.items(path, reader, value)
         else:
             self.values[field] = self.attempt(path, reader, value)
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                self.written[field] = str(value)
         self.where[field] = self.position(path)
 
-    def items(self, path: Path, reader: ListOf, value: object) -> tuple[Any, ...]:
+    def items(self, path: Path, reader: ListOf, value: object) -> Any:
+        if isinstance(value, str) and value in reader.words:
+            return reader.words[value]
         if not isinstance(value, list | tuple):
-            raise self.error(path, f"{_dotted(path)} is not a list", "write a list, as in [a, b]")
+            words = "".join(f", or {word}" for word in reader.words)
+            raise self.error(
+                path, f"{_dotted(path)} is not a list", f"write a list, as in [a, b]{words}"
+            )
         read = (self.attempt((*path, index), reader.item, item) for index, item in enumerate(value))
         return tuple(dict.fromkeys(read))
 

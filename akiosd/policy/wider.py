@@ -59,3 +59,28 @@ def _keeps(pattern: str, name: str) -> bool:
 
 def ranked(ranks: Mapping[str, int]) -> Wider:
     return lambda base, over: ranks[over] > ranks[base]
+
+
+# ---- bounds: how far a later policy may go -------------------------------------------------------
+
+
+def widens_names(wider: Wider) -> Wider:
+    """For the bound of a list: ``any`` is wider than every list."""
+    return lambda base, over: base != "any" and (over == "any" or wider(base, over))
+
+
+def widens_most(base: int | None, over: int | None) -> bool:
+    """For the bound of a number: None is nothing more, 0 any number."""
+    return over is not None and (base is None or higher_limit(base, over))
+
+
+def is_beyond(wider: Wider, base: Any, bound: Any, over: Any) -> bool:
+    """Whether ``over`` is wider than ``base`` and ``bound`` together allow."""
+    if bound is None or bound == ():
+        return wider(base, over)
+    if bound == "any":
+        # A name with a port is passed through unread, which is more than any name.
+        return wider is adds_domain and wider(base, [entry for entry in over if ":" in entry])
+    if isinstance(bound, int):
+        return wider(0 if 0 in (base, bound) else max(base, bound), over)
+    return wider((*base, *bound), over)

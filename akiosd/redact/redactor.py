@@ -39,7 +39,9 @@ class Redactor:
         known: Known | None = None,
     ) -> None:
         if mode == "pseudonym" and pseudonyms is None:
-            raise RedactError("mode pseudonym needs the pseudonyms of a cage", "redaction")
+            raise RedactError(
+                "mode pseudonym needs the pseudonyms of a cage", "redaction", "use mask"
+            )
         self.engine, self.mode, self.pseudonyms, self.known = engine, mode, pseudonyms, known
 
     def redact(self, text: str, hint: str = "") -> Result:

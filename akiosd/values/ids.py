@@ -20,6 +20,12 @@ HOST_LOG = LogId("host")
 # Cage ids become directory and cgroup names, so the alphabet is closed: no dot, no slash, never
 # empty.
 _CAGE_ID = re.compile(r"c-[0-9a-z]{12}")
+# What a person may call a cage: nothing that could be an id, its beginning with ``c-``, or
+# ``last~2``.
+_CAGE_NAME = re.compile(r"(?!c-|last$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_FORM = (
+    "at most 64 letters, digits, dots, hyphens and underscores, not last, and not beginning with c-"
+)
 
 
 def make_cage_id(random_bytes: bytes) -> CageId:
@@ -32,6 +38,11 @@ def make_cage_id(random_bytes: bytes) -> CageId:
 def is_cage_id(text: str) -> bool:
     """Whether ``text`` has the form of a cage id."""
     return _CAGE_ID.fullmatch(text) is not None
+
+
+def is_cage_name(text: str) -> bool:
+    """Whether a person may give a cage this name."""
+    return _CAGE_NAME.fullmatch(text) is not None
 
 
 class DirectoryId(msgspec.Struct, frozen=True, array_like=True):

@@ -52,6 +52,8 @@ class Network(Value, frozen=True):
     """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: redacted,
     not priced.
     """
+    presets: tuple[str, ...] = ()
+    """Lists whose names are in ``allowed_domains`` already; of no effect by themselves."""
     allowed_domains: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
     """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is
@@ -64,6 +66,46 @@ class Network(Value, frozen=True):
     """Towards one site; 0 is no limit."""
 
 
+Names = tuple[str, ...] | Literal["any"]
+Numbers = tuple[int, ...] | Literal["any"]
+Most = int | None
+"""The most that may be asked for; 0 is any amount, None nothing more than there is."""
+
+
+class ProjectsMay(Value, frozen=True, omit_defaults=True):
+    """How far a policy after the system's may go beyond the values of the policies before it.
+
+    Each is the bound of one field; nothing is the default.
+    """
+
+    providers: Names = ()
+    llm_paths: Names = ()
+    allowed_domains: Names = ()
+    """``any`` is every name without a port: what has one is passed through unread."""
+    passthrough: Names = ()
+    ports: Numbers = ()
+    site_requests_per_minute: Most = None
+    memory: Most = None
+    pids: Most = None
+    cpu: Most = None
+    disk: Most = None
+    shm: Most = None
+    wall_clock: Most = None
+    cpu_time: Most = None
+    output: Most = None
+    open_files: Most = None
+    file_size: Most = None
+    events_per_second: Most = None
+    audit_bytes: Most = None
+    usd: Most = None
+    tokens: Most = None
+    calls: Most = None
+    requests_per_minute: Most = None
+    usd_per_minute: Most = None
+    syscalls: Names = ()
+    keep: Names = ()
+
+
 class Limits(Value, frozen=True):
     """What the agent may use."""
 
@@ -73,7 +115,8 @@ class Limits(Value, frozen=True):
     """Share of one CPU; 100 is one whole CPU, 0 is no limit."""
     disk: int = 2 * GIB
     """One budget for the overlay's upper layer, the home and ``/tmp``."""
-    shm: int = 64 * MIB
+    shm: int = 0
+    """Of ``/dev/shm``; 0 is half of ``memory``, as a Linux host gives it half of its own."""
     wall_clock_ns: int = 0
     cpu_time_ns: int = 0
     output: int = 0
@@ -82,6 +125,11 @@ class Limits(Value, frozen=True):
     file_size: int = 0
     events_per_second: int = 20_000
     audit_bytes: int = GIB
+
+    @property
+    def shm_bytes(self) -> int:
+        """How much ``/dev/shm`` holds. It counts as memory of the cage all the same."""
+        return self.shm or self.memory // 2 or 64 * MIB
 
 
 class Budget(Value, frozen=True):
@@ -94,15 +142,19 @@ class Budget(Value, frozen=True):
     requests_per_minute: int = 0
     usd_micro_per_minute: int = 0
     same_request: int = 5
-    """The same request this many times in a row is a loop: the last is refused with a warning, one
-    more ends it.
+    """The same request with the same answer this many times in a row is a loop: the last is refused
+    with a warning, one more ends it.  Ten times as often for what continues no conversation.
     """
-    same_tool_calls: int = 5
-    """The same batch of tool calls answered this many times in a row; the agent is warned before
-    the last.
+    same_tool_calls: int = 8
+    """The same batch of tool calls with the same results this many times in a row; eight times as
+    often if it waits.
     """
+    same_answers: int = 5
+    """Turns in a row in which no tool is called and nothing new is said."""
     cycles: int = 4
-    """A cycle of 2 to 4 requests gone through this many times."""
+    """A cycle of 2 to 4 turns gone through this many times."""
+    loops_up_to: int = 50
+    """So high may a project raise the four above."""
 
 
 class Redact(Value, frozen=True):
@@ -162,6 +214,8 @@ class Policy(Value, frozen=True):
     syscalls: Syscalls = Syscalls()
     identity: Identity = Identity()
     environment: Environment = Environment()
+    projects_may: ProjectsMay = ProjectsMay()
+    """Only the system policy gives; policies after it may take away."""
     allow_widening: bool = False
     """Only in the system policy: lets user and project policies widen it."""
 

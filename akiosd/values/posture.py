@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 Status = Literal["enforced", "degraded", "unavailable"]
+CoreTaker = Literal["file", "program", "socket"]
+"""What a host gives core dumps to (core(5))."""
 
 
 class LayerState(msgspec.Struct, frozen=True):

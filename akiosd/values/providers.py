@@ -102,6 +102,8 @@ class ProviderFacts(NamedTuple):
     price_list: the provider's name in genai-prices; "" where it has no list.
     is_free: its calls cost nothing.
     models: the spelling of model names.
+    called_at: the regular expression of the ends of paths that are posted to for an answer of a model.
+    spoken_at: hosts of others (or "*." and their end) that speak its interface → what stands before its paths there.
     """
 
     name: str
@@ -123,6 +125,8 @@ class ProviderFacts(NamedTuple):
     price_list: str = ""
     is_free: bool = False
     models: ModelNames = ModelNames()
+    called_at: str = ""
+    spoken_at: Mapping[str, str] = {}
 
     @property
     def local_url(self) -> str:
@@ -152,6 +156,32 @@ _ROWS = (
                 ("computer-use", 1_024),
             ),
         ),
+        called_at="/v1/(chat/completions|completions|responses|embeddings)",
+        # As each of them documents its interface "compatible with OpenAI".
+        spoken_at={
+            "openrouter.ai": "/api",
+            "api.groq.com": "/openai",
+            "*.openai.azure.com": "/openai",
+            "*.services.ai.azure.com": "/openai",
+            "*.cognitiveservices.azure.com": "/openai",
+            "api.together.xyz": "",
+            "api.together.ai": "",
+            "api.deepseek.com": "",
+            "api.fireworks.ai": "/inference",
+            "api.cerebras.ai": "",
+            "api.sambanova.ai": "",
+            "api.moonshot.ai": "",
+            "api.moonshot.cn": "",
+            "api.hyperbolic.xyz": "",
+            "api.novita.ai": "/openai",
+            "api.studio.nebius.com": "",
+            "api.tokenfactory.nebius.com": "",
+            "integrate.api.nvidia.com": "",
+            "router.huggingface.co": "",
+            "dashscope.aliyuncs.com": "/compatible-mode",
+            "dashscope-intl.aliyuncs.com": "/compatible-mode",
+            "ai-gateway.vercel.sh": "",
+        },
     ),
     ProviderFacts(
         "anthropic",
@@ -173,6 +203,7 @@ _ROWS = (
                 ("claude-", 64_000),
             ),
         ),
+        called_at="/v1/messages",
     ),
     ProviderFacts(
         "gemini",
@@ -206,6 +237,7 @@ _ROWS = (
             given_away=("gemma-",),
             longest=(("gemini-1", 8_192), ("gemini-2.0", 8_192), ("gemma", 8_192), ("gemini-", 65_536)),
         ),
+        called_at="/v1(beta)?/models/[^/]+:(streamG|g)enerateContent",
     ),
     ProviderFacts(
         "mistral",
@@ -282,6 +314,7 @@ _ROWS = (
         needs_key=False,
         error=ErrorShape("", fields={"error": "text"}),
         is_free=True,
+        called_at="/api/(chat|generate|embed)",
     ),
 )  # fmt: skip
 

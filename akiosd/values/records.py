@@ -160,6 +160,29 @@ class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
     reason: str = ""
 
 
+class FileRead(msgspec.Struct, frozen=True):
+    """A file of the administrator's; ``sha256`` of what stood there in hexadecimal, empty where
+    there was none.
+    """
+
+    path: str
+    sha256: str
+
+
+class SettingsRead(Record, frozen=True, kw_only=True, tag="settings_read"):
+    """akiosd.yaml and the system policy were read, at the start or on SIGHUP.
+
+    ``changed`` says what is new, at the start what is not built in; ``restart`` names keys that
+    were changed and hold only from the next start on.  ``error``: why nothing was taken from them;
+    the settings of before hold.
+    """
+
+    files: tuple[FileRead, ...] = ()
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    error: str = ""
+
+
 class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
     """From here on logs are signed by ``public_key`` (Ed25519, 32 bytes).
 
@@ -388,6 +411,7 @@ KnownRecord = (
     | Lost
     | End
     | DaemonStart
+    | SettingsRead
     | DaemonStop
     | KeyEpoch
     | Recovered

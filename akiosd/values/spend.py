@@ -46,14 +46,36 @@ class ModelPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_output: int = 65_536
 
 
+PERIODS = (1, 2, 3, 4)
+"""Lengths of the circles looked for, in turns; 1 is the same turn in a row."""
+
+
+class Trail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The end of a request's conversation, as :func:`akiosd.meter.turns.read_trail` reads it.
+
+    ``rounds``: for each of ``PERIODS``, how often the last turns of that number stand in a row.
+    ``stale``: turns in a row that called no tool and said nothing new.  ``calls``: the last turn
+    called tools; ``waits``: so that something else could go on meanwhile.  ``live``: there are
+    results of tools or repetitions in it; other requests, from first questions to few-shot
+    examples, are batch work.
+    """
+
+    rounds: tuple[int, int, int, int] = (0, 0, 0, 0)
+    stale: int = 0
+    calls: bool = False
+    waits: bool = False
+    live: bool = False
+
+
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """A question to the budget: may this call be made?  All numbers are upper bounds.
 
-    ``output`` is the number of output tokens that the request asks for in one choice, 0 where it
-    names none; ``floor`` the least that makes sense (a thinking budget and one more); ``ceiling``
-    the most the model can give; ``choices`` how often output is paid (``n``). ``request`` is the
-    SHA-256 of the request's meaning, for the loop detectors. Prices: ``input_usd_micro`` for the
-    whole input, ``output_usd_nano`` for one output token.
+    ``output`` is the number of output tokens asked for by one choice, 0 where the request names
+    none, ``floor`` the least that makes sense (a thinking budget and one more), ``ceiling`` the
+    most the model can give, ``choices`` how often it is paid (``n``).  ``request`` is the SHA-256
+    of the request's meaning, b"" for embeddings, ``before`` that of the request before the newest
+    turn of its conversation, and ``trail`` what that conversation looks like:  all three are for
+    the loop detectors.
     """
 
     provider: str
@@ -67,7 +89,9 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     ceiling: int = 0
     choices: int = 1
     priced: bool = True
-    """False for a model whose price is not known: the call is refused."""
+    """False: an unknown model, which is refused."""
+    trail: Trail = Trail()
+    before: bytes = b""
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
@@ -90,19 +114,18 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, tag="wait"):
 
 
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a call cost, to settle its reservation.
-
-    ``tool_calls`` is the SHA-256 of the batch of tool calls in its reply, b"" for none.
+    """What a call cost: settles its reservation.  ``answer`` is the SHA-256 of what was said and
+    called, or b"".
     """
 
     outcome: Outcome
     usd_micro: int = 0
     tokens: Tokens = Tokens()
     estimated: bool = False
-    """The call was sent and its usage was not seen to the end: akiosd books the reservation, money
+    """The call was sent and its usage not seen to the end: akiosd books what was reserved, in money
     and tokens.
     """
-    tool_calls: bytes = b""
+    answer: bytes = b""
     status: int = 0
     """The HTTP status of the provider's answer, and whether it was a stream: for the record."""
     stream: bool = False

@@ -253,12 +253,13 @@ PR_SET_SECCOMP, PR_SET_MM, PR_SCHED_CORE = 22, 35, 62
 RLIMIT_CORE = 4
 F_SETLK, F_OFD_SETLK, F_OFD_SETLKW = 6, 37, 38
 CLONE_FILES, CLONE_THREAD, CLOSE_RANGE_UNSHARE = 0x400, 0x10000, 2
-MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
+MAP_ANONYMOUS, MAP_HUGETLB, MFD_HUGETLB = 0x20, 0x40000, 4
 MFD_NOEXEC_SEAL, MFD_EXEC, MFD_UNKNOWN = 8, 16, 0x3FFFFE0
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
-SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 8
+SECCOMP_SET_MODE_FILTER, _LISTENER = 1, 8
+_HUGE_MEMORY = MAP_ANONYMOUS | MAP_HUGETLB
 _ALL64 = (1 << 64) - 1
 
 O_ACCMODE, O_CREAT, O_TRUNC = 0o3, 0o100, 0o1000
@@ -403,8 +404,8 @@ CHECKED: dict[str, Checked] = {
     ),
     # Pages of the pool that the administrator keeps for others: no memory limit counts them.
     # (shmget asks for a capability.)  The answer is that of a host whose pool is empty, which
-    # programs fall back from.
-    "mmap": Checked((Form((Compare(3, MAP_HUGETLB, MAP_HUGETLB),), ENOMEM),), 0),
+    # programs fall back from.  With a file the flag asks for nothing: the kernel refuses it itself.
+    "mmap": Checked((Form((Compare(3, _HUGE_MEMORY, _HUGE_MEMORY),), ENOMEM),), 0),
     # What the kernel itself would refuse it refuses with EINVAL (mm/memfd.c): programs that ask
     # whether a flag is known take any other answer for a fault, and some abort.  Bits 26 to 31 say
     # how large the pages are.
@@ -429,10 +430,7 @@ CHECKED: dict[str, Checked] = {
     # shares (net.core.bpf_jit_limit).
     "seccomp": Checked(
         (
-            Form(
-                (Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),),
-                EPERM,
-            ),
+            Form((_low(0, SECCOMP_SET_MODE_FILTER), Compare(1, _LISTENER, _LISTENER)), EPERM),
             Form((_low(0, SECCOMP_SET_MODE_FILTER),), ENOMEM, "filters"),
         ),
         0,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 DIRECTORY = "/etc/akios"
 BUNDLE_NAME = "ca-bundle.pem"
-"""The host's root certificates and the cage's."""
+"""The root certificates of the host and of ``gateway.roots``, and the cage's."""
 AUTHORITY_NAME = "ca.pem"
-"""The cage's certificate alone."""
+"""The cage's certificate, and those of ``gateway.roots``."""
 JAVA_NAME = "cacerts"
 """The bundle as a Java key store."""
 

@@ -69,7 +69,9 @@ def format_duration(duration_ns: int) -> str:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
 
 
 def format_usd(micro: int) -> str:

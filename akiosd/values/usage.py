@@ -25,7 +25,9 @@ class Usage(msgspec.Struct, frozen=True):
     records: int = 0
     denials: int = 0
     refusals: int = 0
-    """``denials`` are of system calls, ``refusals`` of the network, the budget and loops."""
+    dead_ends: int = 0
+    """``dead_ends`` are connections asked for where the network cannot have denied any.
+    ``denials`` are of system calls, ``refusals`` of the network, the budget and loops."""
     usd_micro: int = 0
     tokens: int = 0
     calls: int = 0

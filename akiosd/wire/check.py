@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 
 from akiosd.errors import DeniedError
-from akiosd.values.ids import is_cage_id
+from akiosd.values.ids import NAME_FORM, is_cage_id, is_cage_name
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
+    Bind,
     Detach,
     Discard,
     Http,
@@ -36,6 +37,7 @@ MAX_DIMENSION = 10_000
 """Most rows or columns of a terminal."""
 MAX_KEY = 8192
 """Longest API key, in bytes."""
+_OTHER_CLIENT = "use the akiosctl that was installed with this akiosd"
 _MIN_KEY = 8
 # Signals that a terminal or a service manager sends.  KILL is the message Stop, STOP the freezer.
 SIGNALS = {
@@ -58,6 +60,10 @@ _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
+# Projects of an administrator, on top of the host's /usr.
+_SOURCES = re.compile(rb"/usr/(local/)?src/.")
+PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
+"""Files of a cage's own system that a client's file may cover."""
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
@@ -92,22 +98,28 @@ def check_request(message: Message, fd_count: int) -> None:
             f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS)
         )
     if isinstance(message, Stop) and message.grace_ns < 0:
-        raise DeniedError("a grace period is not negative", "stop")
+        raise DeniedError("a grace period is not negative", "stop", _OTHER_CLIENT)
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
-        raise DeniedError("a cursor is an index, 0 or more", "subscribe")
+        raise DeniedError("a cursor is an index, 0 or more", "subscribe", _OTHER_CLIENT)
 
 
 def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> None:
     if message.cage:
         _check_cage(message.cage)  # else the host log
     if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
-        raise DeniedError("a range of entries runs from a lower index to a higher one", "read_log")
+        raise DeniedError(
+            "a range of entries runs from a lower index to a higher one", "read_log", _OTHER_CLIENT
+        )
     if isinstance(message, ReadLogFile | ListLogFiles) and message.start < 0:
-        raise DeniedError("a place in a file, or in a list, is not negative", "read_log_file")
+        raise DeniedError(
+            "a place in a file, or in a list, is not negative", "read_log_file", _OTHER_CLIENT
+        )
     if isinstance(message, ReadLogFile):
         shown = message.path[:_MAX_NAME]
         if shown != message.path or _LOG_FILE.fullmatch(shown) is None:
-            raise DeniedError(f"{shown!r} is not the name of a file of a log", "read_log_file")
+            raise DeniedError(
+                f"{shown!r} is not the name of a file of a log", "read_log_file", _OTHER_CLIENT
+            )
 
 
 def check_key(provider: str, key: bytes) -> None:
@@ -145,10 +157,14 @@ def _check_run(run: Run, fd_count: int) -> None:
         )
     for text in (*run.argv, *run.env, *run.env.values()):
         if b"\0" in text:
-            raise DeniedError("an argument or environment variable holds a NUL byte", "run")
+            raise DeniedError(
+                "an argument or environment variable holds a NUL byte", "run", _OTHER_CLIENT
+            )
     for name in run.env:
         if not name or b"=" in name:
-            raise DeniedError("an environment variable has an empty name, or one with '='", "run")
+            raise DeniedError(
+                "an environment variable has an empty name, or one with '='", "run", _OTHER_CLIENT
+            )
     for what, path in (
         ("command", run.command),
         ("cwd", run.cwd),
@@ -159,11 +175,12 @@ def _check_run(run: Run, fd_count: int) -> None:
             check_path(what, path)
     for bind in run.binds:
         check_path("bind", bind.path)
-    for what, path in (("workspace", run.workspace), *(("bind", bind.path) for bind in run.binds)):
-        if is_system_path(path):
-            shown = path.decode("utf-8", "backslashreplace")
+    shown = [("bind", bind.path) for bind in run.binds if not _covers_file(bind)]
+    for what, path in (("workspace", run.workspace), *shown):
+        if is_system_path(path) and not (what == "workspace" and _SOURCES.match(path)):
+            place = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
-                f"the {what} {shown} would cover the cage's own system",
+                f"the {what} {place} would cover the cage's own system",
                 "run",
                 "choose another directory",
             )
@@ -178,12 +195,18 @@ def _check_run(run: Run, fd_count: int) -> None:
                 "use another mode",
             )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
-        raise DeniedError("the user name is not one a passwd file could hold", "run")
+        raise DeniedError("the user name is not one a passwd file could hold", "run", _OTHER_CLIENT)
+    if run.name and not is_cage_name(run.name):
+        raise DeniedError(f"{run.name[:80]!r} cannot be a cage's name", "--name", NAME_FORM)
     _check_descriptors(run, fd_count)
     if run.tty is not None and not (
         0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION
     ):
-        raise DeniedError("a terminal of that size does not exist", "run")
+        raise DeniedError("a terminal of that size does not exist", "run", _OTHER_CLIENT)
+
+
+def _covers_file(bind: Bind) -> bool:
+    return bool(bind.name) and bind.path in PLACES_FOR_FILES
 
 
 def _check_descriptors(run: Run, fd_count: int) -> None:
@@ -199,13 +222,19 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             "send the workspace first, then one descriptor for each bind, and one for what holds a"
             " file",
         )
+    if sum(bind.kind == "git" for bind in run.binds) > 1:
+        raise DeniedError(
+            "more than one git directory belongs to the workspace", "run", _OTHER_CLIENT
+        )
     for bind in run.binds:
         if (
             bool(bind.holder) != bool(bind.name)
             or bind.name in (b".", b"..")
             or set(b"/\0") & set(bind.name)
         ):
-            raise DeniedError("a bind has a holder without a name in it, or the other way", "run")
+            raise DeniedError(
+                "a bind has a holder without a name in it, or the other way", "run", _OTHER_CLIENT
+            )
 
 
 def _check_stores(run: Run) -> None:
@@ -214,7 +243,9 @@ def _check_stores(run: Run) -> None:
     """
     if len(run.stores) > MAX_STORES:
         raise DeniedError(
-            f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run"
+            f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be",
+            "run",
+            "show fewer directories: filesystem in the policy",
         )
     places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
     for path in run.stores:
@@ -245,6 +276,8 @@ def check_path(what: str, path: bytes) -> None:
     """
     parts = path.split(b"/")
     if parts[0] != b"" or b"\0" in path or len(path) >= MAX_PATH:
-        raise DeniedError(f"the {what} is not an absolute path", "run")
+        raise DeniedError(f"the {what} is not an absolute path", "run", _OTHER_CLIENT)
     if path != b"/" and any(part in (b"", b".", b"..") for part in parts[1:]):
-        raise DeniedError(f"the {what} is not a normal path ('.', '..' or '//' in it)", "run")
+        raise DeniedError(
+            f"the {what} is not a normal path ('.', '..' or '//' in it)", "run", _OTHER_CLIENT
+        )

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.denial import Denial
+from akiosd.values.places import CONFIG_FILE, SYSTEM_FILE
 from akiosd.values.policy import Policy
 from akiosd.values.records import (
     GatewayFailed,
@@ -109,6 +110,9 @@ class Setup(LinkMessage, frozen=True, tag="setup"):
     policy: Policy
     system: Policy = Policy()
     """The system policy, within which users and projects may write theirs."""
+    system_file: str = SYSTEM_FILE
+    config_file: str = CONFIG_FILE
+    """Where an administrator changes that, and akiosd's own configuration."""
     listeners: tuple[Listener, ...] = ()
     providers: tuple[ProviderSetup, ...] = ()
     prices: dict[str, ModelPrice] = {}
@@ -129,6 +133,14 @@ class Answer(LinkMessage, frozen=True, tag="answer"):
 
     call: int
     verdict: Grant | Denial | Wait
+
+
+class Prices(LinkMessage, frozen=True, tag="prices"):
+    """The administrator's prices were changed; these stand in the place of those in
+    :class:`Setup`.
+    """
+
+    prices: dict[str, ModelPrice]
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
@@ -193,5 +205,5 @@ class GatewayRecords(LinkMessage, frozen=True, tag="report"):
 
 
 FromZygote = Waiting | Forked | Exited
-ToGateway = Setup | Answer | Kept | Connection
+ToGateway = Setup | Answer | Kept | Connection | Prices
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

@@ -20,7 +20,7 @@ from akiosd.wire.frame import MAX_FDS
 
 PROTOCOL = 1
 
-BindKind = Literal["toolchain", "read", "write"]
+BindKind = Literal["toolchain", "read", "write", "git"]
 
 
 class Message(
@@ -35,10 +35,15 @@ class Message(
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First frame of each side; the daemon answers with its own."""
+    """First frame of each side; the daemon answers with its own.
+
+    ``policy`` is the daemon's: which system policy holds, as the SHA-256 of what
+    :class:`SystemPolicyReply` brings.
+    """
 
     protocol: int = PROTOCOL
     software: str = ""
+    policy: bytes = b""
 
 
 # ---- client to daemon ----------------------------------------------------------------------------
@@ -88,6 +93,18 @@ class Run(Message, frozen=True, tag="run"):
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False
+    discard: bool = False
+    """Destroy its changes at its end: nothing of them is kept, whatever becomes of the client."""
+    name: str = ""
+    """What the caller calls the cage, unique among those of theirs that run or wait with
+    changes.
+    """
+    keep_output: bool = False
+    """Keep it for :class:`Output`; a client that copies the output sends a copy, see
+    :class:`Started`.
+    """
+    one_output: bool = False
+    """stdout and stderr are one pipe: for a caller of whom both are one file."""
 
 
 class Signal(Message, frozen=True, tag="signal"):
@@ -133,20 +150,29 @@ class Detach(Message, frozen=True, tag="detach"):
 
 
 class Output(Message, frozen=True, tag="output"):
-    """What a cage wrote while nobody was attached; answered by :class:`OutputReply`."""
+    """What a cage wrote; answered by :class:`OutputReply`.
 
-    cage: str = ""
-
-
-class View(Message, frozen=True, tag="view"):
-    """Ask for the read-only merged view of an ended cage's workspace; answered by
-    :class:`ViewReply`.
-
-    fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds
-    it.
+    ``wait``: only once there is more than ``after`` bytes of it, or no more will come; without the
+    file then.
     """
 
     cage: str = ""
+    after: int = 0
+    wait: bool = False
+
+
+class View(Message, frozen=True, tag="view"):
+    """Ask for the read-only merged view of a cage's workspace; answered by
+    :class:`ViewReply`.
+
+    fds: none; or, where akiosd was restarted and no longer holds them, what the client opened: the
+    workspace, then the git directory that was shown with it, if one was.  ``running``: the cage
+    runs, and is paused until the client leaves; where that takes too long an :class:`Error`
+    follows, and what was read since may be torn.
+    """
+
+    cage: str = ""
+    running: bool = False
 
 
 class Discard(Message, frozen=True, tag="discard"):
@@ -287,6 +313,10 @@ class Http(Message, frozen=True, tag="http"):
     policy: Policy = Policy()
 
 
+class SystemPolicyInfo(Message, frozen=True, tag="system_policy"):
+    """Ask for the administrator's policy; answered by :class:`SystemPolicyReply`."""
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted
     index.
@@ -316,15 +346,19 @@ class Ok(Message, frozen=True, tag="ok"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
+    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends),
+    of which ``one_output`` leaves out the last.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
-    limit.
+    limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
+    waiting, a copy of the output that it copies.
     """
 
     cage: str = ""
     tty: bool = False
+    one_output: bool = False
     output: int = 0
+    kept: bool = False
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -340,6 +374,8 @@ class Ended(Message, frozen=True, tag="ended"):
     reason: str = ""
     usage: Usage = Usage()
     changes: bool = False
+    expires_ns: int = 0
+    """When its changes are destroyed if nobody settles them (Unix time); 0 for never."""
 
 
 class CageInfo(msgspec.Struct, frozen=True):
@@ -371,6 +407,14 @@ class CageInfo(msgspec.Struct, frozen=True):
     order: int = 0
     outdated: bool = False
     """The host's programs were updated since the cage began."""
+    name: str = ""
+    """What its caller called it, if anything."""
+    settled: Literal["", "committed", "discarded", "expired"] = ""
+    """What became of its changes, if there were any and they do not wait."""
+    expires_ns: int = 0
+    """When its changes, which wait, are destroyed; 0 for never."""
+    output: int = 0
+    """Bytes of its output that are kept."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -385,7 +429,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
     """fds: the merged view's root (directory of a detached read-only mount), then the workspace as
-    it was opened.
+    it was opened; the same two of the git directory that was shown with it, if one was.
     """
 
     cage: str = ""
@@ -420,10 +464,15 @@ class BudgetReply(Message, frozen=True, tag="budget_reply"):
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):
-    """fds: the bounded file with the output so far, open for reading at its start."""
+    """fds: the bounded file with the output so far, open for reading; see
+    :mod:`akiosd.wire.output`.  None where nothing was written yet.
+
+    ``running``: more may come.  ``written``: how much output there was, kept or not, while it runs.
+    """
 
     cage: str = ""
     running: bool = False
+    written: int = 0
 
 
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
@@ -528,6 +577,14 @@ class Keys(Message, frozen=True, tag="keys"):
     keys: tuple[KeyInfo, ...] = ()
 
 
+class SystemPolicyReply(Message, frozen=True, tag="system_policy_reply"):
+    """``packed`` is a ``SystemPolicy`` of :mod:`akiosd.policy.system`, with every line of its
+    file.
+    """
+
+    packed: bytes = b""
+
+
 class HttpReply(Message, frozen=True, tag="http_reply"):
     """fds: a stream on which the cage's gateway takes HTTP/1.1 in absolute form."""
 
@@ -585,6 +642,7 @@ Request = (
     | KeyRemove
     | KeyList
     | Http
+    | SystemPolicyInfo
     | Subscribe
 )
 Reply = (
@@ -603,6 +661,7 @@ Reply = (
     | Pruned
     | Keys
     | HttpReply
+    | SystemPolicyReply
     | LogEntries
     | LogFileData
     | LogFileNames
@@ -613,6 +672,6 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1,
+    Run: MAX_FDS, List: 1, View: 2, Started: 4, OutputReply: 1, ViewReply: 4, LedgerReply: 1,
     HttpReply: 1,
 }  # fmt: skip

@@ -15,7 +15,11 @@
  * that holds decides. flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and
  * the next comparison together; only the last of such a row decides.  ANSWER: the call is answered
  * with 0 and not made.  COUNT: it is made while there are fewer than the bound of kind flags >> 8
- * (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded. */
+ * (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded.
+ *
+ * Behind the rules that decide stand those of what the kernel itself would have refused before
+ * (flags FIRST, and what is compared in flags >> 8, AKIOS_FIRST_*): they change which errno a call
+ * gets that is not made, never whether it is made. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -39,8 +43,8 @@ struct akios_pump_entry {
     uint8_t sockaddr_arg;
     uint8_t sockaddr_len_arg;
     uint8_t argv_arg;
-    uint8_t words; /* AKIOS_WORD_*: strings that are no paths */
-    uint8_t pad;
+    uint8_t words;         /* AKIOS_WORD_*: strings that are no paths */
+    uint8_t first_count;   /* how many rules of AKIOS_PUMP_RULE_FIRST stand behind the others */
     int32_t default_errno; /* answer when no rule matched: 0 continues */
 };
 
@@ -53,7 +57,18 @@ enum {
     AKIOS_PUMP_RULE_AND = 2,
     AKIOS_PUMP_RULE_ANSWER = 4,
     AKIOS_PUMP_RULE_COUNT = 8,
-    AKIOS_PUMP_RULE_SILENT = 16
+    AKIOS_PUMP_RULE_SILENT = 16,
+    AKIOS_PUMP_RULE_FIRST = 32
+};
+enum {
+    AKIOS_FIRST_ABOVE = 0,      /* (args[arg] & mask) > value */
+    AKIOS_FIRST_BELOW = 1,      /* (args[arg] & mask) < value */
+    AKIOS_FIRST_DESCRIPTOR = 2, /* the target has no such descriptor open, or only by O_PATH */
+    AKIOS_FIRST_SOCKET = 3,     /* the descriptor is no socket */
+    AKIOS_FIRST_MEMORY = 4,   /* one of the value bytes at the address args[arg] is not readable */
+    AKIOS_FIRST_OPTIONAL = 5, /* the same, and NULL is none */
+    AKIOS_FIRST_WHEN = 6,     /* the next rule counts where (args[arg] & mask) == value */
+    AKIOS_FIRST = 7
 };
 enum {
     AKIOS_COUNTED_SOCKETS = 0,     /* all sockets of the network namespace */
@@ -234,6 +249,16 @@ struct akios_socket_spec {
  * holds nothing, *failed the index of the socket (n: entering the namespace). */
 int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds,
                         size_t *failed);
+
+/* ---- mounts of another mount namespace (shim_mount_space.c) ---- */
+
+/* Each in a thread of its own that enters the namespace of mntns_fd; needs CAP_SYS_ADMIN and
+ * CAP_SYS_CHROOT.  A close-on-exec descriptor, or -errno. */
+
+/* That namespace's mountinfo (proc(5)), open for reading; proc_fd is akiosd's own /proc. */
+int akios_mount_space_info(int mntns_fd, int proc_fd);
+/* A detached clone of the mount at tree_fd; -EINVAL when that is not one of the namespace's. */
+int akios_mount_space_clone(int mntns_fd, int tree_fd);
 
 /* ---- files executed and written, as the kernel tells them (shim_file_use.c) ---- */
 

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "first.h"
 #include "pump.h"
 #include "remote.h"
 #include "ring.h"
@@ -213,6 +214,22 @@ static uint8_t *read_contents(struct akios_record *record, const struct akios_pu
     return read_directories(record, entry, end);
 }
 
+/* A call that is not made gets the errno of what the kernel looks at before it comes to what was
+ * refused here. */
+static void refuse_as_the_kernel(const struct akios_pump *pump,
+                                 const struct akios_pump_entry *entry, struct akios_record *record)
+{
+    const struct akios_pump_rule *rules = &pump->rules[entry->rule_first + entry->rule_count];
+    int32_t err = akios_refused_first((pid_t)record->pid, rules, entry->first_count, record->args);
+    /* A path that is too long is found before the one behind it, or the arguments; names of
+     * attributes are read before the path. */
+    bool cut = (record->flags & AKIOS_CUT_PATH) != 0 && (entry->words & AKIOS_WORD_PATH2) == 0;
+    if (err == 0 && cut && record->err == EFAULT)
+        err = ENAMETOOLONG;
+    if (err != 0)
+        record->err = err;
+}
+
 /* After the reads: if the target died meanwhile, its pid may be another's and so may what was read.
  */
 static bool is_still_waiting(struct akios_pump *pump)
@@ -245,6 +262,8 @@ static enum verdict build_record(struct akios_pump *pump, struct akios_record *r
         if (verdict == SILENT)
             return verdict;
         end = read_contents(record, entry);
+        if (record->err != 0 || verdict == ANSWERED)
+            refuse_as_the_kernel(pump, entry, record);
         /* Every attempt to read sets a flag, also one that found an empty string or nothing. */
         if (record->flags != 0 && !is_still_waiting(pump)) {
             end = (uint8_t *)(record + 1);

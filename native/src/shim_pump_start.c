@@ -56,17 +56,31 @@ static bool is_valid_rule(const struct akios_pump_rule *rule, const struct akios
            is_valid_verdict(rule);
 }
 
+/* These look at what pointers show, and may: the call is not made whatever they say. */
+static bool is_valid_first(const struct akios_pump_rule *rule, uint32_t nr)
+{
+    uint32_t kind = rule->flags >> 8;
+    bool is_memory = kind == AKIOS_FIRST_MEMORY || kind == AKIOS_FIRST_OPTIONAL;
+    return rule->nr == nr && rule->arg < 6 && (rule->flags & 0xff) == AKIOS_PUMP_RULE_FIRST &&
+           kind < AKIOS_FIRST && is_errno_or_zero(rule->err) &&
+           (rule->err == 0) == (kind == AKIOS_FIRST_WHEN) &&
+           rule->value <= (is_memory ? AKIOS_SOCKADDR_MAX : UINT64_MAX);
+}
+
 static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t rule_total)
 {
     const struct akios_pump_entry *entry = &pump->entries[nr];
     if (!is_arg_or_none(entry->path_arg) || !is_arg_or_none(entry->path2_arg) ||
         !is_arg_or_none(entry->argv_arg) || !is_arg_or_none(entry->sockaddr_arg) ||
         !is_arg_or_none(entry->sockaddr_len_arg) || !is_errno_or_zero(entry->default_errno) ||
-        (size_t)entry->rule_first + entry->rule_count > rule_total)
+        (size_t)entry->rule_first + entry->rule_count + entry->first_count > rule_total)
         return false;
     const struct akios_pump_rule *rules = &pump->rules[entry->rule_first];
     for (unsigned n = 0; n < entry->rule_count; n++)
         if (!is_valid_rule(&rules[n], entry, nr))
+            return false;
+    for (unsigned n = 0; n < entry->first_count; n++)
+        if (!is_valid_first(&rules[entry->rule_count + n], nr))
             return false;
     return entry->rule_count == 0 ||
            (rules[entry->rule_count - 1].flags & AKIOS_PUMP_RULE_AND) == 0;

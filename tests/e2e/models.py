@@ -2,8 +2,8 @@
 they were sent.
 
 A model says the last user's text back, in pieces of ``cut`` characters; if it has a tool it calls
-it with that text.  With a ``plan`` (a tool's name and its arguments) it calls that tool alone, and
-not again once it has a result.
+it with that text.  With a ``plan`` (a tool's name and its arguments) it calls that tool alone, until
+it has ``turns`` results.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ class Said(NamedTuple):
 
 
 Plan = tuple[str, Json]
+_RESULTS = ('"tool_result"', '"function_call_output"', '"functionResponse"', '"role": "tool"')
 
 
-def answer(method: str, target: str, body: Json, cut: int = 3, plan: Plan | None = None) -> Reply:
+def answer(
+    method: str, target: str, body: Json, cut: int = 3, plan: Plan | None = None, turns: int = 1
+) -> Reply:
     """The answer of the provider whose path this is."""
     path, _, query = target.partition("?")
     path = unquote(path)
@@ -57,7 +60,7 @@ def answer(method: str, target: str, body: Json, cut: int = 3, plan: Plan | None
         return _json(
             {"object": "list", "data": [{"id": "stand-in", "object": "model"}], "models": []}
         )
-    said = _said(body, cut) if plan is None else _planned(body, cut, plan)
+    said = _said(body, cut) if plan is None else _planned(body, cut, plan, turns)
     if path.endswith(("/chat/completions", "/fim/completions")):
         return _chat(body, said)
     if path.endswith("/responses"):
@@ -130,9 +133,10 @@ def _said(body: Json, cut: int) -> Said:
     return Said(f"You said: {text}", tool, arguments, cut)
 
 
-def _planned(body: Json, cut: int, plan: Plan) -> Said:
+def _planned(body: Json, cut: int, plan: Plan, turns: int) -> Said:
     said, (name, arguments) = _said(body, cut), plan
-    done = any(f'"{kind}"' in json.dumps(body) for kind in ("tool_result", "function_call_output"))
+    written = json.dumps(body)
+    done = sum(written.count(kind) for kind in _RESULTS) >= turns
     offered = f'"name": "{name}"' in json.dumps(body.get("tools") or [])
     return said._replace(tool=name if offered and not done else "", arguments=json.dumps(arguments))
 
@@ -263,6 +267,7 @@ def _responses(body: Json, said: Said) -> Reply:
     begun = {**response, "output": [], "status": "in_progress", "usage": None}
     events: list[Json] = [
         {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
         {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
     ]
     at = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
@@ -569,6 +574,7 @@ class Models:
         self.fail: tuple[int, dict[str, str], bytes] | None = None
         self.failures: list[tuple[int, dict[str, str], bytes]] = []
         self.plan: Plan | None = None
+        self.turns = 1
         self.cut = 3
         self.pause: threading.Event | None = None
         self.breaks = False
@@ -617,12 +623,18 @@ class Models:
             parsed = json.loads(body) if body else {}
         except ValueError:
             parsed = {}
-        reply = answer(request.command, request.path, parsed, self.cut, self.plan)
+        reply = answer(request.command, request.path, parsed, self.cut, self.plan, self.turns)
+        # The answers and calls of one conversation are told apart by their ids.
+        number = b"%05d" % len(self.received)
+        chunks = [
+            chunk.replace(b"abcdefgh1", b"abcd" + number).replace(b'"msg_1"', b'"msg_%b"' % number)
+            for chunk in reply.chunks
+        ]
         self._send(
             request,
             reply.status,
             {"content-type": reply.content_type, "x-request-id": "req_1"},
-            reply.chunks,
+            chunks if self.turns > 1 else reply.chunks,
         )
 
     def _send(

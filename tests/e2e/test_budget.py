@@ -46,8 +46,9 @@ GIVE_UP_S = 60
 LIBRARY = """
 import http.client, json, os, ssl, sys, threading, time
 
-def call(text, output=30, stream=False, connection=None, model="stand-in"):
-    body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": output, "stream": stream}
+def call(text, output=30, stream=False, connection=None, model="stand-in", messages=None):
+    messages = messages or [{"role": "user", "content": text}]
+    body = {"model": model, "messages": messages, "max_tokens": output, "stream": stream}
     connection = connection or http.client.HTTPSConnection("api.openai.com", timeout=60)
     key = "Bearer " + os.environ.get("OPENAI_API_KEY", "none")
     headers = {"authorization": key, "content-type": "application/json"}
@@ -111,9 +112,11 @@ def running_cage(daemon: Daemon) -> str:
     return str(found[0]) if found else "none yet"
 
 
-def run(daemon: Daemon, code: str, *flags: str) -> tuple[dict[str, Any], str]:
-    """The report of the run, and what the agent printed."""
+def run(daemon: Daemon, code: str, *flags: str, policy: str = "") -> tuple[dict[str, Any], str]:
+    """The report of the run, and what the agent printed; ``policy`` is the project's."""
     words, workspace = agent(daemon, code)
+    if policy:
+        (workspace / "akios.yaml").write_text(f"version: 1\n{policy}\n")
     done = daemon.run(*words, flags=["--json", "--discard", *flags], cwd=workspace)
     return json.loads(done.stderr.strip().splitlines()[-1]), done.stdout
 
@@ -191,16 +194,50 @@ for number in range(1000):
     assert 2 <= len(warnings) <= 257
 
 
-def test_a_loop_is_warned_about_and_ends_the_cage_with_its_reason(priced: Daemon) -> None:
-    code = """
+ASKING = """
 while True:
     code, body = status("the same")
-    print(code, flush=True)
+    print(code, body if code != 200 else "", flush=True)
 """
+TALKING = """
+messages = [{"role": "user", "content": "fix it"}]
+while True:
+    code, body = status(None, messages=messages)
+    print(code, body if code != 200 else "", flush=True)
+    if code == 200:
+        made = {"id": "call_1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [made]})
+        messages.append({"role": "tool", "tool_call_id": "call_1", "content": time.ctime()})
+"""
+
+
+@pytest.mark.parametrize(("code", "answered", "number"), [
+    (ASKING, 49, "same request and answer 50 times "
+     "(budget.same_request is 5, and 50 for questions without a conversation)"),
+    (TALKING, 8, "same tool calls and results 8 times (budget.same_tool_calls is 8)"),
+])  # fmt: skip
+def test_a_loop_is_warned_about_and_ends_the_cage_with_its_reason(
+    priced: Daemon, code: str, answered: int, number: str
+) -> None:
     report, printed = run(priced, code)
-    assert (report["kind"], report["reason"]) == ("loop", "killed: same request 5 times")
-    assert printed.split()[:5] == ["200"] * 4 + ["400"]
-    assert report["exit_code"] == 137 and report["usage"]["calls"] == 4
+    assert (report["kind"], report["reason"]) == ("loop", f"killed: {number}")
+    told = printed.splitlines()
+    assert [line.split()[0] for line in told[: answered + 1]] == ["200"] * answered + ["400"]
+    assert "akios.yaml may raise it up to 50, as in budget: {" in told[answered]
+    assert report["exit_code"] == 137 and report["usage"]["calls"] == answered
+
+
+def test_a_project_raises_the_number_within_the_bound_of_the_system(priced: Daemon) -> None:
+    """The control is the loop above, which is ended at 8."""
+    report, printed = run(priced, TALKING, policy="budget: {same_tool_calls: 12}")
+    assert report["reason"] == (
+        "killed: same tool calls and results 12 times (budget.same_tool_calls is 12)"
+    )
+    assert [line.split()[0] for line in printed.splitlines()[:13]] == ["200"] * 12 + ["400"]
+    place = priced.workspace()
+    (place / "akios.yaml").write_text("version: 1\nbudget: {same_tool_calls: 51}\n")
+    done = priced.run("true", cwd=place)
+    assert done.returncode == 125 and "budget.same_tool_calls" in done.stderr, done.stderr
 
 
 def test_an_unknown_model_is_refused_and_costs_nothing(priced: Daemon, models: Models) -> None:
@@ -273,6 +310,9 @@ sys.stdin.readline()
     assert out.split()[-1] == b"200", out
     report = json.loads(err.strip().splitlines()[-1])
     assert report["usage"]["usd_micro"] == reserved + COST
+    ended = priced.ctl("budget", report["cage"], "--json")
+    told = {"cage": report["cage"], "ended": True, "usd_micro": reserved + COST, "calls": 2}
+    assert (ended.returncode, json.loads(ended.stdout)) == (0, told), ended.stderr
     calls = of_kind(priced, report["cage"], "llm_call")
     assert [
         (call["outcome"], call["usd_micro"], call.get("estimated", False)) for call in calls

@@ -91,6 +91,7 @@ def models(server: Models) -> Iterator[Models]:
     server.plan = ("none", {})
     yield server
     server.plan = server.fail = None
+    server.turns = 1
     server.failures.clear()
 
 
@@ -188,6 +189,26 @@ def test_codex_falls_back_from_websockets_at_once(
     assert "Reconnecting" not in ran.err
 
 
+def test_codex_in_its_default_mode_is_told_the_flag_before_anything_fails(
+    caged: Daemon, models: Models, packages: Path
+) -> None:
+    """The line comes first, the failure of its own fence after it; with the flag there is
+    neither.
+    """
+    models.plan = PLANS["codex"]
+    plain = ("exec", "--skip-git-repo-check", "-m", "gpt-5.4", ASKED)
+    flags = ("--discard", "--timeout", "80s")
+    done = caged.run(packages / "bin" / "codex", *plain, flags=flags, timeout=120)
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("akios: codex fences its commands with bubblewrap"), done.stderr
+    assert "bwrap: " in done.stderr and "bwrap: " not in first
+    flag = first.partition(": add ")[2].split()
+    assert flag == ["--sandbox", "danger-full-access"]
+    done = caged.run(packages / "bin" / "codex", *flag, *plain, flags=flags, timeout=120)
+    assert "bubblewrap" not in done.stderr and "bwrap" not in done.stderr, done.stderr
+    assert "succeeded" in done.stderr and "akios: files changed" not in done.stderr
+
+
 @agents
 @pytest.mark.parametrize("why", ["budget", "price"])
 def test_a_refusal_is_not_tried_again(
@@ -240,3 +261,38 @@ def test_what_failed_is_tried_again_and_is_no_loop(
     assert all(
         record["usd_micro"] == 0 for record in ran.of("llm_call") if record["outcome"] == "failed"
     )
+
+
+# ---- loops ---------------------------------------------------------------------------------------
+
+
+def repeated(agent: str, command: str) -> Plan:
+    if agent == "codex":
+        return "exec_command", {"cmd": command}
+    return "Bash", {"command": command, "description": "look again"}
+
+
+@agents
+def test_polling_what_changes_is_no_loop(
+    caged: Daemon, models: Models, packages: Path, agent: str
+) -> None:
+    """The same command a dozen times, as of a build, and each time it tells a little more."""
+    models.plan, models.turns = repeated(agent, "echo . >> built; wc -l built; date"), 12
+    ran = run(caged, models, packages, agent)
+    assert ran.report["exit_code"] == 0, ran.out + ran.err
+    assert sum(b"built" in received.body for received in ran.sent) >= 12
+    assert not ran.of("spend_warning")
+    caged.ctl("discard", ran.report["cage"])
+
+
+@agents
+def test_the_same_result_again_and_again_is_a_loop(
+    caged: Daemon, models: Models, packages: Path, agent: str
+) -> None:
+    """Only the clock in it goes on.  The control is the poll above."""
+    models.plan, models.turns = repeated(agent, "cat missing; date"), 60
+    ran = run(caged, models, packages, agent)
+    assert ran.report["exit_code"] != 0
+    assert {record["rule"] for record in ran.of("spend_warning")} == {"budget.same_tool_calls"}
+    assert sum(b"missing" in received.body for received in ran.sent) <= 10
+    assert "budget.same_tool_calls is 8; akios.yaml may raise it" in ran.out + ran.err

@@ -491,7 +491,8 @@ class TestPaths:
 
     def test_a_plain_bind_of_the_workspace(self, private: Daemon, victim: Path) -> None:
         policy = Policy(filesystem=Filesystem(workspace="rw-direct"))
-        assert "system policy" in run(private.socket, NOBODY, "true", victim, policy=policy).error
+        refused = run(private.socket, NOBODY, "true", victim, policy=policy).error
+        assert refused.startswith("filesystem.workspace rw-direct is more than the built-in cow")
 
 
 def test_root_makes_nothing_in_a_plain_bind() -> None:
@@ -613,7 +614,10 @@ class TestCagesOfOthers:
         assert len(answers) == 2
         for answer in answers:
             assert (
-                answer.startswith(("no running cage", "no ended cage", "no log"))
+                answer.startswith(
+                    ("no running cage", "no ended cage", "no log", "there is no cage")
+                )
+                or answer.endswith(", or there is none")
                 or "no output" in answer
             ), answer
         unknown = as_user(NOBODY, lambda: refusal(private, make(cage="c-" + "0" * 12)))

@@ -170,7 +170,8 @@ def test_an_allowed_name_that_leads_inside(
         status, body = agent.do(f"get('http://{name}/')")
         error = json.loads(body)
         assert (status, error["rule"], error["host"]) == (403, "upstream", name)
-        assert error["hint"].startswith(f"gateway: {{hosts: {{{name}: ADDRESS}}}} in /etc/akios/")
+        where = f"gateway: {{hosts: {{{name}: ADDRESS}}}} in {there.config}"
+        assert error["hint"].startswith(where)
         agent.end()
         assert agent.denials() == {("http", "upstream", name): 1}
     assert connections(services)[address] == before[address]

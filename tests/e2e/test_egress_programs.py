@@ -226,6 +226,23 @@ def test_curl(agent: Caged, server: Server) -> None:
     assert SECRET.encode() not in server.seen[-1][3] and b"%5BEMAIL%5D" in server.seen[-1][3]
 
 
+def test_what_is_passed_through_is_trusted_by_the_administrators_roots(agent: Caged) -> None:
+    """The certificate is the site's own, whose authority only ``gateway.roots`` names; the control:
+    trusting another root alone.
+    """
+    need("/usr/bin/curl")
+    # The first question waits for a gateway, on a busy machine longer than a resolver does.
+    call = f"'--retry', '5', '--retry-all-errors', 'https://{CLOSED}/a'"
+    assert agent.do(f"run('curl', '-sS', {call})")[:2] == [0, "hello from /a"]
+    other = "$(ls /usr/share/ca-certificates/mozilla/*.crt | head -n 1)"
+    script = f"curl -sS --cacert {other} https://{CLOSED}/a"
+    assert agent.do(f"run('sh', '-c', {script!r})")[0] == 60
+    own = (
+        "openssl crl2pkcs7 -nocrl -certfile /etc/akios/ca.pem | openssl pkcs7 -print_certs | wc -l"
+    )
+    assert int(agent.do(f"run('sh', '-c', {own!r})")[1]) > 3
+
+
 def test_git(agent: Caged, server: Server) -> None:
     need("/usr/bin/git")
     code, _, words = agent.do(f"run('git', 'clone', '-q', 'https://{SITE}/repo.git', '/tmp/repo')")

@@ -1,15 +1,13 @@
-"""git in a cage: it ignores what its user ignores everywhere, and its user is told what else it
-does not know.
+"""git in a cage is its user's: it has what is safe of their configuration, and they are told what
+else would differ.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-
 import pytest
 
-from tests.e2e.daemon import BIN, NOBODY, Daemon
+from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.git_person import Person
 
 COMMIT = "git add -A && git -c user.name=a -c user.email=a@a commit -qm all && git show --name-only --format= | sort"
 
@@ -17,72 +15,28 @@ COMMIT = "git add -A && git -c user.name=a -c user.email=a@a commit -qm all && g
 LACKING = """
 [core]
   autocrlf = input
+  hooksPath = ~/hooks
 [commit]
   gpgSign
-[filter "lfs"]
-  clean = git-lfs clean
+[filter "big"]
+  clean = no-such-program clean
 """
 
 
-class Person:
-    """A user with a home and a repository, in which one file is secret."""
-
-    def __init__(self, daemon: Daemon, uid: int) -> None:
-        self.daemon, self.uid = daemon, uid
-        self.where = daemon.workspace(uid=uid)
-        self.home = daemon.base / f"git-home-{len(list(daemon.base.iterdir()))}"
-        self.home.mkdir()
-        os.chown(self.home, uid, -1)
-        self.options = {
-            **daemon.as_user(uid),
-            "env": {"PATH": "/usr/bin:/bin", "HOME": str(self.home)},
-        }
-        self.outside("git init -q && echo x > code && echo s3cret > local.env && echo x > b.tmp")
-
-    def outside(self, script: str) -> str:
-        done = subprocess.run(
-            ["sh", "-ec", script], cwd=self.where, capture_output=True, text=True, **self.options
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def inside(self, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                BIN / "akiosctl",
-                "--socket",
-                self.daemon.socket,
-                "run",
-                "--discard",
-                *flags,
-                "--",
-                "sh",
-                "-ec",
-                script,
-            ],
-            cwd=self.where,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            **self.options,
-        )
-
-    def write(self, path: str, text: str) -> None:
-        target = self.home / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        for made in (target, *target.parents):
-            if made.is_relative_to(self.home):
-                os.chown(made, self.uid, -1)
+def make_person(daemon: Daemon, uid: int) -> Person:
+    """In their repository one file is secret."""
+    person = Person(daemon, uid)
+    person.outside("git init -q && echo x > code && echo s3cret > local.env && echo x > b.tmp")
+    return person
 
 
 @pytest.fixture
 def person(daemon: Daemon) -> Person:
-    return Person(daemon, NOBODY)
+    return make_person(daemon, NOBODY)
 
 
 def test_root_is_a_user_too(daemon: Daemon) -> None:
-    person = Person(daemon, 0)
+    person = make_person(daemon, 0)
     person.write(".config/git/ignore", "*.env\n")
     assert person.inside(COMMIT).stdout.split() == ["b.tmp", "code"]
 
@@ -130,12 +84,10 @@ def test_what_would_differ_is_said_at_the_start(person: Person) -> None:
     person.write(".gitconfig", LACKING)
     done = person.inside("true")
     assert "git inside does not have these settings of yours" in done.stderr, done.stderr
-    assert "commit.gpgsign, core.autocrlf" in done.stderr and "filter.lfs" not in done.stderr, (
-        "no attribute names it"
-    )
-    person.outside("mkdir -p deep/er && echo '*.bin filter=lfs diff=lfs' > deep/er/.gitattributes")
-    assert "core.autocrlf, filter.lfs" in person.inside("true").stderr
-    assert "git inside" not in person.inside("true", "--quiet").stderr
+    assert "otherwise: commit.gpgsign, core.hookspath\n" in done.stderr, "no attribute names big"
+    person.outside("mkdir -p deep/er && echo '*.bin filter=big diff=big' > deep/er/.gitattributes")
+    assert "core.hookspath, filter.big\n" in person.inside("true").stderr
+    assert "git inside" not in person.inside("true", "--discard", "--quiet").stderr
     person.write(".gitconfig", "[core]\n autocrlf = false\n[user]\n name = me\n")
     assert "git inside" not in person.inside("true").stderr, "the control"
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,13 @@ import pytest
 
 from akiosd.values.policy import Network
 from tests.e2e.caged import caged
-from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.daemon import BIN, NOBODY, OTHER, Daemon
 from tests.e2e.resources import wait_until
 from tests.e2e.test_gateway_process import gateways
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer
 
 NAME, READ_ONLY = "site.example", "docs.example"
 NETWORK = Network(allowed_domains=(NAME, READ_ONLY), get_only=(READ_ONLY,), requests_per_minute=0)
-# The system policy's place is /etc/akios; a test has another.
-AKIOSCTL = """
-import sys
-from pathlib import Path
-from akiosctl import cli, policy_files
-policy_files.find_layers.__kwdefaults__["system"] = Path(sys.argv.pop(1))
-sys.argv[0] = "akiosctl"
-cli.main()
-"""
 SECRET = "ada.lovelace@example.org"
 
 
@@ -94,15 +84,7 @@ def http(
     )
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
-    command = [
-        sys.executable,
-        "-c",
-        AKIOSCTL,
-        str(site.base / "policy.yaml"),
-        "--socket",
-        str(site.socket),
-        "http",
-    ]
+    command = [BIN / "akiosctl", "--socket", str(site.socket), "http"]
     return subprocess.run([*command, *words], **options)
 
 
@@ -240,7 +222,7 @@ WRONG = {
     "no scheme of the web": (["GET", "ftp://site.example/"], "not an http or https URL"),
     "no host": (["GET", "https:///"], "not an http or https URL"),
     "no URL": (["GET"], "Missing argument"),
-    "a header without a colon": (["GET", f"https://{NAME}/", "-H", "nonsense"], "is no header"),
+    "a header without a colon": (["GET", f"https://{NAME}/", "-H", "nonsense"], "is not a header"),
     "a header of two lines": (
         ["GET", f"https://{NAME}/", "-H", "X: a\r\nHost: evil"],
         "cannot be sent",
@@ -262,7 +244,7 @@ WRONG = {
     "a cage that is not there": (["--cage", "c-nothing", "GET", f"https://{NAME}/"], "c-nothing"),
     "a cage and a policy": (
         ["--cage", "c-x", "--policy", "akios.yaml", "GET", f"https://{NAME}/"],
-        "not both",
+        "contradict each other",
     ),
     "a policy that is not there": (
         ["--policy", "/none.yaml", "GET", f"https://{NAME}/"],

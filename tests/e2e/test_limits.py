@@ -157,9 +157,14 @@ def test_three_thousand_processes_are_stopped(daemon: Daemon) -> None:
 
 
 def test_shared_memory_is_stopped(daemon: Daemon) -> None:
-    done = daemon.run("sh", "-c", "head -c 4G /dev/zero >/dev/shm/x; stat -c %s /dev/shm/x")
-    assert "No space left" in done.stderr
-    assert int(done.stdout) == 64 * MIB
+    """At half of the memory limit, or where the policy says."""
+    fill = "head -c 4G /dev/zero >/dev/shm/x; stat -c %s /dev/shm/x"
+    where = daemon.workspace()
+    for limit in (128 * MIB, 24 * MIB):
+        done = daemon.run("sh", "-c", fill, flags=["--memory", "256M"], cwd=where)
+        assert "No space left" in done.stderr
+        assert int(done.stdout) == limit
+        (where / "akios.yaml").write_text("version: 1\nlimits: {shm: 24M}\n")
 
 
 def test_a_killed_run_prints_its_reason(daemon: Daemon) -> None:
@@ -179,9 +184,10 @@ def test_memory_in_files_without_a_name_counts(daemon: Daemon) -> None:
 
 
 def test_memory_in_shm_counts(daemon: Daemon) -> None:
-    flags = ["--memory", "32M"]
+    where = daemon.workspace()
+    (where / "akios.yaml").write_text("version: 1\nlimits: {memory: 32M, shm: 512M}\n")
     assert_killed(
-        daemon.report("sh", "-c", "head -c 512M /dev/zero >/dev/shm/x", flags=flags), "memory"
+        daemon.report("sh", "-c", "head -c 512M /dev/zero >/dev/shm/x", cwd=where), "memory"
     )
 
 
@@ -290,7 +296,7 @@ print((usage.ru_utime + usage.ru_stime) / (time.monotonic() - begin))
 def test_limits_cannot_be_widened_by_the_caller(daemon: Daemon) -> None:
     done = daemon.run("true", flags=["--memory", "64G"], uid=NOBODY)
     assert done.returncode == 125
-    assert "limits.memory" in done.stderr
+    assert "--memory 64G is above" in done.stderr
 
 
 @pytest.mark.parametrize("attempt", range(9))

@@ -17,4 +17,4 @@ def test_what_a_detached_cage_wrote_is_kept_for_its_owner(daemon: Daemon) -> Non
     own = daemon.ctl("logs", cage, uid=NOBODY)
     assert sorted(own.stdout.split()) == ["err", "out"], own
     foreign = daemon.ctl("logs", cage, uid=OTHER)
-    assert foreign.returncode == 125 and "left no output" in foreign.stderr
+    assert foreign.returncode == 125 and "there is no cage" in foreign.stderr

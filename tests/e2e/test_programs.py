@@ -415,3 +415,23 @@ def test_files_of_root_in_a_users_workspace(daemon: Daemon) -> None:
     )
     assert out == "0 644\nkept\nclosed\nmoved\n"
     assert sorted(path.name for path in where.iterdir()) == ["closed", "of-root", "secret"]
+
+
+def test_an_agent_starts_the_tools_that_local_bin_links_to(daemon: Daemon) -> None:
+    """The control: a program of no known tool beside them is not found."""
+    options = daemon.as_user(NOBODY)
+    home = Path(options["env"]["HOME"])
+    venv = home / ".local/share/pipx/venvs/greet"
+    for directory in (venv / "bin", home / ".local/bin"):
+        directory.mkdir(parents=True, exist_ok=True)
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    for program in (venv / "bin/greet", home / ".local/bin/unknown"):
+        program.write_text("#!/usr/bin/python3\nprint('hello')\n")
+        program.chmod(0o755)
+    link = home / ".local/bin/greet"
+    link.unlink(missing_ok=True)
+    link.symlink_to(venv / "bin/greet")
+    env = options["env"] | {"PATH": f"{home}/.local/bin:/usr/bin:/bin"}
+    done = daemon.run("sh", "-c", "greet; unknown", uid=NOBODY, env=env)
+    assert (done.returncode, done.stdout) == (127, "hello\n"), done.stderr
+    assert daemon.run(home / ".local/bin/unknown", uid=NOBODY, env=env).stdout == "hello\n"

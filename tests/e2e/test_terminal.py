@@ -110,7 +110,7 @@ class TestTerminals:
             again.ask("stty size", r"\n20 44\r")
             assert again.is_raw()
             second = daemon.ctl("attach", cage, uid=uid)
-            assert second.returncode == 125 and "somewhere else" in second.stderr
+            assert second.returncode == 125 and "another terminal" in second.stderr
             again.type("exit 5\r")
             assert again.wait() == 5 and again.is_restored()
         assert cage not in daemon.ctl("ps", uid=uid).stdout

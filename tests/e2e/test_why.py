@@ -4,8 +4,10 @@ helps.
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,9 +120,56 @@ def test_the_missing_interpreter_of_a_script_is_named(daemon: Daemon) -> None:
 def test_shared_memory_that_is_full_is_named(daemon: Daemon) -> None:
     fill = "import mmap, os, sys\nfd = os.open('/dev/shm/x', os.O_RDWR | os.O_CREAT)\nsize = int(sys.argv[1]) << 20\n"
     fill += "os.ftruncate(fd, size)\nmmap.mmap(fd, size).write(bytes(size))"
-    assert daemon.run("python3", "-c", fill, "8").returncode == 0, "the control"
-    done = daemon.run("python3", "-c", fill, "80")
+    assert daemon.run("python3", "-c", fill, "80").returncode == 0, "the control"
+    done = daemon.run("python3", "-c", fill, "80", flags=["--memory", "128M"])
     assert (
         done.returncode == 135
         and "/dev/shm may be full: it holds 64 MiB (limits.shm)" in done.stderr
     )
+
+
+class Model(http.server.BaseHTTPRequestHandler):
+    """Answers everything with an empty object."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def model() -> Iterator[int]:
+    """The port of a model of one's own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_models_that_are_reached_as_sites_are_told_at_the_end(model: int) -> None:
+    """The control: a run that posts something else to the same site says nothing of it."""
+    config = f"gateway:\n  hosts: {{llm.example: '127.0.0.1:{model}'}}\n"
+    daemon = Daemon(config, "network: {allowed_domains: [llm.example]}\n")
+    try:
+        daemon.start()
+        path = daemon.workspace(uid=NOBODY)
+
+        def post(target: str) -> str:
+            ask = f"curl -s --retry 5 --retry-all-errors -d '{{}}' http://llm.example{target}"
+            done = daemon.run("sh", "-c", ask, cwd=path, uid=NOBODY)
+            assert done.stdout == "{}", done.stderr
+            return str(done.stderr)
+
+        assert "mere sites" not in post("/docs")
+        told = post("/v1/chat/completions")
+        assert "mere sites: no budget holds them, and their key is inside: llm.example (1)" in told
+        assert "gateway: {providers: {openai: {upstream: http://llm.example}}}" in told
+        assert "llm.example" in daemon.ctl("why", cwd=path, uid=NOBODY).stdout
+    finally:
+        daemon.close()

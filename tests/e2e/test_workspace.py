@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -389,21 +390,43 @@ def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon
 
 
 def test_what_somebody_looks_at_is_not_destroyed_under_them(daemon: Daemon) -> None:
-    """A diff whose reader waits in a pager: others are told, and can settle when it is done."""
+    """A diff of lines whose reader waits in a pager: others are told, and can settle when it is
+    done.
+    """
     workspace = daemon.workspace(uid=NOBODY)
     script = "i=0; while [ $i -lt 9000 ]; do echo x >long-name-$i; i=$((i+1)); done"
     assert daemon.run("sh", "-c", script, cwd=workspace, uid=NOBODY).returncode == 0
     reader = daemon.popen(
-        "diff", uid=NOBODY, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *("diff", "-p"),
+        uid=NOBODY,
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert reader.stdout is not None and reader.stdout.read(1), (
         "it has the view, and more to say than a pipe holds"
     )
     for verb in ("discard", "commit", "diff"):
         done = daemon.ctl(verb, uid=NOBODY, cwd=workspace)
-        assert done.returncode == 125 and "somebody else looks" in done.stderr, done.stderr
+        assert done.returncode == 125 and "somebody else is looking" in done.stderr, done.stderr
     reader.stdout.read()
     assert reader.wait(60) == 0
     reader.stdout.close()
     assert daemon.ctl("commit", uid=NOBODY, cwd=workspace).returncode == 0
     assert len(list(workspace.iterdir())) == 9000
+
+
+@pytest.mark.parametrize("place", ["/usr/src", "/usr/local/src"])
+def test_a_project_below_the_systems_sources_is_a_workspace(daemon: Daemon, place: str) -> None:
+    """It lies in what every cage has of the system; the control: nothing beside it can be written
+    to, nor be a workspace.
+    """
+    with tempfile.TemporaryDirectory(prefix="akios-test-", dir=place) as name:
+        where = Path(name)
+        os.chown(where, NOBODY, NOBODY)
+        script = f"echo in >made; echo out >{place}/akios-test-x"
+        done = daemon.ctl("run", "--commit", "--", "sh", "-c", script, cwd=where, uid=NOBODY)
+        assert "Read-only file system" in done.stderr
+        assert (where / "made").read_text() == "in\n" and not Path(f"{place}/akios-test-x").exists()
+    refused = daemon.ctl("run", "--", "true", cwd=Path(place))
+    assert refused.returncode == 125 and "cannot be a workspace" in refused.stderr

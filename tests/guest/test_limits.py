@@ -165,9 +165,9 @@ def test_the_whole_cage_dies_of_one_greedy_process(daemon: Daemon) -> None:
 
 
 def test_memory_of_tmpfs_counts(daemon: Daemon) -> None:
-    report = daemon.report(
-        "sh", "-c", "head -c 60M /dev/zero >/dev/shm/x", flags=["--memory", "32M"]
-    )
+    where = daemon.workspace()
+    (where / "akios.yaml").write_text("version: 1\nlimits: {memory: 32M, shm: 64M}\n")
+    report = daemon.report("sh", "-c", "head -c 60M /dev/zero >/dev/shm/x", cwd=where)
     killed(report, "memory")
 
 

@@ -46,7 +46,11 @@ def slot(images: Images, tmp_path: Path) -> Iterator[Slot]:
 
 def device_of(image: Path) -> str | None:
     with Fd(os.open(image, os.O_RDONLY | os.O_CLOEXEC)) as fd:
-        return loop.find(fd.fileno())
+        device = loop.find(fd.fileno())
+    if device is None:
+        return None
+    with device:
+        return os.readlink(f"/proc/self/fd/{device.fileno()}")
 
 
 def has(slot: Slot, name: str) -> bool:
@@ -104,7 +108,7 @@ def test_nothing_of_it_is_in_the_hosts_mount_table(slot: Slot, tmp_path: Path) -
 def test_destroy_leaves_no_device_and_no_file(slot: Slot, tmp_path: Path) -> None:
     image = tmp_path / "cage" / "disk.img"
     with Fd(os.open(image, os.O_RDONLY | os.O_CLOEXEC)) as fd:
-        assert loop.find(fd.fileno()) is not None
+        assert device_of(image) is not None
         slot.destroy()
         assert loop.find(fd.fileno()) is None and not image.exists()
     assert slot.space() == (0, 0)

@@ -20,6 +20,7 @@ SOURCES = [
     "hash",
     "netsock",
     "bounds",
+    "first",
     "directories",
 ]
 

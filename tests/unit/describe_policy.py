@@ -16,7 +16,7 @@ from akiosd.values.units import GIB, KIB, MIB, NS_PER_S, USD
 from tests.unit.describe_records import roff
 
 PAGE = Path(__file__).resolve().parents[2] / "packaging" / "man" / "akios-policy.5"
-_BEGIN = r'(\.\\" Keys of ([a-z ]+) begin: written by tests/unit/describe_policy.py\n)'
+_BEGIN = r'(\.\\" Keys of ([a-z_ ]+) begin: written by tests/unit/describe_policy.py\n)'
 _PART = re.compile(_BEGIN + r'.*?(\.\\" Keys end\n)', re.DOTALL)
 _TOP = "a policy"
 _DEFAULTS = flatten(DEFAULT_POLICY)
@@ -26,6 +26,8 @@ def written(word: str, value: Any) -> str:
     """A value as somebody would write it into a policy; ``word`` is what the manual calls values of
     its kind.
     """
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -44,6 +46,14 @@ def written(word: str, value: Any) -> str:
         if value % size == 0:
             return f"{value // size}{unit}"
     return {"MONEY": f"${value / USD:g}", "PERCENT": f"{value}%"}.get(word, str(value))
+
+
+def readme_project() -> str:
+    """The project's policy that docs/developer.md shows, which README.md leads to."""
+    lines = (PAGE.parents[2] / "docs" / "developer.md").read_text().splitlines()
+    start = lines.index("    version: 1")
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("    "))
+    return "\n".join(line.removeprefix("    ") for line in lines[start:end])
 
 
 def paragraph(row: Field) -> str:

@@ -17,6 +17,7 @@ from akiosctl.run_options import OPTIONS, SHORT
 from akiosd.daemon.base.config import Config
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
+from akiosd.values.units import format_size
 from tests.unit import describe_policy
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
@@ -129,7 +130,8 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
             for key in inner:
                 if key.default is msgspec.NODEFAULT:
                     continue  # a table, empty where it is not given
-                default = "16 GiB" if key.default == 16 << 30 else str(key.default)
+                large = "bytes" in key.name and key.default
+                default = format_size(key.default) if large else str(key.default)
                 assert default in found[field.name], key.name
         else:
             plain.add(field.name)

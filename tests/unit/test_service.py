@@ -108,10 +108,8 @@ def test_tmpfiles_agree_with_the_unit() -> None:
     made = {
         fields[1]: fields[2] for line in lines if line.startswith("d ") and (fields := line.split())
     }
-    assert (
-        made["/var/lib/akios"] == UNIT["StateDirectoryMode"]
-        and made["/run/akios"] == UNIT["RuntimeDirectoryMode"]
-    )
+    assert made["/var/lib/akios"] == ":" + UNIT["StateDirectoryMode"]
+    assert made["/run/akios"] == ":" + UNIT["RuntimeDirectoryMode"]
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
@@ -122,7 +120,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     lines = (SYSTEMD / "akiosd.service").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.startswith("Documentation="))
     unit = tmp_path / "akiosd.service"
-    unit.write_text(text.replace("ExecStart=/usr/bin/akiosd", "ExecStart=/bin/true"))
+    unit.write_text(text.replace("/usr/bin/akiosd", "/bin/true"))
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
     # systemd before 254 does not know this one, and goes on without it.
     complaints = [
@@ -140,7 +138,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 def test_systemd_reads_the_companions(program: str, name: str, tmp_path: Path) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "akios").mkdir(parents=True, mode=0o700)
     verb = ["--create"] if program == "systemd-tmpfiles" else []
     done = subprocess.run(
         [program, f"--root={tmp_path}", *verb, SYSTEMD / name], capture_output=True, text=True
@@ -148,6 +146,8 @@ def test_systemd_reads_the_companions(program: str, name: str, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     if verb:
         assert (tmp_path / "var/lib/akios").stat().st_mode & 0o7777 == 0o711
+        kept = (tmp_path / "etc/akios").stat().st_mode & 0o7777
+        assert kept == 0o700, "what was there keeps its mode"
     else:
         assert {
             line.split(":")[0] for line in (tmp_path / "etc/group").read_text().splitlines()

@@ -21,7 +21,7 @@ from akiosctl.choose_cage import place
 from akiosctl.fence import Fence, harmless
 from akiosctl.render import escape, quote_command, table
 from akiosctl.terminal_filter import Tamer
-from akiosd.policy.explain import _printable
+from akiosd.policy.show_values import printable
 from akiosd.values import records
 from akiosd.values.text import MAX_MARKS, as_bytes, as_code, is_plain, show
 from akiosd.wire.messages import CageInfo
@@ -53,7 +53,7 @@ PRINTERS: dict[str, Callable[[str], str]] = {
     "table": lambda text: "".join(table(["A"], [[text]])).removeprefix("A"),
     "quote_path": lambda text: quote_path(text.encode("utf-8", "surrogatepass")),
     "visible": visible,
-    "explain": _printable,
+    "explain": printable,
     "place": lambda text: place(
         CageInfo("c-", 0, "", "", (), text.encode("utf-8", "surrogatepass"), 0)
     ),
@@ -178,6 +178,7 @@ BYTES = {
     "verbs/diff.py": "lines of changes/render.py, which shows what is hidden; names may be of no encoding",
     "verbs/http.py": "an answer's body, for a pipe; on a terminal it goes line by line through escape",
     "verbs/logs.py": "what a program wrote, for a pipe; on a terminal through terminal_filter.py",
+    "progress.py": "numbers and words of its own, and what moves the cursor to the line's beginning",
     "verbs/protect.py": "the caller's own text, redacted",
 }
 

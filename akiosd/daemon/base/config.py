@@ -1,6 +1,6 @@
-"""``akiosd.yaml`` and the system policy: read once at start, checked, frozen.
+"""``akiosd.yaml``: read, checked, frozen; and how files are read that only root may write.
 
-Both are instructions to a process that holds every privilege, so both must belong to root and be
+They are instructions to a process that holds every privilege, so they must belong to root and be
 writable by nobody else.  A key nobody knows is refused with its line.
 """
 
@@ -9,26 +9,39 @@ from __future__ import annotations
 import difflib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from akiosd.daemon.base.gateway_config import GatewayConfig, check_gateway, check_roots
+from akiosd.daemon.base.gateway_config import (
+    GatewayConfig,
+    Where,
+    check_roots,
+    find_gateway_errors,
+)
 from akiosd.errors import AkiosError
 from akiosd.policy.compile.identity import DISPLAY_COUNT
-from akiosd.policy.merge import Layer, merge
-from akiosd.policy.schema import Positions, load
+from akiosd.policy.schema import Positions
 from akiosd.policy.yaml_lines import load_positions
 from akiosd.store.wipe import How
-from akiosd.values.policy import Policy
+from akiosd.values.places import CONFIG_FILE, SYSTEM_FILE
 
-DEFAULT_CONFIG = Path("/etc/akios/akiosd.yaml")
 MAX_BYTES = 1 << 20
 # (uid_t) -1 means "no id" (setresuid(2)).
 _NO_UID = 2**32 - 1
 
 KeyPath = tuple[str, ...]
+_TYPE_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "object": "a table of keys",
+    "bool": "true or false",
+    "null": "nothing",
+    "array": "a list",
+}
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +99,21 @@ class LedgerConfig(Section, frozen=True):
         return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
 
 
+class EndedConfig(Section, frozen=True):
+    """What is there of ended cages besides their logs, and for how long; days of 0 are for ever."""
+
+    per_user: int = 200
+    """Cages of one user that ``ps --all`` knows."""
+    keep_days: int = 30
+    """Then they are forgotten, but for the last one of each workspace, and their output goes."""
+    changes_days: int = 90
+    """Changes that nobody commits or discards are destroyed after so many days."""
+    output_bytes: int = 4 << 20
+    """Output that is kept of one cage: the first and the last of it.  0 keeps none."""
+    output_bytes_per_user: int = 256 << 20
+    """Output of one user's ended cages; the oldest goes first."""
+
+
 class Uids(Section, frozen=True):
     """Host ids of cages.
 
@@ -109,56 +137,88 @@ class Config(Section, frozen=True):
 
     state_dir: str = "/var/lib/akios"
     runtime_dir: str = "/run/akios"
-    system_policy: str = "/etc/akios/policy.yaml"
+    system_policy: str = SYSTEM_FILE
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     groups: Groups = Groups()
     quotas: Quotas = Quotas()
     pools: Pools = Pools()
     uids: Uids = Uids()
     ledger: LedgerConfig = LedgerConfig()
+    ended: EndedConfig = EndedConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 
-def load_config(path: Path | None = None, **overrides: str | None) -> Config:
-    """The configuration in ``path``; None reads the default file, which may be absent.
+def load_config(path: Path | None, **overrides: str | None) -> tuple[Config, bytes | None]:
+    """The configuration in ``path`` and its text; None reads the default file, which may be absent,
+    and then has no text.
 
     ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``,
     ``log_level``); None keeps the file's value. Raises :class:`AkiosError` with file and line.
     """
-    data = read_trusted(path if path is not None else DEFAULT_CONFIG, optional=path is None)
-    config = parse_config(data, str(path or DEFAULT_CONFIG)) if data is not None else Config()
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return _checked(msgspec.structs.replace(config, **given), "the command line")
+    data = read_trusted(path or Path(CONFIG_FILE), optional=path is None)
+    return parse_config(data or b"", str(path or CONFIG_FILE), **overrides), data
 
 
-def parse_config(data: bytes, name: str) -> Config:
+def parse_config(data: bytes, name: str, **overrides: str | None) -> Config:
     """Parse YAML; ``name`` stands before the line in errors.  Raises :class:`AkiosError`."""
+    findings, config = find_config_errors(data, name, **overrides)
+    if findings:
+        raise findings[0]
+    return config
+
+
+def find_config_errors(
+    data: bytes, name: str, **overrides: str | None
+) -> tuple[list[AkiosError], Config]:
+    """Everything that is wrong in a configuration, and what the rest of it says.
+
+    Raises :class:`AkiosError` for a text that is no YAML.
+    """
     values, positions = load_positions(data, name, noun="the configuration")
-    if values is None:
-        return Config()
+    findings, good = list[AkiosError](), dict[str, Any]()
+    if values is not None and not isinstance(values, dict):
+        place = f"{name}, line {positions[()][1]}"
+        raise AkiosError("is not a table of keys", place, "write `key: value` lines")
+    for key, value in (values or {}).items():
+        # One entry at a time, so that each of them can be refused.
+        is_section = isinstance(value, dict) and value and key in Config.__struct_fields__
+        for part in [{entry: value[entry]} for entry in value] if is_section else [value]:
+            try:
+                _convert({key: part}, positions, name)
+            except AkiosError as error:
+                findings.append(error)
+            else:
+                good[key] = {**good.get(key, {}), **part} if is_section else part
+    config = _convert(good, positions, name)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    config = msgspec.structs.replace(config, **given)
+
+    def where(*keys: str) -> str:
+        return "the command line" if keys[0] in given else _where(name, positions, keys)
+
+    findings += _find_contradictions(config, where)
+    return findings, config
+
+
+def _convert(values: dict[str, Any], positions: Positions, name: str) -> Config:
     _refuse_unknown(values, Config, (), positions, name)
     try:
-        return _checked(msgspec.convert(values, Config), name)
+        return msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$")
         # A key of a table with names of its own is written [...]: the table is told.
         keys = tuple(key for key in place.rstrip("`").partition("[")[0].split(".") if key)
+        key = ".".join(keys) or "the file"
         raise AkiosError(
-            what, _where(name, positions, keys), f"correct {'.'.join(keys) or 'the file'}"
+            f"{key}: {_in_words(what)}", _where(name, positions, keys), f"correct {key}"
         ) from None
 
 
-def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
-    """The built-in policy, changed by the administrator's file; the built-in one when there is no
-    file.
-
-    Raises :class:`AkiosError`.
-    """
-    data = read_trusted(path, optional=optional)
-    if data is None:
-        return merge([])
-    values, positions = load_positions(data, str(path))
-    return merge([Layer("system", load(values, positions, name=str(path)))])
+def _in_words(what: str) -> str:
+    """What msgspec says of a value, without its names of types."""
+    for theirs, ours in _TYPE_WORDS.items():
+        what = what.replace(f"`{theirs}`", ours)
+    return what.replace("Expected", "expected").replace("Invalid enum value", "there is no")
 
 
 def load_roots(config: Config) -> bytes:
@@ -246,45 +306,49 @@ def _tables(
 
 
 def _where(name: str, positions: Positions, path: KeyPath) -> str:
-    return f"{name}, line {positions[path][1]}" if path in positions else name
+    """File and line of a key, or of the table that lacks it."""
+    while path and path not in positions:
+        path = path[:-1]
+    return f"{name}, line {positions[path][1]}" if path else name
 
 
-def _check_ledger(ledger: LedgerConfig, name: str) -> None:
-    if any(number < 0 for number in msgspec.structs.astuple(ledger)) or ledger.wipe_passes > 35:
-        raise AkiosError(
-            "a number of ledger is negative, or more than 35 passes", name, "write 0 or more"
-        )
-    if ledger.check_every_s < 1:
-        raise AkiosError("ledger.check_every_s is 0", name, "write 1 or more")
-    if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
-        what = "ledger.host_keep_days forgets destructions of cages that may still be kept"
-        raise AkiosError(what, name, "give ledger.keep_days as well, at most as many")
-
-
-def _checked(config: Config, name: str) -> Config:
-    """What types cannot say.  Raises :class:`AkiosError`."""
+def _find_contradictions(config: Config, where: Where) -> Iterator[AkiosError]:
+    """What types cannot say."""
     for key in ("state_dir", "runtime_dir", "system_policy"):
         if not getattr(config, key).startswith("/"):
-            raise AkiosError(
-                f"{key} is not an absolute path", name, "write a path that starts with /"
-            )
-    counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
-    if any(count < 0 for count in counts):
-        raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
-    _check_ledger(config.ledger, name)
-    uids = config.uids
+            what = f"{key} is not an absolute path"
+            yield AkiosError(what, where(key), "write a path that starts with /")
+    for section in ("quotas", "pools", "ledger", "ended"):
+        for key, number in msgspec.structs.asdict(getattr(config, section)).items():
+            if number < 0:
+                yield AkiosError(
+                    f"{section}.{key} is negative", where(section, key), "write 0 or more"
+                )
+    yield from _find_in_ledger(config.ledger, where)
+    yield from _find_in_uids(config.uids, where)
+    yield from find_gateway_errors(config.gateway, where)
+
+
+def _find_in_ledger(ledger: LedgerConfig, where: Where) -> Iterator[AkiosError]:
+    if ledger.wipe_passes > 35:
+        what = "ledger.wipe_passes is more than 35 passes"
+        yield AkiosError(what, where("ledger", "wipe_passes"), "write 0 to 35")
+    if ledger.check_every_s == 0:
+        what = "ledger.check_every_s is 0"
+        yield AkiosError(what, where("ledger", "check_every_s"), "write 1 or more")
+    if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
+        what = "ledger.host_keep_days forgets destructions of cages that may still be kept"
+        next = "give ledger.keep_days as well, at most as many"
+        yield AkiosError(what, where("ledger", "host_keep_days"), next)
+
+
+def _find_in_uids(uids: Uids, where: Where) -> Iterator[AkiosError]:
     if uids.first_cage < 65_536 or uids.cage_count < 2:
         what = "the uid range overlaps ordinary users, or has no room for a cage and its gateway"
-        raise AkiosError(what, name, "see uids in the manual")
+        yield AkiosError(what, where("uids"), "see uids in akiosd.yaml(5)")
     if uids.first_cage + uids.cage_count > uids.display_base:
-        raise AkiosError(
-            "the ranges of cages and of display overlap",
-            name,
-            "lower uids.first_cage or uids.cage_count",
-        )
+        what = "the ranges of cages and of display overlap"
+        yield AkiosError(what, where("uids"), "lower uids.first_cage or uids.cage_count")
     if uids.display_base + DISPLAY_COUNT >= _NO_UID:
-        raise AkiosError(
-            "the display range ends above the last uid", name, "lower uids.display_base"
-        )
-    check_gateway(config.gateway, name)
-    return config
+        what = "the display range ends above the last uid"
+        yield AkiosError(what, where("uids"), "lower uids.display_base")

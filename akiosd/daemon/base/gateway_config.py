@@ -8,7 +8,9 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +29,9 @@ _ADDRESS = re.compile(
     r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)"
 )
 _DEAREST = 1_000_000.0
+
+Where = Callable[..., str]
+"""Key by key → the file and line where it stands."""
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,26 +77,37 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: dict[str, PriceConfig] = {}
 
 
-def check_gateway(config: GatewayConfig, name: str) -> None:
-    """Check what types cannot express.  Raises :class:`AkiosError`; ``name`` is the file's."""
+def find_gateway_errors(config: GatewayConfig, where: Where) -> Iterator[AkiosError]:
+    """What types cannot express; ``where`` gives file and line of a key."""
     if config.roots and not config.roots.startswith("/"):
-        raise AkiosError(
-            "gateway.roots is not an absolute path", name, "write a path that starts with /"
-        )
+        what = "gateway.roots is not an absolute path"
+        yield AkiosError(what, where("gateway", "roots"), "write a path that starts with /")
     for host, address in config.hosts.items():
-        _check_host(host, f"{name}, gateway.hosts")
-        _check_address(address, f"{name}, gateway.hosts.{host}")
+        place = where("gateway", "hosts", host)
+        yield from _caught(_check_host, host, place)
+        yield from _caught(_check_address, address, place)
     for provider, settings in config.providers.items():
-        where = f"{name}, gateway.providers.{provider}"
-        if provider not in PROVIDERS:
-            raise AkiosError(
-                f"there is no provider {provider}", where, "known: " + ", ".join(PROVIDERS)
-            )
-        _check_url(settings.upstream, f"{where}.upstream")
-        if settings.region:
-            check_region(provider, settings.region, f"{where}.region")
+        yield from _caught(_check_provider, provider, settings, where)
     for model, price in config.prices.items():
-        _check_price(price, f"{name}, gateway.prices.{model}")
+        yield from _caught(_check_price, model, price, where("gateway", "prices", model))
+
+
+def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[AkiosError]:
+    try:
+        check(*arguments)
+    except AkiosError as error:
+        yield error
+
+
+def _check_provider(provider: str, settings: ProviderConfig, where: Where) -> None:
+    if provider not in PROVIDERS:
+        place = where("gateway", "providers", provider)
+        raise AkiosError(
+            f"there is no provider {provider}", place, "known: " + ", ".join(PROVIDERS)
+        )
+    _check_url(settings.upstream, where("gateway", "providers", provider, "upstream"))
+    if settings.region:
+        check_region(provider, settings.region, where("gateway", "providers", provider, "region"))
 
 
 def check_region(provider: str, region: str, where: str) -> None:
@@ -175,16 +191,18 @@ def _check_url(url: str, where: str) -> None:
         )
 
 
-def _check_price(price: PriceConfig, where: str) -> None:
+def _check_price(model: str, price: PriceConfig, where: str) -> None:
     dollars = (price.input, price.output, price.cache_read or 0.0, price.cache_write or 0.0)
     if not all(math.isfinite(value) and 0 <= value <= _DEAREST for value in dollars):
         raise AkiosError(
-            "a price is not an amount of dollars for a million tokens",
+            f"a price of {model} is not an amount of dollars for a million tokens",
             where,
             "write 0 or more, as in 2.5",
         )
     if not (0 < price.context <= 1 << 40 and 0 < price.max_output <= 1 << 40):
-        raise AkiosError("context and max_output are numbers of tokens", where, "write 1 or more")
+        raise AkiosError(
+            f"context and max_output of {model} are numbers of tokens", where, "write 1 or more"
+        )
 
 
 def _micro(dollars: float) -> int:

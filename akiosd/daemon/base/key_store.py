@@ -136,7 +136,9 @@ class KeyStore:
             return None
         except OSError as error:
             raise AkiosError(
-                f"the credential cannot be read: {error.strerror}", str(path)
+                f"the credential cannot be read: {error.strerror}",
+                str(path),
+                "check LoadCredential= in the service of akiosd",
             ) from None
         with open(fd, "rb") as file:
             status = os.fstat(fd)

@@ -27,6 +27,7 @@ from akiosd.wire.messages import (
     ReadLog,
     ReadLogFile,
     Subscribe,
+    SystemPolicyInfo,
 )
 
 Role = Literal["root", "admin", "user", "monitor"]
@@ -41,7 +42,7 @@ _GROUPS_BYTES = 1024
 # What a monitor may ask for: everything that only reads.
 READ_ONLY: tuple[type[Message], ...] = (
     *(Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe),
-    *(ReadLogFile, ListLogFiles, ListLogs),
+    *(ReadLogFile, ListLogFiles, ListLogs, SystemPolicyInfo),
 )
 
 
@@ -78,7 +79,8 @@ class Gate:
     admits nobody.
 
     ``is_caged`` tells whether a uid belongs to the inside of a cage; such a peer is refused
-    whatever its groups.
+    whatever its groups. ``starter`` is a uid that is an admin without the group: who started
+    a private akiosd through sudo.
     """
 
     def __init__(
@@ -87,14 +89,16 @@ class Gate:
         admin: str = "akios-admin",
         monitor: str = "akios-monitor",
         is_caged: Callable[[int], bool] = lambda uid: False,
+        starter: int | None = None,
     ) -> None:
-        self.names: dict[Role, str] = {"admin": admin, "user": user, "monitor": monitor}
         self.is_caged = is_caged
+        self.starter = starter
         self._gids: dict[Role, int] = {}
-        self.reload()
+        self.reload(user, admin, monitor)
 
-    def reload(self) -> None:
+    def reload(self, user: str, admin: str, monitor: str) -> None:
         """Look the groups up again (NSS: may block, so only at start and on SIGHUP)."""
+        self.names: dict[Role, str] = {"admin": admin, "user": user, "monitor": monitor}
         self._gids.clear()
         for role, name in self.names.items():
             try:
@@ -109,11 +113,17 @@ class Gate:
         pid, uid, gid = read_credentials(connection)
         groups = read_groups(connection)
         if self.is_caged(uid):
-            raise DeniedError("a process in a cage does not talk to akiosd", f"uid {uid}")
+            raise DeniedError(
+                "a process in a cage may not talk to akiosd",
+                f"uid {uid}",
+                "run it outside of the cage",
+            )
         held = {gid, *groups}
         roles = [role for role in _STRONGEST_FIRST if self._gids.get(role, -1) in held]
         if uid == 0:
             return Peer(uid, gid, pid, groups, "root", reads_all=True)
+        if not roles and uid == self.starter:
+            roles = ["admin"]
         if not roles:
             raise DeniedError(
                 f"uid {uid} may not use akiosd", "control socket", self._how_to_join()
@@ -156,6 +166,8 @@ def read_groups(connection: HasSockopt) -> tuple[int, ...]:
         if error.errno != errno.ERANGE:
             raise
         raise DeniedError(
-            "a user in more than 256 groups cannot be checked", "SO_PEERGROUPS"
+            "you are in more than 256 groups, too many to be checked",
+            "control socket",
+            "use an account that is in fewer groups",
         ) from None
     return struct.unpack(f"{len(raw) // 4}I", raw)

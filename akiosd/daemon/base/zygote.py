@@ -47,7 +47,8 @@ class Zygote(HelperProcess):
             self.spawn()
         except OSError as error:
             raise KernelError(
-                f"the gateways' zygote cannot be started: {error.strerror}", self.words[0]
+                f"the process that makes gateways cannot be started: {error.strerror}",
+                self.words[0],
             ) from error
         self._waiting = False
         self._statuses = {}
@@ -68,7 +69,7 @@ class Zygote(HelperProcess):
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
                     raise CageFailedError(
-                        "the gateways' zygote ended; it was started again", "gateway"
+                        "the process that makes gateways ended; it was started again", "gateway"
                     ) from None
         return made
 
@@ -97,7 +98,7 @@ class Zygote(HelperProcess):
         if patience.cancelled_caught:
             await self._restart()
             raise CageFailedError(
-                f"the gateways' zygote is not ready after {_IMPORT_SECONDS} s", "gateway"
+                f"the process that makes gateways is not ready after {_IMPORT_SECONDS} s", "gateway"
             )
 
     async def _fork(self, request: Fork, fds: Sequence[int]) -> tuple[int, Fd]:

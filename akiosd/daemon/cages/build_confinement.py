@@ -4,19 +4,23 @@ compiled, the plan.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from akiosd.daemon.cages.git_directory import is_writable
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.gateways.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
 from akiosd.errors import CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import acl, cage_etc, mounts, probe, user_tree
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.mount_space import MountSpace, own_name
 from akiosd.kernel.overlay_layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
 from akiosd.kernel.trust_mount import store_files
@@ -26,6 +30,7 @@ from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_l
 from akiosd.policy.compile.limits import compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
 from akiosd.values.agent_environment import environment, hidden_variables
+from akiosd.values.etc_names import in_etc
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
@@ -38,6 +43,7 @@ _FILTER_FLAGS = (1 << 3) | (1 << 5)
 _OUR_ENDS = ("our stdin", "our stdout", "our stderr")
 # Most runs of a host ask for the same.
 _compile_rlimits = functools.lru_cache(maxsize=64)(compile_rlimits)
+_LEAVE_OUT = "leave it out of the section filesystem of the policy, or correct it there"
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
@@ -53,6 +59,8 @@ class Parts(NamedTuple):
     run: Run
     workspace_fd: Fd
     bind_fds: list[Fd]
+    client: int = 0
+    """The process that opened them, 0 for one that akiosd cannot see."""
     watch: Fd | None = None
     """The fanotify group that reports executed and written files; None where there is none."""
 
@@ -78,14 +86,22 @@ class Confinement:
 
     ``fds`` are named as in the plan, and owned here. ``stdio`` are our ends of the cage's stdin,
     stdout and stderr, empty with a terminal; whoever takes them owns them. ``remote`` names the
-    first tree whose file system may keep the child waiting for ever, "" for none.
+    first tree whose file system may keep the child waiting for ever, "" for none. ``notes`` are for
+    the client.
     """
 
     def __init__(
-        self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str
+        self,
+        parts: Parts,
+        identity: Identity,
+        spec: CageSpec,
+        fds: dict[str, Fd],
+        remote: str,
+        notes: tuple[str, ...],
     ) -> None:
         policy = parts.run.policy
         self.remote = remote
+        self.notes = notes
         self.identity = identity
         self.fds = fds
         self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
@@ -116,8 +132,35 @@ class _Opened:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._known = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
+        numbers = [fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds)]
+        self._known = user_tree.look(numbers)
         self.access: dict[int, Access] = {}
+        self.space: MountSpace | None = None
+        """The client's mount namespace, where that is not akiosd's."""
+        if any(not known.file_system for known in self._known):
+            space = self.space = MountSpace(parts.client)
+            self._known = tuple(
+                known
+                if known.file_system
+                else user_tree.look_elsewhere(number, known, space.mountinfo)
+                for number, known in zip(numbers, self._known, strict=True)
+            )
+
+    def close(self) -> None:
+        """Let go of the client's mount namespace."""
+        if self.space is not None:
+            self.space.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a client elsewhere must know, in words."""
+        if self.space is None:
+            return ()
+        return (
+            f"you are in the mount namespace {self.space.name}, akiosd in {own_name()}: the"
+            " workspace and what the policy or the toolchain adds are shown as you have them; /usr"
+            " and /etc are those where akiosd runs",
+        )
 
     @property
     def workspace(self) -> Known:
@@ -151,7 +194,7 @@ class _Opened:
         )
         for number, bind in enumerate(parts.run.binds):
             what = os.fsdecode(bind.path)
-            if bind.kind == "write":
+            if is_writable(bind, parts.run):
                 fd = parts.opened(bind).fileno()
                 self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
             if bind.name:
@@ -164,11 +207,15 @@ class _Opened:
         try:
             found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
         except OSError as error:
-            raise DeniedError(f"{what} cannot be shown: {error.strerror}", "binds") from error
+            raise DeniedError(
+                f"{what} cannot be shown: {error.strerror}", what, _LEAVE_OUT
+            ) from error
         file = self.shown(bind).directory
         if found != (file.device, file.inode):
             problem = f"{what} is not the file of that name in its directory"
-            raise DeniedError(problem, what, "it was replaced, or mounted over")
+            raise DeniedError(
+                problem, what, "run it again: it was replaced, or something was mounted over it"
+            )
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
@@ -178,7 +225,10 @@ async def build_confinement(parts: Parts, user_name: str) -> Confinement:
     """
     fds: dict[str, Fd] = {}
     opened = _Opened(parts)
-    trees = await _client_trees(parts, opened)
+    try:
+        trees = await _client_trees(parts, opened)
+    finally:
+        opened.close()
     try:
         await opened.ask(parts, trees)
         return _build(parts, user_name, trees, fds, opened)
@@ -218,6 +268,9 @@ def _build(
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
             fds[name], fds[ours] = pipe.theirs, pipe.ours
         prepared.pipes = []
+        if run.one_output:
+            close_all((fds.pop("stderr"), fds.pop("our stderr")))
+            fds["stderr"] = fds["stdout"].dup()
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace,
@@ -248,12 +301,12 @@ def _build(
         layer="layer" in fds,
         stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=run.policy.limits.shm,
+        shm=run.policy.limits.shm_bytes,
         rlimits=_compile_rlimits(run.policy.limits, host.facts.pools),
         landlock=landlock,
         watched="files" in fds,
     )
-    return Confinement(parts, identity, spec, fds, opened.remote(parts))
+    return Confinement(parts, identity, spec, fds, opened.remote(parts), opened.notes)
 
 
 @functools.lru_cache(maxsize=64)
@@ -321,7 +374,12 @@ def _etc(parts: Parts, user_name: str) -> Fd:
     host = parts.host
     home = os.fsdecode(_home(parts.run.home))
     path = cage_etc.make(
-        host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid
+        host.state_dir / "etc",
+        user_name,
+        home,
+        parts.caller.inside,
+        parts.caller.inside_gid,
+        in_etc(parts.run.policy.filesystem.read),
     )
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
         return host.clone_system(tree.fileno())
@@ -371,7 +429,8 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
     if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
-        raise DeniedError("the workspace is not a directory with a name", "workspace")
+        what = "the workspace is / or was deleted"
+        raise DeniedError(what, "workspace", "name a project's directory with --workspace")
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
@@ -386,17 +445,21 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
             )
         )
     for name, fd, known, what, attrs in asked:
-        _check_file_system(known, what)
-        trees[name], done = _clone_for_caller(parts, fd, what, attrs)
+        _check_file_system(known, what, opened.space)
+        clone = opened.space.clone if known.is_elsewhere and opened.space else mounts.open_tree
+        trees[name], done = _clone_for_caller(parts, fd, what, attrs, clone)
         plain = plain if done else what
     return plain
 
 
-def _check_file_system(known: Known, what: str) -> None:
+def _check_file_system(known: Known, what: str, space: MountSpace | None) -> None:
     kind = known.file_system
     if not kind:
+        yours = f"yours ({space.name})" if space is not None else "yours"
         raise CageFailedError(
-            f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+            f"{what} lies neither in akiosd's mount namespace ({own_name()}) nor in {yours}",
+            what,
+            "open it where akiosctl runs: without chroot, and not from a mount that was taken away",
         )
     if kind in probe.REFUSED_FILE_SYSTEMS:
         raise DeniedError(
@@ -406,23 +469,28 @@ def _check_file_system(known: Known, what: str) -> None:
         )
 
 
-def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
+def _clone_for_caller(
+    parts: Parts, fd: int, what: str, attrs: int, clone: Callable[[int], Fd]
+) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
     assert parts.prepared.bind_userns is not None
     try:
-        return mounts.clone_idmapped(fd, parts.prepared.bind_userns.fileno(), attrs), True
+        userns = parts.prepared.bind_userns.fileno()
+        return mounts.clone_idmapped(fd, userns, attrs, clone), True
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             try:
-                tree = mounts.clone_idmapped(fd, -1, attrs)
+                tree = mounts.clone_idmapped(fd, -1, attrs, clone)
             except OSError:
                 raise CageFailedError(
-                    f"{what} is not in akiosd's mount namespace",
+                    f"{what} has mounts in it that your mount namespace may not uncover",
                     what,
-                    "run akiosctl outside of containers",
+                    "choose a directory without mounts below it",
                 ) from error
             return tree, False
-        raise CageFailedError(f"{what} cannot be mounted: {error.strerror}", what) from error
+        raise CageFailedError(
+            f"{what} cannot be mounted: {error.strerror}", what, _LEAVE_OUT
+        ) from error
 
 
 def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
@@ -430,11 +498,13 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
-        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what)
+        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what, _LEAVE_OUT)
     kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise DeniedError(
-            f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out"
+            f"{what} is neither a directory nor a file",
+            what,
+            "leave it out: a socket, pipe or device leads out of the cage",
         )
     if stat.S_ISREG(kind) != bool(bind.name):
         raise DeniedError(
@@ -442,8 +512,8 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
             what,
             "use the akiosctl of this version",
         )
-    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
-    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
+    mode = "cow" if is_writable(bind, parts.run) else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name, bind.kind == "git")
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:

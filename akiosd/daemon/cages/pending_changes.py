@@ -2,7 +2,7 @@
 
     running.msgpack   written before its agent begins
     kept.msgpack      it ended, and its changes wait for a commit or a discard
-    ended.msgpack     it ended without changes, or they were settled; it may still be ``last``
+    ended.msgpack     it ended without changes, or they were settled; ``ps --all`` still knows it
 
 A start finds in ``running`` what a killed daemon left: the overlay is on the cage's disk, so
 nothing is lost.
@@ -14,9 +14,9 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -30,14 +30,18 @@ from akiosd.wire.messages import CageInfo
 
 _RUNNING, KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
 OUTPUT = "output.log"
-"""Name of the file with the output of a detached agent."""
+"""Name of the file with what an agent wrote; see :mod:`akiosd.wire.output`."""
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 LOST = "killed: akiosd ended without a word"
 LOST_WITH_HOST = "killed: the host stopped; what was written last may be missing"
 _LOST_CODE = 137
+GONE = "its changes are gone: their disk was in memory, or was removed"
 
 Stored = TypeVar("Stored")
+Settled = Literal["committed", "discarded", "expired"]
+Told = tuple[int, int, str]
+"""When a cage ended (Unix time in ns), its exit code and the reason."""
 
 
 class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,9 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner`` is (uid, gid) of the caller; ``workspace_id`` (device, inode) of the directory that it
     was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
-    boot of the host in which it ran.
+    boot of the host in which it ran. ``git`` identifies the git directory that was shown with the
+    workspace, ``git_upper`` is where its changes are on the cage's disk ("": there was none).
+    ``discard``: its changes are not to be kept.
     """
 
     info: CageInfo
@@ -58,6 +64,9 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     protect: tuple[str, ...]
     workspace_born_ns: int = 0
     boot: str = ""
+    discard: bool = False
+    git: DirectoryId | None = None
+    git_upper: str = ""
 
     @property
     def directory(self) -> DirectoryId:
@@ -76,23 +85,35 @@ def save(directory: Path, kept: KeptCage) -> None:
     """Keep its changes.  Durable before the end is reported: a crash must not lose an
     agent's work.
     """
-    fresh = directory / (KEPT + ".new")
-    _write(fresh, msgspec.msgpack.encode(kept), durable=True)
-    fresh.rename(directory / KEPT)
+    _replace(directory / KEPT, msgspec.msgpack.encode(kept), durable=True)
     _put_aside(directory / _RUNNING)
     sync_directory(directory)
 
 
 def end(directory: Path, info: CageInfo) -> None:
-    """It left no changes, or they were committed or discarded."""
-    _write(directory / _ENDED, msgspec.msgpack.encode(info))
+    """It left no changes, or they were settled.  Raises OSError where there is no room for that."""
+    _replace(directory / _ENDED, msgspec.msgpack.encode(info))
     for name in (_RUNNING, KEPT):
         _put_aside(directory / name)
 
 
 def drop(directory: Path) -> None:
-    """Another cage is now the last one of its workspace: this one need not be remembered."""
-    _put_aside(directory / _ENDED)
+    """It need not be remembered any more, nor what it wrote."""
+    for name in (_ENDED, OUTPUT):
+        _put_aside(directory / name)
+
+
+def size_of_output(directory: Path) -> int:
+    """Bytes that a cage's output takes on disk, 0 for none."""
+    try:
+        return (directory / OUTPUT).stat().st_blocks * 512  # stat(2)
+    except OSError:
+        return 0
+
+
+def drop_output(directory: Path) -> None:
+    """The cage is still known, what it wrote is not."""
+    _put_aside(directory / OUTPUT)
 
 
 def _put_aside(path: Path) -> None:
@@ -108,10 +129,22 @@ def _put_aside(path: Path) -> None:
         path.unlink(missing_ok=True)  # no ledger lies beside these cages
 
 
+def _replace(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file whole, or leave what was there: a full disk, or a kill, leaves no half."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        _write(fresh, data, durable=durable)
+        fresh.rename(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with Fd(os.open(path, flags, 0o600)) as file:
-        os.write(file.fileno(), data)
+        if os.write(file.fileno(), data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if durable:
             os.fsync(file.fileno())
 
@@ -122,7 +155,7 @@ def load_all(cages_dir: Path) -> dict[str, KeptCage]:
 
 
 def load_ended(cages_dir: Path) -> list[CageInfo]:
-    """Cages that ended without changes, and may be the last of their workspace."""
+    """Cages that ended without changes, or with changes that were settled."""
     return [info for _, info in _load(cages_dir, _ENDED, CageInfo)]
 
 
@@ -134,8 +167,8 @@ def _load(cages_dir: Path, name: str, kind: type[Stored]) -> Iterator[tuple[str,
             continue
 
 
-def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
-    """Remove the changes of a cage; its log stays."""
+def forget(directory: Path, disks: Disks, kept: KeptCage, settled: Settled) -> CageInfo:
+    """Remove the changes of a cage; its log and its output stay.  Returns what is remembered."""
     image = directory / IMAGE
     if image.exists():
         image.unlink()
@@ -144,18 +177,29 @@ def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
             disks.reopen(directory, kept.disk_size).destroy()
         except OSError:
             pass  # nothing there: removed before a crash could say so
-    end(directory, msgspec.structs.replace(kept.info, changes=False))
-    (directory / OUTPUT).unlink(missing_ok=True)
+    info = msgspec.structs.replace(kept.info, changes=False, settled=settled)
+    end(directory, info)
+    return info
 
 
-def recover(cages_dir: Path, disks: Disks) -> list[str]:
+def list_running(cages_dir: Path) -> list[str]:
+    """Cages that ran when an earlier daemon was killed, or whose end it could not write down."""
+    return [path.parent.name for path in sorted(cages_dir.glob(f"*/{_RUNNING}"))]
+
+
+def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str]:
     """Keep what agents had changed when an earlier daemon was killed; returns the names of their
     cages.
 
-    Blocking. Nothing runs in these cages any more, except processes that wait for a file system
-    that does not answer. Raises OSError when it cannot be written down.
+    ``told``: the ends that are in the cages' own logs: the daemon was killed between that and the
+    note here. Blocking. Nothing runs in these cages any more, except processes that wait for a file
+    system that does not answer. Raises OSError when it cannot be written down.
     """
     found = []
+    for name, kept in load_all(cages_dir).items():
+        if _is_gone(cages_dir / name, disks, kept.disk_size):
+            reason = f"{kept.info.reason}; {GONE}" if kept.info.reason else GONE
+            end(cages_dir / name, msgspec.structs.replace(kept.info, changes=False, reason=reason))
     # For all together: a start that waited for each disk that stays in use would have no end.
     deadline = time.monotonic() + _PATIENCE_S
     for name, running in list(_load(cages_dir, _RUNNING, KeptCage)):
@@ -164,15 +208,18 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
             _put_aside(directory / _RUNNING)
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
+        ended_ns, exit_code, reason = told.get(name, (time.time_ns(), _LOST_CODE, reason))
         info = msgspec.structs.replace(
             running.info,
             state="ended",
-            ended_ns=time.time_ns(),
-            exit_code=_LOST_CODE,
+            ended_ns=ended_ns,
+            exit_code=exit_code,
             reason=reason,
             pid=0,
         )
-        if _has_changes(directory, disks, running.disk_size, deadline):
+        if running.discard:
+            end(directory, msgspec.structs.replace(info, settled="discarded"))
+        elif _has_changes(directory, disks, running, deadline):
             save(
                 directory,
                 msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),
@@ -192,13 +239,26 @@ def list_torn(cages_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
 
 
-def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:
+def _is_gone(directory: Path, disks: Disks, size: int) -> bool:
+    """Whether the disk of changes that wait is no more."""
+    if (directory / IMAGE).exists():
+        return False
+    try:
+        disks.reopen(directory, size).release()
+    except FileNotFoundError:
+        return True
+    except (OSError, KernelError):
+        return False  # not now: whoever asks for them is told why
+    return False
+
+
+def _has_changes(directory: Path, disks: Disks, running: KeptCage, deadline: float) -> bool:
     """Whether the disk of a cage holds changes; True when it cannot be read before ``deadline``, so
     that no work is lost.
     """
     while True:
         try:
-            slot = disks.reopen(directory, size)
+            slot = disks.reopen(directory, running.disk_size)
         except (OSError, KernelError) as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -208,7 +268,7 @@ def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> b
             time.sleep(_PAUSE_S)
             continue
         try:
-            return not slot.is_empty()
+            return not slot.is_empty(*filter(None, (running.git_upper,)))
         except OSError:
             return True
         finally:

@@ -23,7 +23,7 @@ from akiosd.kernel import userns
 from akiosd.kernel.cgroup import CONTROLLERS, CageCgroup
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all, open_pipe
-from akiosd.kernel.trust_mount import Identity, make_tree
+from akiosd.kernel.trust_mount import Seen, make_tree
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import AGENT_ID, cage_map, caller_map
 from akiosd.policy.compile.limits import compile_cgroup_v1, compile_cgroup_v2
@@ -93,7 +93,7 @@ class Prepared:
         self.authority: Authority | None = None
         self.trust: Fd | None = None
         self.bound: list[listeners.Bound] = []
-        self._roots: Identity | None = None
+        self._roots: Seen | None = None
         self.userns: Fd | None = None
         self.bind_userns: Fd | None = None
         self.pipes: list[Pipe] = []
@@ -183,7 +183,7 @@ class Prepared:
         """Make its certificate authority and trust files, unless they are recent and the host's
         roots are unchanged.
         """
-        now, roots = datetime.now(UTC), host.roots.refresh()
+        now, roots = datetime.now(UTC), host.roots.refresh(host.settings.roots)
         if (
             self.authority is not None
             and not self.authority.is_older(now, _AUTHORITY_WAITS)

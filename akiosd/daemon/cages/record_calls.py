@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import trio
@@ -21,6 +22,20 @@ from akiosd.values.records import Lost
 _STALLED = "a file system did not answer when what stands in an agent's memory was to be read"
 _PATIENCE_S = 5.0
 _LOOK_S = 1.0
+
+
+# A record's field ``address`` with a struct sockaddr (ip(7), ipv6(7)): not DNS's port, nor the
+# web's at an address that stands for a name.  What else it may be, the reader of the log finds out.
+_ADDRESS = re.compile(
+    rb"\xa7address\xc4.(?:\x02\x00(?!\x00[\x00\x35]|(?:\x00\x50|\x01\xbb)\xc6[\x12\x13])..[^\x00]"
+    rb"|\x0a\x00(?!\x00[\x00\x35])..)",
+    re.DOTALL,
+)
+
+
+def count_dead_ends(data: bytes | memoryview) -> int:
+    """How many records of connections in ``data`` are worth a look; too many is no harm."""
+    return len(_ADDRESS.findall(data))
 
 
 class CallRecorder:
@@ -49,6 +64,8 @@ class CallRecorder:
         self._pump: Pump | None = None
         self._done = trio.Event()
         self.bytes = 0
+        self.dead_ends = 0
+        """Connections to where no name leads, as far as the log shows at a glance."""
 
     def start(self, listener: Fd, leaf: CageCgroup, pools: HostPools) -> None:
         """Serve ``listener`` from now on; it belongs to the pump, also when this fails.  ``leaf``
@@ -98,6 +115,7 @@ class CallRecorder:
                     await self._ledger.wait_room()
                 self._ledger.append_many(self._log, entries)
                 self.bytes += len(entries.data) - 2 * entries.count
+                self.dead_ends += count_dead_ends(entries.data)
                 if within and full_at and self.bytes > full_at:
                     within = False
                     self._pump.stop()

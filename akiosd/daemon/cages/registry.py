@@ -1,5 +1,4 @@
-"""The cages that akiosd knows: running ones, those whose changes wait, and the last one of each
-workspace.
+"""The cages that akiosd knows: running ones, those whose changes wait, and ended ones for a while.
 
 Every question about a cage is asked here. A cage of another user does not exist for the one who
 asks.
@@ -8,6 +7,8 @@ asks.
 from __future__ import annotations
 
 import pwd
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import trio
@@ -17,16 +18,18 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.pending_changes import KeptCage
-from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.run_cage import DAY_NS, Cage
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values.ids import LogId, is_cage_id
+from akiosd.values.units import format_duration
 from akiosd.wire import messages as wire
 
 _log = get_log("cages")
 MAX_LISTED = 64
 """Cages in one page of a list."""
+_WARN_DAYS = 7
 _MAX_ARGV = 4096
 """Together with a path of PATH_MAX, far less than a 64th of a frame."""
 
@@ -41,11 +44,21 @@ class Registry:
         host.uids.kept = lambda: {kept.host_id for kept in self.kept.values()}
         self.workspaces: dict[str, Fd] = {}
         """The workspaces of kept cages that ended since this start; owned here."""
-        self.ended = Remembered(pending_changes.load_ended(host.cages_dir))
+        self.git_directories: dict[str, Fd] = {}
+        """The same of the git directories that were shown with them."""
+        self.ended = Remembered(
+            pending_changes.load_ended(host.cages_dir), host.config.ended.per_user
+        )
         known = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
         self._order = max((info.order for info in known), default=0)
+        self._outputs = {
+            info.cage: pending_changes.size_of_output(host.cages_dir / info.cage) for info in known
+        }
+        """Bytes that the output of each ended cage takes on disk."""
         self._boot = pending_changes.read_boot()
         self._owners: dict[str, int] = {}
+        self._claimed: set[tuple[int, str]] = set()
+        """Names of cages that are being made."""
         self._removed = trio.Event()
         """Set for all who wait when a cage is gone, and then a new one."""
 
@@ -53,6 +66,32 @@ class Registry:
         """A number higher than that of every cage before, also of those before this start."""
         self._order += 1
         return self._order
+
+    @contextmanager
+    def claim_name(self, uid: int, name: str) -> Iterator[None]:
+        """Hold a name for a cage of this uid until the cage is added; "" is always free.
+
+        Raises :class:`DeniedError` where a cage of theirs has it that runs, or whose changes wait:
+        a verb that writes must not have to choose. Of ended ones the newest is meant.
+        """
+        if name:
+            infos = [self._describe(cage) for cage in self.running.values()]
+            infos += [kept.info for kept in self.kept.values()]
+            for info in infos:
+                if (info.uid, info.name) == (uid, name):
+                    state = "has changes that wait" if info.ended_ns else "runs"
+                    raise DeniedError(
+                        f"the name {name} is taken by {info.cage}, which {state}",
+                        "--name",
+                        "choose another, or stop, commit or discard that one",
+                    )
+            if (uid, name) in self._claimed:
+                raise DeniedError(f"a cage named {name} is starting", "--name", "choose another")
+        self._claimed.add((uid, name))
+        try:
+            yield
+        finally:
+            self._claimed.discard((uid, name))
 
     def add(self, cage: Cage) -> None:
         """A cage runs from now on."""
@@ -68,11 +107,13 @@ class Registry:
         self._removed.set()
         self._removed = trio.Event()
 
-    def forget_changes(self, name: str) -> None:
-        """Its changes were committed or discarded, and are gone from disk."""
-        kept = self.kept.pop(name)
-        self._remember(msgspec.structs.replace(kept.info, changes=False))
-        close_all((self.workspaces.pop(name, None),))
+    def forget_changes(self, info: wire.CageInfo) -> None:
+        """Its changes were committed, discarded or too old, and are gone from disk."""
+        name = info.cage
+        del self.kept[name]
+        self._outputs[name] = pending_changes.size_of_output(self._host.cages_dir / name)
+        self._remember(info)
+        close_all((self.workspaces.pop(name, None), self.git_directories.pop(name, None)))
 
     async def wait_empty(self) -> None:
         """Wait until no cage runs."""
@@ -86,7 +127,7 @@ class Registry:
 
     def close(self) -> None:
         """Close the descriptors of all workspaces."""
-        close_all(self.workspaces.values())
+        close_all((*self.workspaces.values(), *self.git_directories.values()))
 
     # ---- who may see what
     # --------------------------------------------------------------------------
@@ -128,13 +169,43 @@ class Registry:
         """
         everyone = everyone and (peer.reads_all or peer.role in ("root", "admin"))
         infos = [self._describe(cage) for cage in self.running.values()]
-        infos += [kept.info for name, kept in self.kept.items() if name not in self.running]
+        infos += [
+            self._with_expiry(kept.info)
+            for name, kept in self.kept.items()
+            if name not in self.running
+        ]
         infos += self._list_ended({info.cage for info in infos})
         wanted = [
             info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after
         ]
         wanted.sort(key=lambda info: info.cage)
-        return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
+        page = [
+            msgspec.structs.replace(info, output=self._outputs.get(info.cage, 0))
+            for info in wanted[:MAX_LISTED]
+        ]
+        return page, len(wanted) > MAX_LISTED
+
+    def _with_expiry(self, info: wire.CageInfo) -> wire.CageInfo:
+        days = self._host.config.ended.changes_days
+        expires = info.ended_ns + days * DAY_NS if days else 0
+        return msgspec.structs.replace(info, expires_ns=expires)
+
+    def warn_of_expiry(self, uid: int, now_ns: int) -> tuple[str, ...]:
+        """What this uid should know before changes of theirs are destroyed; nothing before the last
+        week.
+        """
+        days = self._host.config.ended.changes_days
+        own = [kept.info for kept in self.kept.values() if kept.owner[0] == uid]
+        going = [info for info in own if info.ended_ns + (days - _WARN_DAYS) * DAY_NS <= now_ns]
+        if not days or not going:
+            return ()
+        first = min(going, key=lambda info: info.ended_ns)
+        left = max(0, first.ended_ns + days * DAY_NS - now_ns)
+        count = "1 cage" if len(going) == 1 else f"{len(going)} cages"
+        return (
+            f"changes of {count} that nobody settled are soon destroyed, those of {first.cage} in"
+            f" {format_duration(left)}: akiosctl ps, then commit or discard",
+        )
 
     def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
         """Remembered cages not in ``listed``; those whose data was destroyed since are
@@ -168,6 +239,8 @@ class Registry:
             directory=cage.workspace_id,
             order=cage.order,
             outdated=cage.is_outdated(),
+            name=cage.request.name,
+            settled="discarded" if cage.discarded else "",
         )
 
     # ---- what outlives this process
@@ -175,22 +248,25 @@ class Registry:
 
     def _begin(self, cage: Cage) -> None:
         try:
-            pending_changes.begin(cage.directory, self._describe_kept(cage))
+            pending_changes.begin(cage.directory, self.describe_kept(cage))
         except OSError as error:
             _log.error("changes are not safe until this cage ends", cage=cage.id, error=str(error))
 
     def _keep(self, cage: Cage) -> None:
-        kept = self._describe_kept(cage)
+        kept = self.describe_kept(cage)
         info = msgspec.structs.replace(kept.info, state="ended", changes=True, pid=0)
         self.kept[cage.id] = kept = msgspec.structs.replace(kept, info=info)
         self.workspaces[cage.id] = cage.workspace_fd
+        if cage.git is not None:
+            self.git_directories[cage.id] = cage.git.directory
         try:
             pending_changes.save(cage.directory, kept)
         except OSError as error:
             # They can still be committed, while this daemon lives.
             _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
 
-    def _describe_kept(self, cage: Cage) -> KeptCage:
+    def describe_kept(self, cage: Cage) -> KeptCage:
+        """What would be kept of a cage that runs."""
         caller, where = cage.caller, cage.workspace_id
         return KeptCage(
             info=self._describe(cage),
@@ -203,20 +279,57 @@ class Registry:
             workspace_born_ns=where.born_ns,
             protect=cage.policy.filesystem.protect,
             boot=self._boot,
+            discard=cage.request.discard,
+            git=cage.git.identity if cage.git is not None else None,
+            git_upper=cage.git.upper if cage.git is not None else "",
         )
 
     def _remember(self, info: wire.CageInfo) -> None:
-        """The cage ended and nothing of it waits, but it may still be the last one of its
-        workspace.
+        """The cage ended and nothing of it waits.  A disk without room keeps nothing from ending:
+        the note is in memory, and the log has the end.
         """
         try:
             pending_changes.end(self._host.cages_dir / info.cage, info)
-            for name in self.ended.add(info):
-                pending_changes.drop(self._host.cages_dir / name)
         except OSError as error:
             _log.error(
                 "an ended cage is forgotten with the next start", cage=info.cage, error=str(error)
             )
+        self.ended.most = self._host.config.ended.per_user
+        self._drop(self.ended.add(info))
+
+    def bound_output(self, name: str, uid: int) -> None:
+        """A cage's output is complete: the oldest output of this uid goes where all of it is too
+        much.
+        """
+        self._outputs[name] = pending_changes.size_of_output(self._host.cages_dir / name)
+        ended = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        own = sorted((info.order, info.cage) for info in ended if info.uid == uid)
+        total = sum(self._outputs.get(cage, 0) for _, cage in own)
+        for _, cage in own:
+            if total <= self._host.config.ended.output_bytes_per_user:
+                return
+            total -= self._drop_output(cage)
+
+    def _drop_output(self, name: str) -> int:
+        size = self._outputs.pop(name, 0)
+        if size:
+            try:
+                pending_changes.drop_output(self._host.cages_dir / name)
+            except OSError as error:
+                _log.error("the output of an ended cage stays", cage=name, error=str(error))
+        return size
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
+            self._drop_output(name)
+            try:
+                pending_changes.drop(self._host.cages_dir / name)
+            except OSError as error:
+                _log.error("the note of an ended cage stays", cage=name, error=str(error))
+
+    def expire(self, is_old: Callable[[str], bool]) -> None:
+        """Forget ended cages that ``is_old`` says are, with what they wrote."""
+        self._drop(self.ended.expire(is_old))
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:

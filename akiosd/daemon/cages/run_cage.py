@@ -10,7 +10,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,9 +26,10 @@ from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
+from akiosd.daemon.cages.git_directory import find_git
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
-from akiosd.daemon.cages.prepared_cage import Caller, Prepared
+from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
@@ -53,7 +55,9 @@ _log = get_log("cage")
 
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
+DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
+_PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
@@ -87,6 +91,7 @@ class Cage:
         self.workspace_id, self.workspace_name = identify(fds[0]), read_name(fds[0])
         self.order = order
         self.bind_fds = [Fd(fd) for fd in fds[1:]]
+        self.git = find_git(request, self.bind_fds)
         self.life = Life()
         self.detached = request.detach
         self.started_ns = time.time_ns()
@@ -95,7 +100,7 @@ class Cage:
         self.ended = trio.Event()
         self._begun = trio.Event()
         self.result: Ended | None = None
-        self.changes = False
+        self.changes = self.discarded = False
         self.on_begin: Callable[[Cage], None] = lambda cage: None
         """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
@@ -122,6 +127,7 @@ class Cage:
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
+        self._frozen_for: set[object] = set()
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
@@ -162,10 +168,41 @@ class Cage:
             )
         await self._gateway.connect(stream)
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or thaw a running cage."""
+    def freeze(self, frozen: bool, why: object = None) -> None:
+        """Freeze or thaw a running cage; frozen for several reasons, the last one thaws it."""
+        if frozen:
+            self._frozen_for.add(why)
+        else:
+            self._frozen_for.discard(why)
         if self.life.state == "running":
-            self._cgroup.freeze(frozen)
+            self._cgroup.freeze(bool(self._frozen_for))
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Everything in the cage stands still inside the ``with``.  Raises :class:`DeniedError`
+        where it does not run, or does not stop.
+        """
+        why = object()
+        if self.life.state != "running":
+            raise DeniedError(f"{self.id} does not run its agent now", "diff", "ask again")
+        self.freeze(True, why)
+        try:
+            with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
+                while not self._cgroup.is_frozen():
+                    await trio.sleep(_PAUSE_LOOK_S)
+            if patience.cancelled_caught:
+                raise DeniedError(
+                    f"{self.id} cannot be paused: something in it waits in the kernel",
+                    "diff",
+                    "ask again, or when it has ended",
+                )
+            yield
+        finally:
+            try:
+                self.freeze(False, why)
+            except AkiosError as error:
+                # It ended meanwhile: there is nothing to thaw.
+                _log.info("a pause ended with its cage", cage=self.id, why=error.what)
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -246,7 +283,8 @@ class Cage:
             if self._files is not None and self._files.events is not None
             else None
         )
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
+        opened = self.workspace_fd, self.bind_fds
+        parts = Parts(self.host, self.prepared, run, *opened, self.peer.pid, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -340,6 +378,11 @@ class Cage:
         await ledger.commit(self.log, self._birth(bool(bad)))
         self.post(Event("go"))
 
+    @property
+    def has_one_output(self) -> bool:
+        """Whether stdout and stderr are one pipe."""
+        return len(self.stdio) == len(STDIO) - 1
+
     async def _start_agent(self) -> None:
         """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
@@ -353,8 +396,10 @@ class Cage:
         reply = Started(
             cage=self.id,
             tty=self.master is not None,
+            one_output=self.has_one_output,
             output=self.policy.limits.output,
             posture=self.posture,
+            notes=self._confinement.notes if self._confinement is not None else (),
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
@@ -395,7 +440,7 @@ class Cage:
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
             limits=limits,
-            core_to_socket=probe.core_goes_to_a_socket(),
+            core_taker=probe.read_core_taker(),
             files_missing=self._files.missing if self._files is not None else "",
         )
         wanted = posture.Wanted(
@@ -470,7 +515,7 @@ class Cage:
             self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
         )
         end = explain_end(end_facts(self.life, usage, limits))
-        self.changes = self._has_changes()
+        self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
@@ -480,11 +525,28 @@ class Cage:
             reason=end.reason,
             usage=usage,
             changes=self.changes,
+            expires_ns=self.expires_ns,
         )
         if self.changes:
             self.on_changes(self)
         self.post(Event("reaped"))
         self.ended.set()
+
+    def _settle(self, changed: bool) -> None:
+        """Changes are kept, or, where the run asked for that, are not; the host log says so."""
+        self.discarded = changed and self.request.discard
+        self.changes = changed and not self.discarded
+        if self.discarded:
+            record = records.CageSettled(
+                ts=time.time_ns(), cage=self.id, uid=self.peer.uid, committed=False
+            )
+            self.host.ledger.append(HOST_LOG, record)
+
+    @property
+    def expires_ns(self) -> int:
+        """When changes that wait since its end are destroyed; 0 for never."""
+        days = self.host.config.ended.changes_days
+        return self.ended_ns + days * DAY_NS if self.changes and days else 0
 
     def _has_changes(self) -> bool:
         """Whether there is something to commit; nothing is where the agent never began."""
@@ -492,7 +554,7 @@ class Cage:
             return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
-        return not self.prepared.slot.is_empty()
+        return not self.prepared.slot.is_empty(*([self.git.upper] if self.git is not None else ()))
 
     async def _clean_up(self) -> None:
         """Give everything back, each part whatever became of the others.
@@ -515,7 +577,7 @@ class Cage:
         if gone:
             self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
-            self.workspace_fd.close()
+            close_all((self.workspace_fd, self.git.directory if self.git is not None else None))
         self.ended.set()
         self._begun.set()
 
@@ -534,7 +596,7 @@ class Cage:
         """
         self.ended_ns = self.ended_ns or time.time_ns()
         try:
-            self.changes = self._has_changes()
+            self._settle(self._has_changes())
         except OSError as error:
             _log.error(
                 "whether a workspace was changed is not known", cage=self.id, error=str(error)

@@ -51,6 +51,7 @@ def read_usage(
         records=calls.records if calls is not None else 0,
         denials=calls.denials if calls is not None else 0,
         refusals=refusals,
+        dead_ends=calls.dead_ends if calls is not None else 0,
         usd_micro=account.usd_micro,
         tokens=account.tokens,
         calls=account.calls,

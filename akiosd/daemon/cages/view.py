@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -19,47 +20,105 @@ from akiosd.daemon.host import Host
 from akiosd.errors import CageFailedError, DeniedError
 from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.disk import Disks, Slot
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.mount_space import open_tree_of
 from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
 from akiosd.values import steps as steps_of
-from akiosd.values.plan import Plan, encode
+from akiosd.values.ids import DirectoryId
+from akiosd.values.plan import Plan, StatusMessage, encode
 
 WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
 _PATIENCE_S, _PAUSE_S = 2.0, 0.05
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
-async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
-    """The root directory of the view; the descriptor is the caller's.
+async def open_view(
+    host: Host, kept: KeptCage, workspace: Fd, client: int, git: Fd | None = None
+) -> tuple[Fd, ...]:
+    """The root directory of the view, and that of the view of ``git``, if a git directory was shown
+    with the workspace; the descriptors are the caller's.  ``client`` is the process that asks.
 
-    DeniedError when ``workspace`` is another directory, or somebody else has the view;
+    DeniedError when ``workspace`` or ``git`` is another directory, or somebody else has the view;
     CageFailedError.
     """
-    if not identify(workspace.fileno()).is_same(kept.directory):
+    _check_same(workspace, kept.directory, kept, "the directory the cage was started in")
+    lowers = [("upper", workspace)]
+    if kept.git is not None:
+        if git is None:
+            raise DeniedError(
+                "the git directory that was shown with the workspace is missing",
+                kept.info.cage,
+                "see where .git of the workspace leads",
+            )
+        _check_same(git, kept.git, kept, "the git directory that was shown to the cage")
+        lowers.append((kept.git_upper, git))
+    assert host.disks is not None
+    slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
+    return await _mount_back(host, kept, slot, lowers, client)
+
+
+def _check_same(directory: Fd, wanted: DirectoryId, kept: KeptCage, what: str) -> None:
+    if not identify(directory.fileno()).is_same(wanted):
+        raise DeniedError(f"this is not {what}", kept.info.cage, "go back to that directory")
+
+
+def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
+    try:
+        return open_tree_of(client, workspace.fileno())
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
         raise DeniedError(
-            "this is not the directory the cage was started in",
-            kept.info.cage,
-            "go back to that directory",
-        )
+            "the workspace was opened in a mount namespace that is neither yours nor akiosd's",
+            cage,
+            "go to that directory where you started the cage",
+        ) from None
+
+
+async def open_paused_view(
+    host: Host, kept: KeptCage, workspace: Fd, client: int, git: Fd | None
+) -> tuple[Fd, ...]:
+    """The same of a cage that is paused.
+
+    While nothing writes to the upper layers, second overlays over them show what is there
+    (Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems").
+    """
+    assert host.disks is not None
+    slot = host.disks.reopen_in_use(host.cages_dir / kept.info.cage, kept.disk_size)
+    lowers = [("upper", workspace), *([(kept.git_upper, git)] if git is not None else ())]
+    return await _mount_back(host, kept, slot, lowers, client)
+
+
+async def _mount_back(
+    host: Host, kept: KeptCage, slot: Slot, lowers: list[tuple[str, Fd]], client: int
+) -> tuple[Fd, ...]:
+    """``slot`` is owned from now on; ``lowers``: upper layers on it, and what they lie over."""
+    try:
+        with await userns.create(host.launcher, _lines_back(host, kept)) as back:
+            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
+        trees: list[Fd] = []
+        try:
+            for _, directory in lowers:
+                trees.append(_clone_workspace(directory, client, kept.info.cage))
+                mounts.set_attr(trees[-1].fileno(), set=_ATTRS)
+            return await _mount(host, slot.mount, trees, [upper for upper, _ in lowers])
+        finally:
+            close_all(trees)
+    finally:
+        slot.release()
+
+
+def _lines_back(host: Host, kept: KeptCage) -> IdMap:
+    """From the cage's ids on its disk to its caller's."""
     display = host.config.uids.display_base
-    lines = IdMap(
+    return IdMap(
         reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
         reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
     )
-    assert host.disks is not None
-    slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
-    try:
-        with await userns.create(host.launcher, lines) as back:
-            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
-        with mounts.open_tree(workspace.fileno()) as lower:
-            mounts.set_attr(lower.fileno(), set=_ATTRS)
-            return await _mount(host, slot.mount, lower)
-    finally:
-        slot.release()
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
@@ -72,18 +131,23 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
                 if error.errno != errno.EBUSY:
                     raise
             await trio.sleep(_PAUSE_S)
-    raise DeniedError("somebody else looks at these changes now", kept.info.cage, WAIT)
+    raise DeniedError("somebody else is looking at these changes", kept.info.cage, WAIT)
 
 
-def view_plan() -> Plan:
-    """The plan of the helper that mounts the view."""
-    options = {"lowerdir": "/slot/upper:/lower", **OVERLAY_OPTIONS}
-    steps = (
-        steps_of.attach("the cage's disk, ids mapped back", "slot", b"/slot", stage=True),
-        steps_of.attach("the workspace as it is", "lower", b"/lower", stage=True),
-        steps_of.export("the merged view", "overlay", options, _ATTRS),
-    )
-    return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
+def view_plan(uppers: Sequence[str]) -> Plan:
+    """The plan of the helper that mounts the views: of each upper layer on its ``lower``, the first
+    of which is the workspace.
+    """
+    steps = [steps_of.attach("the cage's disk, ids mapped back", "slot", b"/slot", stage=True)]
+    for number, upper in enumerate(uppers):
+        stage = f"/l{number}"
+        options = {"lowerdir": f"/slot/{upper}:{stage}", **OVERLAY_OPTIONS}
+        what = "the git directory" if number else "the workspace"
+        steps += [
+            steps_of.attach(f"{what} as it is", f"lower:{number}", stage.encode(), stage=True),
+            steps_of.export(f"the merged view of {what}", "overlay", options, _ATTRS),
+        ]
+    return Plan(steps=tuple(steps), command=b"", argv=(), env=(), cwd=b"")
 
 
 async def _reap(process: Fd) -> None:
@@ -91,11 +155,14 @@ async def _reap(process: Fd) -> None:
         await pidfd.wait_exit(process.fileno())
 
 
-async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
-    plan = view_plan()
+async def _mount(
+    host: Host, slot: Fd, lowers: Sequence[Fd], uppers: Sequence[str]
+) -> tuple[Fd, ...]:
+    plan = view_plan(uppers)
     ours, theirs = StatusChannel.pair()
     with theirs, host.cgroups.open_helpers() as group:
-        fds = {"slot": slot.fileno(), "lower": lower.fileno()}
+        fds = {"slot": slot.fileno()}
+        fds |= {f"lower:{number}": lower.fileno() for number, lower in enumerate(lowers)}
         _pid, process = await host.launcher.clone_cage(
             encode(plan),
             theirs.fileno(),
@@ -103,17 +170,29 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
             [fds[name] for name in plan.fd_names()],
             CLONE_NEWNS,
         )
+    views: list[Fd] = []
     try:
-        message, view = await ours.receive()
+        while len(views) < len(lowers):
+            message, view = await ours.receive()
+            if view is None:
+                raise _explain(plan, message)
+            views.append(view)
+    except BaseException:
+        close_all(views)
+        raise
     finally:
         ours.close()
         # It may wait for the workspace's file system, where no signal reaches it; whoever asked has
         # left meanwhile.
         pidfd.send_signal(process.fileno(), signal.SIGKILL)
         trio.lowlevel.spawn_system_task(_reap, process)
-    if view is None:
-        failed = message is not None and message.kind == "failed"
-        why = os.strerror(message.err) if failed and message is not None else "its helper died"
-        step = plan.steps[message.step].describe() if failed and message is not None else "view"
-        raise CageFailedError(f"the view cannot be made: {why}", step)
-    return view
+    return tuple(views)
+
+
+def _explain(plan: Plan, message: StatusMessage | None) -> CageFailedError:
+    what = "what the cage changed cannot be shown"
+    if message is None or message.kind != "failed":
+        return CageFailedError(f"{what}: its helper died", "view")
+    return CageFailedError(
+        f"{what}: {os.strerror(message.err)}", plan.steps[message.step].describe()
+    )

@@ -18,7 +18,7 @@ MARKER = "wiped"
 """Name of a file in the cage's directory: its disk and output were overwritten, and its tombstone
 may say so.
 """
-UNLINKED = "its disk and output were unlinked, not overwritten"
+UNLINKED = "its disk was unlinked, not overwritten"
 
 
 def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
@@ -31,6 +31,7 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
     (directory / KEPT).unlink(missing_ok=True)
     sync_directory(directory)
     overwrite(directory, how, [IMAGE, OUTPUT])
+    (directory / OUTPUT).unlink(missing_ok=True)
     if (directory / IMAGE).exists():
         _mark(directory)
         return ""
@@ -39,10 +40,8 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
         overwrite(slot.directory, how)
     finally:
         slot.release()
-    return (
-        "not overwritten: what the agent itself had removed, in free blocks of the image that all"
-        " cages share"
-    )
+    rest = disks.not_overwritten()
+    return f"not overwritten: {rest}" if rest else ""
 
 
 def _mark(directory: Path) -> None:

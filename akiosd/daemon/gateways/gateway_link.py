@@ -20,6 +20,7 @@ from akiosd.errors import CageFailedError, ProtocolError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
+from akiosd.values.spend import ModelPrice
 from akiosd.wire.frame import FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
@@ -28,6 +29,7 @@ from akiosd.wire.gateway import (
     FromGateway,
     GatewayRecords,
     Kept,
+    Prices,
     Ready,
     Reserve,
     Settle,
@@ -105,6 +107,17 @@ class GatewayLink:
                     await scm_rights.send(self._socket, frame, [stream.fileno()])
                 except OSError:
                     pass  # it is gone; reading tells, and akiosctl sees its end closed
+
+    async def send_prices(self, prices: dict[str, ModelPrice]) -> None:
+        """Give the gateway other prices of the administrator's; one that does not read is left
+        alone.
+        """
+        frame = encode_frame(_encode(Prices(prices=prices)))
+        async with self._sending:
+            try:
+                await scm_rights.send(self._socket, frame)
+            except (OSError, trio.ClosedResourceError):
+                pass  # it is gone; reading tells
 
     async def run(self) -> None:
         """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of a

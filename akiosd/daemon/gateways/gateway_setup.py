@@ -44,10 +44,15 @@ def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
     config = host.config.gateway
     return GatewaySetup(
         tuple(_provider(host, name) for name in allowed_providers(policy)),
-        {model: price.price() for model, price in config.prices.items()},
+        prices_of(host),
         dict(config.hosts),
-        host.gateway_roots,
+        host.settings.roots,
     )
+
+
+def prices_of(host: Host) -> dict[str, ModelPrice]:
+    """The administrator's prices."""
+    return {model: price.price() for model, price in host.config.gateway.prices.items()}
 
 
 def region_of(host: Host, provider: str) -> str:

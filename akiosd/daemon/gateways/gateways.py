@@ -16,7 +16,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.gateways.cage_ca import Authority
 from akiosd.daemon.gateways.gateway_link import GatewayLink
 from akiosd.daemon.gateways.gateway_records import Book
-from akiosd.daemon.gateways.gateway_setup import gateway_setup
+from akiosd.daemon.gateways.gateway_setup import gateway_setup, prices_of
 from akiosd.daemon.gateways.listeners import Bound
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
@@ -172,8 +172,12 @@ class Gateway:
                     "a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture)
                 )
                 self._check(process)
+                told = self._host.settings
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link
+                self._host.renewed.add(self._send_prices)
+                if self._host.settings is not told:
+                    await self._send_prices()
                 await self._hand_over()
                 if self._finishing:
                     link.end()
@@ -187,11 +191,17 @@ class Gateway:
                 why = str(failed.exceptions[0])
         finally:
             self._link = None
+            self._host.renewed.discard(self._send_prices)
             link.close()
             with trio.CancelScope(shield=True):
                 ended = await self._reap(process)
                 await self._spend.gateway_lost()
         return why or ended
+
+    async def _send_prices(self) -> None:
+        """The administrator's prices may be others now."""
+        if self._link is not None:
+            await self._link.send_prices(prices_of(self._host))
 
     async def _fork(self, link: Fd) -> Fd:
         group = self._make_group()
@@ -251,6 +261,8 @@ class Gateway:
             cage=self._cage,
             policy=self._policy,
             system=self._host.policy,
+            system_file=self._host.settings.system.file,
+            config_file=self._host.settings.config_file,
             listeners=tuple(one.listener for one in self._bound),
             providers=told.providers,
             prices=told.prices,

@@ -85,6 +85,7 @@ class Spend:
         already or ``ask`` is malformed.
         """
         _check_digest(ask.request)
+        _check_digest(ask.before)
         self._waiting.pop(call, None)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(
@@ -114,10 +115,8 @@ class Spend:
         return verdict
 
     async def settle(self, call: int, bill: Bill) -> None:
-        """Book what a call cost.  A call that was refused, or is booked already,
-        changes nothing.
-        """
-        _check_digest(bill.tool_calls)
+        """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+        _check_digest(bill.answer)
         if self._closed:
             return
         if call not in self.account.open:

@@ -231,7 +231,7 @@ class Ledger:
         """
         if log not in self._destroying:
             if log == HOST_LOG:
-                raise LedgerError("the host log is never destroyed")
+                raise LedgerError("the host's log cannot be destroyed", next="name a cage")
             edge = await self._last_edge(log)
             intent = erasure_intent.Intent(self.size(HOST_LOG), method, edge.size, edge.root())
             self._destroying[log] = intent
@@ -369,6 +369,14 @@ class Ledger:
             if start + len(entries) < stop:
                 return [*enumerate(entries, start)]
         return [*enumerate(entries, start), *enumerate(waiting, first)]
+
+    async def read_last(self, log: LogId) -> bytes | None:
+        """The last durable entry of a log; None where it has none."""
+        size = self._sequencer.logs[log].size if log in self._sequencer.logs else None
+        if size is None:
+            size = await self._committer.in_thread(self._checkpoint_size, log)
+        found = await self.read(log, size - 1, size) if size else []
+        return found[-1][1] if found else None
 
     async def rotate_key(self) -> int:
         """Make a new signing key, certified by the present one, which is then destroyed; returns

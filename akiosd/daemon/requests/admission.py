@@ -8,7 +8,8 @@ from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
-from akiosd.policy.merge import check_authority
+from akiosd.policy.merge import check_authority, refuse_excess
+from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.policy.schema import validate
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Run
@@ -42,7 +43,7 @@ class Admission:
                 where,
                 "make room on its disk",
             )
-        self._check_quotas(peer)
+        self._check_quotas(peer, run)
         self._check_policy(run.policy)
         self._check_account(peer, run)
 
@@ -50,37 +51,43 @@ class Admission:
         """May this peer make one request without an agent?  ``uids``: the callers of all such
         requests under way.
         """
-        quotas = self._host.config.quotas
         if self.stopping:
             raise DeniedError("akiosd is stopping", "http", "ask again in a moment")
-        if len(uids) >= quotas.cages_total or (
-            peer.uid and uids.count(peer.uid) >= quotas.cages_per_user
-        ):
-            raise DeniedError(
-                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all",
-                "quotas",
-                "wait for one",
-            )
+        own = uids.count(peer.uid)
+        self._check_running(peer, own, len(uids), "requests without an agent", "wait for one")
         self._check_policy(policy)
 
-    def _check_quotas(self, peer: Peer) -> None:
-        quotas = self._host.config.quotas
-        own = sum(cage.peer.uid == peer.uid for cage in self._registry.running.values())
-        if len(self._registry.running) >= quotas.cages_total or (
-            peer.uid and own >= quotas.cages_per_user
-        ):
-            raise DeniedError(
-                f"{own} cages of yours run, {len(self._registry.running)} in all",
-                "quotas",
-                "stop one, or ask the admin",
-            )
+    def _check_quotas(self, peer: Peer, run: Run) -> None:
+        running = self._registry.running
+        own = sum(cage.peer.uid == peer.uid for cage in running.values())
+        self._check_running(peer, own, len(running), "cages", "stop one")
+        if run.discard or run.policy.filesystem.workspace not in ("cow", "rw"):
+            return  # it leaves no changes that wait
         waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
-        if waiting >= quotas.kept_per_user:
-            raise DeniedError(
-                f"{waiting} ended cages wait with changes",
-                "quotas",
-                "commit or discard some: akiosctl ps --all",
+        if waiting >= self._host.config.quotas.kept_per_user:
+            raise self._over_quota(
+                "kept_per_user",
+                f"{waiting} ended cages of yours wait with changes",
+                "commit or discard some: akiosctl ps, akiosctl discard --older-than 7d; or run with"
+                " --ro or --discard",
             )
+
+    def _check_running(self, peer: Peer, own: int, all_: int, what: str, do: str) -> None:
+        """Root is bound by the total only."""
+        quotas = self._host.config.quotas
+        if peer.uid and own >= quotas.cages_per_user:
+            raise self._over_quota("cages_per_user", f"you have {own} {what} running", do)
+        if all_ >= quotas.cages_total:
+            raise self._over_quota("cages_total", f"{all_} {what} run on this host", do)
+
+    def _over_quota(self, key: str, what: str, do: str) -> DeniedError:
+        number = getattr(self._host.config.quotas, key)
+        file = self._host.settings.config_file
+        return DeniedError(
+            f"{what}, and quotas.{key} of {file} is {number}",
+            "quotas",
+            f"{do}, or have {ADMINISTRATOR} raise it there and reload akiosd",
+        )
 
     def _check_account(self, peer: Peer, run: Run) -> None:
         if not peer.uid:
@@ -93,21 +100,19 @@ class Admission:
         known.add((run.user_name, run.home))
 
     def _check_policy(self, policy: Policy) -> None:
-        """Check a policy; admitted ones are remembered, because the system policy is read once at
-        start.
+        """Check a policy; admitted ones are remembered with the system policy they were checked
+        against.
         """
-        known = msgspec.msgpack.encode(policy)
+        settings = self._host.settings
+        known = settings.digest + msgspec.msgpack.encode(policy)
         if known in self._admitted:
             return
         validate(policy)
-        widenings = check_authority(self._host.policy, policy)
-        if widenings:
-            raise DeniedError(
-                "the policy asks for more than the system policy allows: "
-                + "; ".join(map(str, widenings[:3])),
-                self._host.config.system_policy,
-                "narrow it, or ask the admin to widen the system policy",
-            )
+        found = check_authority(settings.policy, policy)
+        if found:
+            system = settings.system
+            error = refuse_excess(settings.merged, system.file, found, exists=system.exists)
+            raise DeniedError(error.what, error.where, error.next)
         if len(self._admitted) >= _MAX_ADMITTED:
             self._admitted.clear()
         if len(known) <= _MAX_REMEMBERED:

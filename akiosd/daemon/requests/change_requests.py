@@ -7,23 +7,28 @@ meanwhile.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import trio
 
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.pending_changes import KeptCage, Settled
 from akiosd.daemon.cages.registry import Registry
-from akiosd.daemon.cages.view import WAIT, open_view
+from akiosd.daemon.cages.view import WAIT, open_paused_view, open_view
 from akiosd.daemon.cages.wipe_changes import UNLINKED, wipe_changes
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import DeniedError
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.user_tree import read_name
 from akiosd.store.wipe import How
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire import messages as wire
+
+_PAUSE_S = 30
+"""For so long at most a running cage is paused while it is compared."""
 
 
 class ChangeRequests:
@@ -38,43 +43,99 @@ class ChangeRequests:
     async def view(
         self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection
     ) -> None:
-        """Send the merged view of an ended cage, and its workspace, as descriptors."""
+        """Send the merged view of a cage, and its workspace, as descriptors."""
+        if request.running:
+            await self._view_running(peer, request, client)
+            return
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
-        if fds:
-            workspace = Fd(fds.pop(0))
-        elif request.cage in self._registry.workspaces:
-            workspace = self._registry.workspaces[request.cage].dup()
-        else:
-            raise DeniedError(
-                "akiosd was restarted since; the workspace must be sent again", request.cage
-            )
         if request.cage in self._busy:
-            workspace.close()
-            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", request.cage, WAIT)
+        workspace, git = self._take_directories(request.cage, fds)
         self._busy.add(request.cage)
         try:
-            with workspace:
-                with await open_view(self._host, kept, workspace) as view:
-                    reply = wire.ViewReply(
-                        cage=request.cage,
-                        workspace=read_name(workspace.fileno()),
-                        protect=kept.protect,
-                        started_ns=kept.info.started_ns,
-                    )
-                    # Until that client leaves: what it compares or writes from must not vanish
-                    # under it.
-                    viewer = request.cage, client
-                    self._viewers.append(viewer)
-                    client.at_end(lambda: self._viewers.remove(viewer))
-                    await client.reply(reply, [view.fileno(), workspace.fileno()])
+            views = await open_view(self._host, kept, workspace, peer.pid, git)
+            try:
+                reply = wire.ViewReply(
+                    cage=request.cage,
+                    workspace=read_name(workspace.fileno()),
+                    protect=kept.protect,
+                    started_ns=kept.info.started_ns,
+                )
+                # Until that client leaves: what it compares or writes from must not vanish
+                # under it.
+                viewer = request.cage, client
+                self._viewers.append(viewer)
+                client.at_end(lambda: self._viewers.remove(viewer))
+                pairs = zip(views, (workspace, git), strict=False)
+                await client.reply(
+                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
+                )
+            finally:
+                close_all(views)
         finally:
+            close_all((workspace, git))
             self._busy.discard(request.cage)
+
+    async def _view_running(self, peer: Peer, request: wire.View, client: ClientConnection) -> None:
+        cage = self._registry.find(peer, request.cage)
+        if peer.role != "root" and cage.peer.uid != peer.uid:
+            raise DeniedError(
+                "the files of others are not yours to read", request.cage, "ask its user, or root"
+            )
+        if cage.policy.filesystem.workspace not in ("cow", "rw"):
+            raise DeniedError(
+                "this cage keeps no changes: it runs with --ro or rw-direct",
+                request.cage,
+                "look at the workspace itself",
+            )
+        kept = self._registry.describe_kept(cage)
+        async with cage.paused():
+            workspace = cage.workspace_fd
+            git = cage.git.directory if cage.git is not None else None
+            views = await open_paused_view(self._host, kept, workspace, peer.pid, git)
+            try:
+                reply = wire.ViewReply(
+                    cage=cage.id,
+                    workspace=read_name(workspace.fileno()),
+                    protect=kept.protect,
+                    started_ns=kept.info.started_ns,
+                )
+                pairs = zip(views, (workspace, git), strict=False)
+                await client.reply(
+                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
+                )
+            finally:
+                close_all(views)
+            # The client leaves, which cancels this, when it has read what it wants.
+            await trio.sleep(_PAUSE_S)
+        raise DeniedError(
+            f"the comparison took longer than {_PAUSE_S} s, for which the cage was paused",
+            request.cage,
+            "compare when it has ended",
+        )
+
+    def _take_directories(self, cage: str, fds: list[int]) -> tuple[Fd, Fd | None]:
+        """The workspace, and the git directory that was shown with it: the client's, else those
+        held here.
+        """
+        if fds:
+            sent = [Fd(fds.pop(0)) for _ in fds[:2]]
+            return sent[0], sent[1] if len(sent) > 1 else None
+        held = self._registry
+        if cage not in held.workspaces:
+            raise DeniedError(
+                "akiosd was restarted, and needs the cage's directory again",
+                cage,
+                "go to that directory, and try again there",
+            )
+        git = held.git_directories.get(cage)
+        return held.workspaces[cage].dup(), git.dup() if git is not None else None
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", cage, WAIT)
 
     async def discard(
         self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection
@@ -83,30 +144,54 @@ class ChangeRequests:
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
-        if request.cage in self._busy:
+        settled: Settled = "committed" if request.committed else "discarded"
+        said = await self._destroy(kept, settled, peer.uid, request.paths, wipe=request.wipe)
+        await client.reply(wire.Ok(note=said))
+
+    async def _destroy(
+        self, kept: KeptCage, settled: Settled, uid: int, paths: int = 0, *, wipe: bool = False
+    ) -> str:
+        """Returns in words what was not overwritten."""
+        name = kept.info.cage
+        if name in self._busy:
             raise DeniedError(
-                "somebody else settles these changes now", request.cage, "wait until they are done"
+                "somebody else is committing or discarding these changes",
+                name,
+                "wait until they are done",
             )
-        self._busy.add(request.cage)
+        self._busy.add(name)
         try:
             # Told first: what was destroyed without a word could not be told apart from a loss.
             record = records.CageSettled(
                 ts=time.time_ns(),
-                cage=request.cage,
-                uid=peer.uid,
-                committed=request.committed,
-                paths=request.paths,
+                cage=name,
+                uid=uid,
+                committed=settled == "committed",
+                paths=paths,
             )
             await self._host.ledger.commit(HOST_LOG, record)
-            disks, directory = self._host.disks, self._host.cages_dir / request.cage
+            disks, directory = self._host.disks, self._host.cages_dir / name
             assert disks is not None
             said = UNLINKED
-            if request.wipe:
+            if wipe:
                 said = await trio.to_thread.run_sync(
                     wipe_changes, directory, disks, kept.disk_size, How()
                 )
-            await trio.to_thread.run_sync(pending_changes.forget, directory, disks, kept)
-            self._registry.forget_changes(request.cage)
+            info = await trio.to_thread.run_sync(
+                pending_changes.forget, directory, disks, kept, settled
+            )
+            self._registry.forget_changes(info)
         finally:
-            self._busy.discard(request.cage)
-        await client.reply(wire.Ok(note=said))
+            self._busy.discard(name)
+        return said
+
+    async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
+        """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""
+        gone = []
+        for name, kept in list(self._registry.kept.items()):
+            seen = name in self._busy or any(viewed == name for viewed, _ in self._viewers)
+            if name in self._registry.kept and not seen and is_old(name):
+                with trio.CancelScope(shield=True):
+                    await self._destroy(kept, "expired", 0)
+                gone.append(name)
+        return gone

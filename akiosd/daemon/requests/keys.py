@@ -70,5 +70,7 @@ class KeyKeeper:
 def _check_may(peer: Peer) -> None:
     if peer.role not in ("root", "admin"):
         raise DeniedError(
-            "only root and admins see and change keys", "keys", "ask an administrator"
+            "only root and administrators may see and change keys",
+            "keys",
+            "use sudo, or ask an administrator",
         )

@@ -19,7 +19,7 @@ from akiosd.daemon.ledger.read_clocks import LogAges, read_clocks
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.hashing import NATIVE
-from akiosd.store.ages import Reading
+from akiosd.store.ages import Ages, Reading
 from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
@@ -49,7 +49,8 @@ class LogKeeper:
     ) -> None:
         """Replace the signing key (root only)."""
         if peer.role != "root":
-            raise DeniedError("only root changes the key that signs the logs", "rotate-key")
+            what = "only root may change the key that signs the logs"
+            raise DeniedError(what, "rotate-key", "use sudo")
         ledger = self._host.ledger
         await ledger.rotate_key()
         note, vkey = await ledger.checkpoint(HOST_LOG)
@@ -70,7 +71,7 @@ class LogKeeper:
             )
         why = self._why_busy(request.cage)
         if why:
-            raise DeniedError(why, request.cage)
+            raise DeniedError(why, request.cage, "end or settle it first: akiosctl ps --all")
         wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
         await client.reply(
@@ -93,7 +94,9 @@ class LogKeeper:
         failed: dict[LogId, str] = {}
         if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
             raise DeniedError(
-                "the clock jumped; ages count again when it has been steady for a day", "prune"
+                "the clock of this host jumped; ages count again when it was right for a day",
+                "prune",
+                "until then prune by size: --max-size",
             )
         if request.dry_run:
             chosen = await self._choose(found, request.max_age_ns, request.max_bytes)
@@ -154,6 +157,10 @@ class LogKeeper:
                 "the image of the cages' disks still holds what was removed: its file system has no"
                 " holes"
             )
+
+    async def ages(self) -> Ages:
+        """How long ago cages ended, by what the host log says of its clocks."""
+        return await self._ages.now()
 
     async def note_clocks(self) -> None:
         """Write a reading of the clocks into the host log; ages are counted between readings."""
@@ -241,7 +248,11 @@ def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
 
 def _how(peer: Peer, request: wire.Destroy | wire.Prune) -> How:
     if peer.role not in ("root", "admin"):
-        raise DeniedError("only root and admins destroy logs", "destroy", "ask an administrator")
+        raise DeniedError(
+            "only root and administrators may destroy logs",
+            "destroy",
+            "use sudo, or ask an administrator",
+        )
     if not 1 <= request.passes <= 35:
-        raise DeniedError("between 1 and 35 passes", "destroy")
+        raise DeniedError("that many passes cannot be made", "--passes", "write 1 to 35")
     return How(request.passes, request.fast)

@@ -5,6 +5,7 @@ pack, prune.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import trio
 
@@ -17,11 +18,12 @@ _DAY_NS = 86_400 * 10**9
 _log = get_log("retain")
 
 
-async def retain(keeper: LogKeeper, config: LedgerConfig) -> None:
+async def retain(keeper: LogKeeper, read: Callable[[], LedgerConfig]) -> None:
     """Run :func:`retain_once` at start and every ``check_every_s`` seconds, for ever.  Failures are
-    logged, and tried again.
+    logged, and tried again.  ``read`` gives the configuration of now.
     """
     while True:
+        config = read()
         await retain_once(keeper, config, time.time_ns())
         await trio.sleep(config.check_every_s)
 

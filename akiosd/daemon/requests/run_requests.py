@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from akiosd.cage.machine import Event
@@ -18,7 +20,7 @@ from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.prepared_cage import Caller
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.cages.run_cage import Cage
-from akiosd.daemon.cages.spool import Spool
+from akiosd.daemon.cages.spool import OutputFile, Spool
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
 from akiosd.daemon.sockets.serve_clients import ClientConnection
@@ -29,6 +31,8 @@ from akiosd.values.ids import LogId
 from akiosd.wire import messages as wire
 
 _log = get_log("runs")
+_LAST_OUTPUT_S = 3.0
+"""For so long after an end its last output may come: a client gives up before that."""
 
 
 class RunRequests:
@@ -45,7 +49,13 @@ class RunRequests:
         self._host, self._pool, self._nursery = host, pool, nursery
         self._registry, self._admission = registry, admission
         self._spools: dict[str, Spool] = {}
-        """Cages whose output nobody reads now, and where it goes."""
+        """Cages whose output nobody reads now, and what reads it."""
+        self._attached: dict[str, object] = {}
+        """Which request holds the output of a detached cage now."""
+        self._outputs: dict[str, OutputFile] = {}
+        """Running cages whose output is kept, and those of which some is still to come."""
+        self._copies: dict[str, list[Spool]] = {}
+        """What reads the copies of their clients."""
 
     async def run(
         self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection
@@ -60,15 +70,25 @@ class RunRequests:
         self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection, hurried: Hurried
     ) -> None:
         caller = _caller(peer, run)
-        prepared = await self._pool.take(caller, run.policy.limits)
-        taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
-        del fds[: len(taken)]
-        cage = Cage(self._host, prepared, peer, run, taken, hurried, self._registry.next_order())
-        self._registry.add(cage)
+        with self._registry.claim_name(peer.uid, run.name):
+            prepared = await self._pool.take(caller, run.policy.limits)
+            taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
+            del fds[: len(taken)]
+            order = self._registry.next_order()
+            cage = Cage(self._host, prepared, peer, run, taken, hurried, order)
+            self._registry.add(cage)
+        if run.keep_output and self._host.config.ended.output_bytes:
+            path = cage.directory / pending_changes.OUTPUT
+            self._outputs[cage.id] = OutputFile(path, self._host.config.ended.output_bytes)
 
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
+            warnings = self._registry.warn_of_expiry(peer.uid, time.time_ns())
+            reply = msgspec.structs.replace(reply, notes=(*reply.notes, *warnings))
             try:
-                await client.reply(reply, [] if run.detach else numbers)
+                if run.detach:
+                    await client.reply(reply)
+                else:
+                    await self._hand_over(cage, client, reply, numbers)
             except trio.BrokenResourceError:
                 cage.end("client_gone")
             self._pool.refill_soon()
@@ -93,11 +113,41 @@ class RunRequests:
         except Exception:
             _log.exception("a cage failed", cage=cage.id)
         finally:
-            spool = self._spools.pop(cage.id, None)
-            if spool is not None:
-                spool.stop()
+            self._nursery.start_soon(self._finish_output, cage)
             self._pool.refill_soon()
             self._registry.remove(cage)
+
+    async def _finish_output(self, cage: Cage) -> None:
+        """What is still in pipes belongs to the output; nobody who waits for the end waits for
+        it.
+        """
+        spool = self._spools.pop(cage.id, None)
+        readers = [*self._copies.pop(cage.id, ()), *([spool] if spool is not None else ())]
+        for reader in readers:
+            reader.stop_in(_LAST_OUTPUT_S)
+        for reader in readers:
+            await reader.done.wait()
+        output = self._outputs.pop(cage.id, None)
+        if output is not None:
+            output.close()
+            self._registry.bound_output(cage.id, cage.peer.uid)
+
+    async def _hand_over(
+        self, cage: Cage, client: ClientConnection, reply: wire.Started, numbers: list[int]
+    ) -> None:
+        """Send a client what it copies from, and where its copy goes."""
+        output = self._outputs.get(cage.id)
+        if output is None:
+            await client.reply(reply, numbers)
+            return
+        ours, theirs = (Fd(number) for number in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        copy = Spool.of_copy(output)
+        self._copies.setdefault(cage.id, []).append(copy)
+        self._nursery.start_soon(copy.run, [ours])
+        with theirs:
+            await client.reply(
+                msgspec.structs.replace(reply, kept=True), [*numbers, theirs.fileno()]
+            )
 
     async def attach(
         self, peer: Peer, request: wire.Attach, fds: list[int], client: ClientConnection
@@ -105,33 +155,36 @@ class RunRequests:
         """Hand over the terminal or the output of a detached cage; answers again at its end."""
         cage = self._registry.find(peer, request.cage)
         spool = self._spools.pop(cage.id, None)
-        if spool is None:
+        if spool is None or cage.ended.is_set():
             raise DeniedError(
-                f"{cage.id} is attached somewhere else", "attach", "detach there first"
+                f"{cage.id} is attached to another terminal",
+                "attach",
+                f"leave it there first, or watch it: akiosctl logs -f {cage.id}",
             )
         spool.stop()
+        token = self._attached[cage.id] = object()
         try:
             numbers = (
                 [cage.master.fileno()]
                 if cage.master is not None
                 else [fd.fileno() for fd in cage.stdio[1:]]
             )
-            await client.reply(
-                wire.Started(
-                    cage=cage.id,
-                    tty=cage.master is not None,
-                    output=cage.policy.limits.output,
-                    posture=cage.posture,
-                    notes=(str(spool.path),),
-                ),
-                numbers,
+            started = wire.Started(
+                cage=cage.id,
+                tty=cage.master is not None,
+                one_output=cage.has_one_output,
+                output=cage.policy.limits.output,
+                posture=cage.posture,
             )
+            await self._hand_over(cage, client, started, numbers)
             await cage.ended.wait()
             assert cage.result is not None
             await client.reply(cage.result)
         finally:
-            if cage.id in self._registry.running and not cage.ended.is_set():
-                self._begin_spool(cage)
+            # Who left by Detach may have been followed by another already.
+            if self._attached.get(cage.id) is token:
+                del self._attached[cage.id]
+                self._take_back(cage)
 
     async def detach(
         self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection
@@ -145,39 +198,58 @@ class RunRequests:
                 "start it with -t, or with --detach",
             )
         cage.detached = True
-        self._begin_spool(cage)
+        self._attached.pop(cage.id, None)
+        self._take_back(cage)
         await client.reply(wire.Ok())
+
+    def _take_back(self, cage: Cage) -> None:
+        """Read the output here again, behind what the client that left had copied."""
+        if cage.id not in self._registry.running or cage.ended.is_set():
+            return  # whoever ends it waits for the copies
+        copies = self._copies.pop(cage.id, [])
+        for copy in copies:
+            copy.stop_in(_LAST_OUTPUT_S)
+        self._begin_spool(cage, copies)
 
     async def output(
         self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection
     ) -> None:
-        """Send the file with the output of a detached cage."""
+        """Send the file with the output of a cage, or say when there is more in it."""
         owner = self._registry.owner_of(LogId(request.cage))
         path = self._host.cages_dir / request.cage / pending_changes.OUTPUT
-        if (
-            owner is None
-            or (peer.role not in ("root", "admin") and owner != peer.uid)
-            or not path.exists()
-        ):
+        if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid):
             raise DeniedError(
-                f"{request.cage} left no output here",
-                "output",
-                "only a detached cage's output is kept",
+                f"there is no cage {request.cage}", "output", "list cages with: akiosctl ps --all"
             )
-        with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as output:
-            await client.reply(
-                wire.OutputReply(cage=request.cage, running=request.cage in self._registry.running),
-                [output.fileno()],
-            )
+        written = self._outputs.get(request.cage)
+        if written is not None and request.wait:
+            await written.wait_beyond(request.after)
+        reply = wire.OutputReply(
+            cage=request.cage,
+            running=written is not None and not written.closed,
+            written=written.written if written is not None else 0,
+        )
+        if request.wait:
+            await client.reply(reply)
+            return
+        try:
+            file = Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+        except FileNotFoundError:
+            await client.reply(reply)
+            return
+        with file:
+            await client.reply(reply, [file.fileno()])
 
-    def _begin_spool(self, cage: Cage) -> None:
+    def _begin_spool(self, cage: Cage, after: Sequence[Spool] = ()) -> None:
         if cage.id not in self._spools:
             reached = partial(cage.post, Event("limit", "output"))
-            path = cage.directory / pending_changes.OUTPUT
-            spool = self._spools[cage.id] = Spool(path, cage.policy.limits.output, reached)
+            output = self._outputs.get(cage.id)
+            spool = Spool(output, cage.policy.limits.output, reached, after=after)
+            self._spools[cage.id] = spool
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
+            # Copies: what is still in them is read also when the cage has closed its own.
             self._nursery.start_soon(
-                spool.run, [fd for fd in sources if fd is not None and not fd.closed]
+                spool.run, [fd.dup() for fd in sources if fd is not None and not fd.closed]
             )
 
 

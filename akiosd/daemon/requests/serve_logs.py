@@ -42,11 +42,15 @@ class LogServer:
         log = LogId(cage) if cage else HOST_LOG
         if not _reads_host(peer) and self._owner_of(log) != peer.uid:
             hint = (
-                "a cage's log is for its user, root and admins"
+                "a cage's log is for its user, root and administrators"
                 if cage
-                else "only root and admins read the host log"
+                else "use sudo: it is for root and administrators"
             )
-            raise DeniedError(f"no log {cage or 'of the host'} for you", "ledger", hint)
+            raise DeniedError(
+                f"you may not read the log of {cage or 'the host'}, or there is none",
+                "ledger",
+                hint,
+            )
         return log
 
     def _path(self, log: LogId) -> Path:
@@ -130,9 +134,9 @@ class LogServer:
         """List the cages that have a log."""
         if not _reads_host(peer):
             raise DeniedError(
-                "the list of all logs is not for you",
+                "you may not list the logs of all users",
                 "ledger",
-                "only root and admins read the host log",
+                "use sudo: it is for root and administrators",
             )
         found = await trio.to_thread.run_sync(list_logs, self._host.cages_dir)
         rest = [name for name in found if name > request.after]

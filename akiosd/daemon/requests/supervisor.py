@@ -32,13 +32,13 @@ class Supervisor:
     def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery) -> None:
         self._host = host
         self._started = time.monotonic_ns()
-        self._registry = registry = Registry(host)
+        self.registry = registry = Registry(host)
         self.owner_of = registry.owner_of
         self._admission = Admission(host, registry)
         self._direct = Direct(host, registry.find, self._admission.admit_request)
         self.logs = LogKeeper(host, self._why_busy)
         runs = RunRequests(host, pool, nursery, registry, self._admission)
-        cages, changes = CageRequests(registry), ChangeRequests(host, registry)
+        cages, self.changes = CageRequests(registry), ChangeRequests(host, registry)
         logs, keys = LogServer(host, registry.owner_of), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: runs.run,
@@ -49,8 +49,8 @@ class Supervisor:
             wire.Stop: cages.stop,
             wire.List: cages.list,
             wire.BudgetInfo: cages.budget,
-            wire.View: changes.view,
-            wire.Discard: changes.discard,
+            wire.View: self.changes.view,
+            wire.Discard: self.changes.discard,
             wire.Doctor: self._doctor,
             wire.LedgerInfo: logs.info,
             wire.ReadLog: logs.entries,
@@ -64,6 +64,7 @@ class Supervisor:
             wire.KeyRemove: keys.remove,
             wire.KeyList: keys.list,
             wire.Http: self._direct.handle,
+            wire.SystemPolicyInfo: self._system_policy,
         }
 
     async def handle(
@@ -75,15 +76,15 @@ class Supervisor:
     async def stop_all(self) -> None:
         """Kill every cage and wait until all have ended and given back what they held."""
         self._admission.stopping = True
-        for cage in list(self._registry.running.values()):
+        for cage in list(self.registry.running.values()):
             cage.end("daemon_stopped")
         await self._direct.stop()
-        await self._registry.wait_empty()
-        self._registry.close()
+        await self.registry.wait_empty()
+        self.registry.close()
 
     def freeze_all(self, frozen: bool) -> None:
         """Freeze or thaw all running cages: the ledger has no room, or has it again."""
-        for cage in self._registry.running.values():
+        for cage in self.registry.running.values():
             cage.freeze(frozen)
 
     async def _doctor(
@@ -93,17 +94,23 @@ class Supervisor:
             software=f"akiosd {__version__}",
             kernel=self._host.facts.kernel,
             posture=read_posture(self._host),
-            cages=len(self._registry.running),
+            cages=len(self.registry.running),
             uptime_ns=time.monotonic_ns() - self._started,
             state_dir=str(self._host.state_dir),
         )
         await client.reply(reply)
 
+    async def _system_policy(
+        self, peer: Peer, request: wire.SystemPolicyInfo, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Clients merge theirs over it; what they send is checked against it all the same."""
+        await client.reply(wire.SystemPolicyReply(packed=self._host.settings.packed))
+
     def _why_busy(self, cage: str) -> str:
-        if cage in self._registry.running or cage in self._direct.running:
+        if cage in self.registry.running or cage in self._direct.running:
             return f"the cage {cage} still runs"
         return (
             f"changes of {cage} wait to be committed or discarded"
-            if cage in self._registry.kept
+            if cage in self.registry.kept
             else ""
         )

@@ -158,7 +158,7 @@ class _Connection:
             greeted = self._dispatch(received, nursery)
             if greeted:
                 greeting.deadline = math.inf
-                await self.send(Hello(software=f"akiosd {__version__}"))
+                await self.send(self.server.greet())
                 self.greeted.set()
 
     def _dispatch(self, received: list[Received], nursery: trio.Nursery) -> bool:
@@ -243,12 +243,18 @@ class _Connection:
 
 class _Server:
     def __init__(
-        self, handler: Handler, gate: Gate, limits: ConnectionLimits, accepts: UnionType | None
+        self,
+        handler: Handler,
+        gate: Gate,
+        limits: ConnectionLimits,
+        accepts: UnionType | None,
+        greet: Callable[[], Hello],
     ) -> None:
         self.handler = handler
         self.gate = gate
         self.limits = limits
         self.accepts = accepts
+        self.greet = greet
         self.accounts: dict[int, _Account] = {}
 
     async def connection(self, sock: trio.socket.SocketType) -> None:
@@ -258,8 +264,9 @@ class _Server:
                 account = self.accounts.setdefault(peer.uid, _Account())
                 if account.connections >= self.limits.connections:
                     raise DeniedError(
-                        f"uid {peer.uid} has {account.connections} connections already",
+                        f"you have {account.connections} connections already, which is the most",
                         "control socket",
+                        "end some of your akiosctl processes",
                     )
             except (DeniedError, OSError) as error:
                 await _turn_away(sock, read_uid(sock), error)
@@ -273,6 +280,11 @@ class _Server:
                     del self.accounts[peer.uid]
 
 
+def say_hello(policy: bytes) -> Hello:
+    """akiosd's first message; ``policy`` as :class:`Hello` has it."""
+    return Hello(software=f"akiosd {__version__}", policy=policy)
+
+
 async def serve_clients(
     listener: trio.SocketListener,
     handler: Handler,
@@ -280,14 +292,15 @@ async def serve_clients(
     *,
     limits: ConnectionLimits = DEFAULT_LIMITS,
     accepts: UnionType | None = None,
+    greet: Callable[[], Hello] = lambda: say_hello(b""),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``listener`` until cancelled.
 
     ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
-    is that of the control socket.
+    is that of the control socket. ``greet`` makes akiosd's hello.
     """
-    server = _Server(handler, gate, limits, accepts)
+    server = _Server(handler, gate, limits, accepts, greet)
     async with trio.open_nursery() as nursery:
         task_status.started()
         while True:
@@ -330,7 +343,9 @@ async def _remove_stale(path: str) -> None:
             # A plain file refuses too.
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise AkiosError(
-                    "what stands there is no socket", path, "choose another --runtime-dir"
+                    "another file is where the socket would be",
+                    path,
+                    "choose another --runtime-dir",
                 ) from None
             os.unlink(path)
             return

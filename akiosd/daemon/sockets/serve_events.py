@@ -172,7 +172,10 @@ class Subscription:
                 continue
             entries = await ledger.read(log, start, start + REPLAY_ENTRIES)
             if not entries and announced > start:
-                raise DeniedError("the ledger cannot read back what it announced", log)
+                what = "the ledger cannot read back what it announced"
+                raise DeniedError(
+                    what, log, "see what is damaged: sudo akiosctl ledger verify --all"
+                )
             if not entries:
                 if self._replaying[log] <= start:
                     del self._replaying[log]

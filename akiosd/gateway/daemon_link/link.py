@@ -23,7 +23,7 @@ from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
 from akiosd.values.denial import Denial
-from akiosd.values.spend import Ask, Bill, Grant, Wait
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
@@ -33,6 +33,7 @@ from akiosd.wire.gateway import (
     GatewayRecord,
     GatewayRecords,
     Kept,
+    Prices,
     Ready,
     Reserve,
     Settle,
@@ -147,6 +148,7 @@ class Link:
         personal data.
         """
         self._room = trio.Event()
+        self._prices: dict[str, ModelPrice] = {}
 
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
         """Send ``posture`` (the layers that confine this process), and wait for the setup.
@@ -161,6 +163,7 @@ class Link:
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
             raise ProtocolError("the first frame is no setup with its sockets", "link")
+        self._prices = message.prices
         return message, [socket.socket(fileno=fd) for fd in fds]
 
     async def run(self, on_connection: OnConnection) -> None:
@@ -392,4 +395,8 @@ class Link:
             self._waiting[message.report].set()
         elif isinstance(message, Connection) and fds:
             on_connection(socket.socket(fileno=fds.pop(0)))
+        elif isinstance(message, Prices):
+            # In place: whoever prices a call looks into the setup's own table.
+            self._prices.clear()
+            self._prices |= message.prices
         close_all(fds)

@@ -19,6 +19,7 @@ from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
 from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.sse import SseCodec
+from akiosd.gateway.llm.threads import named_thread
 from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.net.room import Share
 from akiosd.gateway.redaction.sparse_json import LARGE, parse_sparse
@@ -311,18 +312,23 @@ class Call:
         # out
         # is not taken for a loop.
         outcome: Outcome = "completed" if self._complete and not self._exchange.left else "cut"
+        if outcome == "completed":
+            self._remember()
         tokens = meter.tokens
         # Every request has at least one token: zeros come from servers that do not count.
         counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
         if tokens is None or not counted or not meter.final:
-            return Bill(
-                outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream
-            )
+            return Bill(outcome, estimated=True, answer=meter.answer, status=status, stream=stream)
         quote = self._quote()
         cost = prices.cost(quote, tokens) if quote else 0
-        return Bill(
-            outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream
-        )
+        return Bill(outcome, cost, tokens, answer=meter.answer, status=status, stream=stream)
+
+    def _remember(self) -> None:
+        """The answer, for who goes on from it without repeating the conversation."""
+        request, meter = self._request, self._meter
+        if request.operation.threads and request.body.get("store") is not False:
+            name = named_thread(request.body) if request.body.get("conversation") else meter.name
+            self._memory.threads.remember(name, request.turns, meter.open_turn)
 
     def _quote(self) -> prices.Quote | None:
         """The prices of the tier that served the call, where the reply names one whose prices are

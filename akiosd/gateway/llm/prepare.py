@@ -18,6 +18,7 @@ from akiosd.gateway.llm.providers.base import (
     Stream,
     unknown_field,
 )
+from akiosd.gateway.llm.read_turns import begin_of_last_turn, name_of_items
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.net.request_head import Headers
@@ -25,6 +26,7 @@ from akiosd.gateway.redaction.redactors import redact_target
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
+from akiosd.meter.turns import Turn
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.providers import FACTS
@@ -84,6 +86,7 @@ class Request(msgspec.Struct):
     strip: bool = False
     findings: tuple[Finding, ...] = ()
     left_out: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     def grant(self, output: int) -> bytes:
         """The encoded body, asking for at most ``output`` tokens (0: as the agent asked)."""
@@ -222,6 +225,9 @@ def prepare(
     )
     if operation.kind == "call":
         request.ask = _ask(request, outward)
+        if operation.has_output:
+            request.turns, trail = memory.threads.read(body)
+            request.ask = msgspec.structs.replace(request.ask, trail=trail)
         request.strip = operation.prepare(body)
     return request
 
@@ -231,20 +237,17 @@ def _ask(request: Request, outward: Outward) -> Ask:
     and money.
     """
     ask, operation, quote, body = request.ask, request.operation, request.quote, request.body
-    fingerprint = hashlib.sha256(
-        dump(
-            [ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)],
-            sort=True,
-        )
-    ).digest()
+    if operation.has_output:
+        # To turn the same text into numbers twice is no loop.
+        own, before = _fingerprints(ask, operation, body)
+        ask = msgspec.structs.replace(ask, request=own, before=before)
     if quote is None:
-        return msgspec.structs.replace(ask, request=fingerprint, priced=False)
+        return msgspec.structs.replace(ask, priced=False)
     tokens = bound_input(operation, body, outward, quote.context)
     # Caching for an hour costs more, and is asked for by this value in every API.
     dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
     made = msgspec.structs.replace(
         ask,
-        request=fingerprint,
         input_tokens=tokens,
         input_usd_micro=dearest,
         choices=operation.choices(body),
@@ -274,6 +277,27 @@ def bound_input(operation: Operation, body: Json, outward: Outward, context: int
     if body.get("tools") or body.get("toolConfig") or body.get("functions"):
         size += _TOOLS_OVERHEAD
     return min(size, context)
+
+
+def _fingerprints(ask: Ask, operation: Operation, body: Json) -> tuple[bytes, bytes]:
+    """Of the request, and of the one that came before the newest turn of its conversation."""
+    name = name_of_items(body)
+    said = body.get(name)
+    said = said if isinstance(said, list) else [said]
+    head = _meaning({key: value for key, value in body.items() if key != name}, operation)
+    digest = hashlib.sha256(
+        dump([ask.provider, type(operation).__name__, ask.model, head], sort=True)
+    )
+    bare, begin = [_bare(item) for item in said], begin_of_last_turn(said)
+    before = b""
+    if begin >= 0:
+        digest.update(dump(bare[:begin], sort=True)[1:-1])
+        before = digest.digest()
+    else:
+        begin = 0
+    newest = dump(bare[begin:], sort=True)[1:-1]
+    digest.update((b"," if begin and newest else b"") + newest)
+    return digest.digest(), before
 
 
 def _meaning(body: Json, operation: Operation) -> Json:

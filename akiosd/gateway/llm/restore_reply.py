@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from akiosd.gateway.llm.frames import Codec, StreamFrame
-from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece
+from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece, mapping, text
+from akiosd.gateway.llm.read_turns import OpenTurn, read_answer
 from akiosd.gateway.llm.restore_large import digest_of, restore_kept
 from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
 from akiosd.gateway.redaction.sparse_json import LARGE
@@ -21,6 +22,12 @@ from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.values.spend import Tokens
 
 _BLANKS = " \t\r\n"
+_MAX_SAID = 8 << 10
+"""Characters of an answer that are kept."""
+_MAX_HELD = 4 << 10
+"""Bytes of arguments that came in one piece; strings of a large reply that are longer are not even
+read.
+"""
 
 
 def restore(
@@ -117,7 +124,12 @@ class Meter:
         self._usage: Json = {}
         self._calls: dict[Channel, list[Any]] = {}
         self.served: dict[str, str] = {}
-        """The tier that served the call, as :meth:`Operation.served` gives it."""
+        """As :meth:`Operation.served` has it."""
+        self._said: list[str] = []
+        self._kept = 0
+        self._spoken = hashlib.sha256()
+        self.name = ""
+        """The reply's id, by which a later request may refer to it."""
         self.received = 0
         """Bytes of text and tool arguments so far: an upper bound of the output tokens."""
         self.failed = False
@@ -132,13 +144,24 @@ class Meter:
         self._usage |= usage
         self.final = self.final or bool(usage and self._operation.is_last(event))
         self.served |= self._operation.served(event)
+        self.name = self.name or text(mapping(event.get("response", event)).get("id"))
+        said = list[str]()
         for piece in self._operation.pieces(event, kind):
             self.received += len(piece.owner[piece.key].encode("utf-8", "surrogatepass"))
+            if piece.kind == "text" and not _is_thought(piece.channel):
+                said.append(piece.owner[piece.key])
+        self._say(read_answer(event) or "".join(said))
         for call in self._operation.tools(event, kind):
-            if not isinstance(call.arguments, str):
-                self.received += len(dump(call.arguments))
-            self._add(call.key, call.name, call.arguments)
+            self._add(call.key, call.name, self._held(call.arguments))
         self.failed = self.failed or self._operation.failed(event, kind)
+
+    def _held(self, arguments: Any) -> Any:
+        """Of long arguments only their digest: the bytes of a reply go with its share of memory."""
+        if isinstance(arguments, str):
+            return arguments
+        written = dump(arguments, sort=True)
+        self.received += len(written)
+        return hashlib.sha256(written).hexdigest() if len(written) > _MAX_HELD else arguments
 
     def _add(self, key: Channel, name: str, arguments: Any) -> None:
         known = self._calls.setdefault(key, ["", ""])
@@ -156,12 +179,29 @@ class Meter:
         return self._operation.count(self._usage) if self._usage else None
 
     @property
-    def tool_calls(self) -> bytes:
-        """SHA-256 of the names and arguments of all tool calls in the reply; b"" when there is
-        none.
-        """
+    def answer(self) -> bytes:
+        """The SHA-256 of what was said and of the tools called with which arguments."""
         batch = [[name, _canonical(arguments)] for name, arguments in self._calls.values() if name]
-        return hashlib.sha256(dump(batch, sort=True)).digest() if batch else b""
+        return hashlib.sha256(self._spoken.digest() + dump(batch, sort=True)).digest()
+
+    @property
+    def open_turn(self) -> OpenTurn:
+        """The answer as the beginning of a turn; only the beginning of a long text."""
+        calls = [(name, arguments) for name, arguments in self._calls.values() if name]
+        return OpenTurn(tuple(calls), "".join(self._said))
+
+    def _say(self, said: str) -> None:
+        if not said:
+            return
+        self._spoken.update(said.encode("utf-8", "surrogatepass"))
+        if self._kept < _MAX_SAID:
+            self._said.append(said[: _MAX_SAID - self._kept])
+            self._kept += len(said)
+
+
+def _is_thought(channel: Channel) -> bool:
+    """What a model thinks is never the same twice."""
+    return any(isinstance(part, str) and ("reason" in part or part[:2] == "th") for part in channel)
 
 
 def _canonical(arguments: Any) -> Any:

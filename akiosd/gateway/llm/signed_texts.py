@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from akiosd.gateway.llm.threads import Threads
 from akiosd.redact.redactor import Redactor
 
 _SIGNED_NAMES = frozenset(
@@ -72,3 +73,4 @@ class Memory:
     def __init__(self, redactor: Redactor) -> None:
         self.signed = Signed()
         self.redactor = redactor
+        self.threads = Threads()

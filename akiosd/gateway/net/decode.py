@@ -21,13 +21,17 @@ class BadEncodingError(AkiosError):
     supported (``status`` 415).
     """
 
+    NEXT = "send the body without Content-Encoding"
+
     def __init__(self, what: str, status: int = 400) -> None:
-        super().__init__(what, "content-encoding", "send the body without Content-Encoding")
+        super().__init__(what, "content-encoding")
         self.status = status
 
 
 class TooLargeError(AkiosError):
     """A body is above its bound, as sent or decoded."""
+
+    NEXT = "send it in smaller parts"
 
 
 class Decoder:

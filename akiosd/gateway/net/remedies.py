@@ -18,16 +18,26 @@ from akiosd.gateway.net.names import (
     Names,
     canonical,
     capture_ports,
+    local_ports,
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.policy.refusals import ADMINISTRATOR, LOOPS
+from akiosd.values.model_sites import find_model_site
+from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
+from akiosd.values.providers import FACTS
 from akiosd.values.units import format_usd
 from akiosd.wire.gateway import Setup
 
 _FREE = frozenset(("files", "uploads", "moderations", "tokenize", "tokenize-text", "count_tokens"))
 """What providers do not charge for.  Below all others may be something that costs money."""
-_DNS_PORT = 53
+_DNS_PORT, _HTTP = 53, 80
+UNCOUNTED = "uncounted"
+"""Not a denial: calls of models that went to a site, where nothing counts them."""
+_NEVER_COUNTED = (
+    "no setting counts its calls; take its name out of the policy if it must not be called"
+)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -35,7 +45,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     ``host`` as the client spelled it, ``port`` 0 where only a name was asked for, ``path`` without
     query, ``tls`` whether the connection was or could have been TLS.  ``reserved`` as ``Names`` has
-    it.  ``call`` is the name of a system call.
+    it.  ``method`` is that of a request that was let through, ``call`` is the name of a system
+    call, ``config_file`` that of akiosd's own configuration.
     """
 
     rule: str
@@ -44,15 +55,27 @@ class Asked(msgspec.Struct, frozen=True):
     path: str = ""
     tls: bool = True
     call: str = ""
+    method: str = ""
     reserved: tuple[tuple[str, int], ...] = ()
+    config_file: str = CONFIG_FILE
 
 
 class Remedy(msgspec.Struct, frozen=True):
-    """Settings to try in turn; ``instead`` is what to do where none helps, "" for nothing."""
+    """Settings to try in turn; ``instead`` is what to do where none helps, ``besides`` what else
+    it takes where one does; "" for nothing.
+    """
 
     edits: tuple[Edit, ...]
     allows: Allows
     instead: str = ""
+    besides: str = ""
+
+
+NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
+_OWN_FENCE = (
+    "new namespaces cannot be made inside a cage, which is the fence already: have the program"
+    " leave its own out (Codex: --sandbox danger-full-access; Chromium: --no-sandbox)"
+)
 
 
 def never(policy: Policy) -> bool:
@@ -68,9 +91,13 @@ def find_remedy(asked: Asked, policy: Policy) -> Remedy:
 
 def hint(setup: Setup, names: Names, asked: Asked) -> str:
     """The line for the agent: a setting that was tried and its file, else what to do instead."""
-    asked = msgspec.structs.replace(asked, reserved=tuple(sorted(names.reserved)))
+    asked = msgspec.structs.replace(
+        asked, reserved=tuple(sorted(names.reserved)), config_file=setup.config_file
+    )
     remedy = find_remedy(asked, setup.policy)
-    found = advise_merged(setup.policy, setup.system, remedy.edits, remedy.allows)
+    found = advise_merged(
+        setup.policy, setup.system, remedy.edits, remedy.allows, setup.system_file
+    )
     return found or remedy.instead
 
 
@@ -208,7 +235,7 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
-    """Twice the limit that refused."""
+    """Twice the limit that refused; for loops, what a project may set at most."""
     section, _, entry = asked.rule.partition(".")
     field = {"usd": "usd_micro", "usd_per_minute": "usd_micro_per_minute"}.get(entry, entry)
     before = getattr(getattr(policy, section), field, 0)
@@ -220,7 +247,9 @@ def _raised(asked: Asked, policy: Policy) -> Remedy:
         now = getattr(getattr(changed, section), field)
         return bool(now == 0 or now > before)
 
-    return Remedy((Edit(asked.rule, "set", value),), allows)
+    bound = policy.budget.loops_up_to if asked.rule in LOOPS else 0
+    values = (value, bound) if before < bound < 2 * before else (value,)
+    return Remedy(tuple(Edit(asked.rule, "set", value) for value in values), allows)
 
 
 def _binary(asked: Asked, policy: Policy) -> Remedy:
@@ -238,11 +267,35 @@ def _masked(field: str, mode: str) -> Callable[[Asked, Policy], Remedy]:
     return remedy
 
 
+# ---- models that are reached as sites -----------------------------------------------------------
+
+
+def _uncounted(asked: Asked, policy: Policy) -> Remedy:
+    """The administrator's setting that makes the gateway count, if the policy's own rules say that
+    it would: the site is none any more, and the provider's API may be called.
+    """
+    found = find_model_site(asked.host, asked.method, asked.path)
+    provider, base = found if found is not None else ("", "")
+    if not provider:
+        return Remedy((), never, _NEVER_COUNTED)
+    url = base.replace("https", "http") if asked.port == _HTTP else base
+    names = _names(policy, (*asked.reserved, (asked.host, asked.port)))
+    if names is None or names.find(asked.host, asked.port) is not None:
+        return Remedy((), never, _NEVER_COUNTED)
+    api = PROVIDER_HOSTS[provider][0] if PROVIDER_HOSTS[provider] else ""
+    called = f"https://{api}" if api else FACTS[provider].local_url
+    line = f"gateway: {{providers: {{{provider}: {{upstream: {url}}}}}}} in {asked.config_file}"
+    words = f"set {line}, which {ADMINISTRATOR} may change, and call {called} instead"
+    if api and names.find(api, 443) is None:
+        words += f"; the policy's network.providers must then have {provider}"
+    return Remedy((), never, words)
+
+
 # ---- what no policy decides ----------------------------------------------------------------------
 
 
 def _address(asked: Asked, policy: Policy) -> Remedy:
-    line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in /etc/akios/akiosd.yaml"
+    line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in {asked.config_file}"
     return Remedy((), never, f"{line}, which an administrator of this host may change")
 
 
@@ -250,7 +303,7 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
     from akiosd.policy.compile.seccomp import compile_filter
 
     if asked.call not in policy.syscalls.deny:
-        return Remedy((), never)
+        return Remedy((), never, _OWN_FENCE if asked.call in NAMESPACE_CALLS else "")
 
     def allows(changed: Policy) -> bool:
         spec = compile_filter(changed)
@@ -260,6 +313,37 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
 
     return Remedy((Edit("syscalls.deny", "remove", (asked.call,)),), allows)
 
+
+def served_ports(policy: Policy) -> tuple[frozenset[int], frozenset[int]]:
+    """The ports on which a gateway answers: at the addresses of names, and on the loopback."""
+    names = frozenset((*WEB_PORTS, *capture_ports(policy.network)))
+    return names, names | {_DNS_PORT, *local_ports(policy.network)}
+
+
+def _own_port(asked: Asked, policy: Policy) -> Remedy:
+    """The host's localhost has a name inside where the administrator gives it one."""
+    entry = f"{HOST_INSIDE}:{asked.port}"
+    line = f"gateway: {{hosts: {{'{HOST_INSIDE}': '127.0.0.1:{asked.port}'}}}}"
+    where = f"{line} in /etc/akios/akiosd.yaml, which an administrator of this host may change"
+    return Remedy(
+        (Edit("network.allowed_domains", "add", (entry,)),),
+        _reaches(HOST_INSIDE, asked.port, asked.reserved),
+        "start the server in the cage; no policy reaches the host's",
+        f"besides {where}, and connect to {entry}",
+    )
+
+
+def _other_port(asked: Asked, policy: Policy) -> Remedy:
+    line = f"network: {{allowed_domains: ['NAME:{asked.port}']}}"
+    return Remedy((), never, f"allow the name with this port, as in {line}, and ask for NAME")
+
+
+def _no_route(asked: Asked, policy: Policy) -> Remedy:
+    return Remedy((), never, "addresses cannot be allowed: ask for the host by its name")
+
+
+HOST_INSIDE = "host.internal"
+"""What a hint calls this host where it has to be reached from a cage."""
 
 REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "network.allowed_domains": _name,
@@ -274,6 +358,10 @@ REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "redact.models": _masked("models", "mask"),
     "redact.sites": _masked("sites", "mask"),
     "upstream": _address,
+    UNCOUNTED: _uncounted,
     "syscalls": _call,
+    "localhost": _own_port,
+    "network.port": _other_port,
+    "network.address": _no_route,
 }
 """Rule of a record → what may help."""

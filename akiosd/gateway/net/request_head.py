@@ -33,6 +33,7 @@ class MalformedError(AkiosError):
     """
 
     status = 400
+    NEXT = "send a well-formed request (RFC 9112)"
 
 
 class BadHeadError(MalformedError):

@@ -30,6 +30,7 @@ class UpstreamError(AkiosError):
     """
 
     timeout = False
+    NEXT = "try again; if it stays so, check that this host reaches it"
 
     @property
     def status(self) -> int:

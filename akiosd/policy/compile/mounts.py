@@ -72,12 +72,14 @@ class BindSpec(msgspec.Struct, frozen=True):
 
     ``mode``: "sealed" is a read-only overlay, "cow" an overlay whose changes are thrown away. A
     file is always sealed: ``fd`` is then the directory that holds it, and ``name`` its name there.
+    ``waits``: the changes of a "cow" wait for a commit, as the workspace's do.
     """
 
     path: bytes
     fd: str
     mode: str = "sealed"
     name: bytes = b""
+    waits: bool = False
 
 
 class BaseSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,7 +319,7 @@ def _trees(spec: CageSpec) -> list[Step]:
         elif bind.mode == "sealed":
             trees.append((bind.path, _sealed(_show(bind.path) + " read-only", bind.path, bind.fd)))
         else:
-            trees.append((bind.path, _overlay(bind.path, bind.fd, overlays)))
+            trees.append((bind.path, _overlay(bind, overlays)))
             overlays += 1
     if overlays > 8:
         raise PolicyError(
@@ -392,18 +394,24 @@ def _sealed_file(bind: BindSpec) -> list[Step]:
     ]
 
 
-def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
-    stage = f"/l{number}"
+def _overlay(bind: BindSpec, number: int) -> list[Step]:
+    stage, shown = f"/l{number}", _show(bind.path)
+    fate = "changes wait" if bind.waits else "changes thrown away"
     return [
-        steps_of.attach(f"{_show(path)} as it is", fd, stage.encode(), SYSTEM_ATTRS, stage=True),
+        steps_of.attach(f"{shown} as it is", bind.fd, stage.encode(), SYSTEM_ATTRS, stage=True),
         _overlay_mount(
-            f"{_show(path)}, changes thrown away",
+            f"{shown}, {fate}",
             stage,
-            f"/slot/w{number}/upper",
+            "/slot/" + upper_of(number),
             f"/slot/w{number}/work",
-            path,
+            bind.path,
         ),
     ]
+
+
+def upper_of(number: int) -> str:
+    """The upper layer of the overlay with this number, on the cage's disk."""
+    return f"w{number}/upper"
 
 
 def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) -> Step:

@@ -16,13 +16,14 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
     entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded),
     path_arg,
            path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none),
-           words, pad; i32 default_errno (0: continue).  A dirfd without a path is the file the call
-           works on.  words: bit 0 and 1, path and path2 are no paths.
+           words, first_count; i32 default_errno (0: continue).  A dirfd without a path is the file
+           the call works on.  words: bit 0 and 1, path and path2 are no paths.
     rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row decides in which
            args[arg] & mask == value.
            flags: 1 continue; 2 this and the next comparison together; 4 answered with 0, not made;
            8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not
-           recorded.
+           recorded.  Behind them first_count rows of flags 32 | sort << 8
+           (``values/first_refusals.py``), which change the errno of a call that is not made.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values import syscalls as table
+from akiosd.values.first_refusals import FIRST, SORTS, First
 from akiosd.values.policy import Policy, TraceLevel
 from akiosd.values.syscalls import Checked, Compare, Facts, Form
 
@@ -42,9 +44,9 @@ RuleAction = Literal["allow", "errno"]
 LEVELS: tuple[TraceLevel, ...] = ("none", "security", "files", "all")
 
 PUMP_NUMBERS = table.MAX_NUMBER + 1
-RULE_CONTINUE, RULE_AND, RULE_ANSWER, RULE_COUNT, RULE_SILENT = 1, 2, 4, 8, 16
+RULE_CONTINUE, RULE_AND, RULE_ANSWER, RULE_COUNT, RULE_SILENT, RULE_FIRST = 1, 2, 4, 8, 16, 32
 NO_ARG = 255
-_ENTRY = struct.Struct("<HHHBBBBBBBBBxi")
+_ENTRY = struct.Struct("<HHHBBBBBBBBBBi")
 _RULE = struct.Struct("<IIQQiI")
 _NO_FACTS = Facts("other", "all")
 
@@ -69,6 +71,8 @@ class PumpEntry(msgspec.Struct, frozen=True):
     checked: Checked
     silent: bool = False
     """Counted calls that are made leave no record: the trace level does not ask for any."""
+    first: tuple[First, ...] = ()
+    """What the kernel would have refused before: the errno of a call that is not made."""
 
 
 class FilterSpec(msgspec.Struct, frozen=True):
@@ -95,6 +99,7 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
     entries: list[PumpEntry] = []
     for name in sorted(table.known_names()):
         if name in denied:
+            # Whatever its arguments are: one answer.
             entries.append(_entry(name, Checked((), table.EPERM)))
         elif name in optional or name in table.ABSENT:
             rules.append(SeccompRule(name, "errno", table.ENOSYS))
@@ -106,16 +111,17 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
             if () not in allowed:
                 stopped = _records(name, trace)
                 left = checked if stopped or checked.usual else _still_open(checked)
-                entries.append(_entry(name, left, not stopped))
+                entries.append(_entry(name, left, not stopped, FIRST.get(name, ())))
     return FilterSpec(tuple(rules), tuple(entries), listener=listener)
 
 
-def _entry(name: str, checked: Checked, silent: bool = False) -> PumpEntry:
+def _entry(
+    name: str, checked: Checked, silent: bool = False, first: tuple[First, ...] = ()
+) -> PumpEntry:
     facts = table.FACTS.get(name) or table.DENIED_FACTS.get(name) or _NO_FACTS
     denial = not checked.forms and checked.otherwise != 0
-    return PumpEntry(
-        name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked, silent
-    )
+    kind = "privilege" if denial and facts is _NO_FACTS else facts.kind
+    return PumpEntry(name, kind, facts, checked, silent, first)
 
 
 def _without_listener(checked: Checked) -> Checked:
@@ -228,7 +234,7 @@ def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
     """``resolve``: name → number on this machine, negative when it has no such call (the entry is
     left out).
     """
-    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, spec.default_errno)] * PUMP_NUMBERS
+    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, 0, spec.default_errno)] * PUMP_NUMBERS
     rules: list[bytes] = []
     for entry in spec.pump_table:
         nr = resolve(entry.name)
@@ -236,6 +242,7 @@ def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
             rows = [row for form in entry.checked.forms for row in _rows(nr, form, entry.silent)]
             entries[nr] = _encode_entry(entry, len(rules), len(rows))
             rules.extend(rows)
+            rules.extend(_first_row(nr, first) for first in entry.first)
     return b"".join((*entries, *rules))
 
 
@@ -247,9 +254,13 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
     )
     arguments = (NO_ARG if position < 0 else position for position in positions)
     words = table.WORDS.get(entry.name, 0)
-    return _ENTRY.pack(
-        table.KINDS.index(entry.kind), first, count, 1, *arguments, words, entry.checked.otherwise
-    )
+    last = len(entry.first), entry.checked.otherwise
+    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, words, *last)
+
+
+def _first_row(nr: int, row: First) -> bytes:
+    flags = SORTS.index(row.sort) << 8 | RULE_FIRST
+    return _RULE.pack(nr, row.arg, row.mask, row.value, row.errno, flags)
 
 
 def _rows(nr: int, form: Form, silent: bool) -> list[bytes]:

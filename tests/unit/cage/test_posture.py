@@ -74,7 +74,7 @@ EVIDENCE = Evidence(
     limits="Limit                     Soft Limit           Hard Limit           Units\n"
     "Max stack size            8388608              unlimited            bytes     \n"
     "Max core file size        1                    1                    bytes     \n",
-    core_to_socket=False,
+    core_taker="program",
 )
 WANTED = Wanted(
     host_id=HOST_ID,
@@ -125,8 +125,20 @@ def test_cores_are_kept_from_the_host() -> None:
         changed = EVIDENCE.limits.replace("1                    1 ", limit)
         assert states(limits=changed)["cores"].status == "unavailable", limit
     assert states(limits="")["cores"].status == "unavailable"
-    socket = states(core_to_socket=True)["cores"]
+    socket = states(core_taker="socket")["cores"]
     assert socket.status == "degraded" and "socket" in socket.detail
+
+
+def test_a_core_limit_of_sudo_is_enough_where_no_program_takes_cores() -> None:
+    zero = EVIDENCE.limits.replace("1                    1 ", "0                    0 ")
+    assert states(limits=zero, core_taker="file")["cores"].status == "enforced"
+    for taker in ("program", "socket"):
+        state = states(limits=zero, core_taker=taker)["cores"]
+        assert state.status == "unavailable" and "sudo" in state.detail, taker
+    unlimited = EVIDENCE.limits.replace(
+        "1                    1 ", "0                    unlimited "
+    )
+    assert states(limits=unlimited, core_taker="file")["cores"].status == "unavailable"
 
 
 def edit(text: str, old: str, new: str) -> str:

@@ -21,10 +21,18 @@ import msgspec
 import trio
 
 from akiosd.daemon.base.peers import Gate, Peer
-from akiosd.daemon.sockets.serve_clients import ClientConnection, open_unix_listener, serve_clients
+from akiosd.daemon.sockets.serve_clients import (
+    ClientConnection,
+    open_unix_listener,
+    say_hello,
+    serve_clients,
+)
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.kernel.user_tree import identify
+from akiosd.policy.schema import PartialPolicy
+from akiosd.policy.system import SystemPolicy, digest
+from akiosd.policy.system import pack as packed
 from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -47,9 +55,13 @@ from akiosd.wire.messages import (
     Signal,
     Started,
     Stop,
+    SystemPolicyInfo,
+    SystemPolicyReply,
     View,
     ViewReply,
 )
+
+SYSTEM = packed(SystemPolicy("/etc/akios/policy.yaml", False, PartialPolicy()))
 
 
 class Cage:
@@ -128,6 +140,8 @@ class FakeDaemon:
                 if request.committed:
                     self.committed.append(request.paths)
                 await client.reply(Ok())
+            case SystemPolicyInfo():
+                await client.reply(SystemPolicyReply(packed=SYSTEM))
             case _:
                 raise DeniedError("not here", type(request).__name__)
 
@@ -190,9 +204,8 @@ class FakeDaemon:
         cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
         given = [] if request.detach else outer
-        await client.reply(
-            Started(cage=name, tty=request.tty is not None, notes=("a note",)), given
-        )
+        notes = ("a note",) if b"noted" in request.argv else ()
+        await client.reply(Started(cage=name, tty=request.tty is not None, notes=notes), given)
         if request.detach:
             if request.tty is None:
                 os.close(outer.pop(0))
@@ -226,7 +239,11 @@ async def main(path: str) -> None:
         listener = await open_unix_listener(path)
         await nursery.start(
             lambda task_status: serve_clients(
-                listener, FakeDaemon(nursery), Gate(), task_status=task_status
+                listener,
+                FakeDaemon(nursery),
+                Gate(),
+                greet=lambda: say_hello(digest(SYSTEM)),
+                task_status=task_status,
             )
         )
         print("listening", flush=True)

@@ -212,6 +212,8 @@ def test_nothing_planted_runs(base: Path, name: str) -> None:
         "echo b >b; git add b; git commit -qm b; git tag t; git checkout -qb other; git rm -q a; git commit -qm gone",
         "git remote add origin https://example.com/x.git; git config user.name Somebody",
         "git config branch.side.remote origin; git config branch.side.merge refs/heads/side",
+        "git config core.eol lf; git config branch.main.vscode-merge-base origin/main; "
+        "git config lfs.repositoryformatversion 0; git config pull.ff only; git config gc.auto 0",
         "mkdir data; echo x >data/commondir; touch commondir config hooks; mkdir refs",
         "mkdir env tools; echo x >env/rc; echo y >tools/clean; ln -s env/rc here",
         "printf 'all:\\n\\ttouch x\\n' >Makefile; echo '{}' >package.json; echo x >CLAUDE.md",
@@ -271,6 +273,8 @@ def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
         ("credential.helper '!x'", "credential.helper"),
         ("remote.new.url 'ext::sh -c x'", "remote.*.url"), ("remote.new.uploadpack x", "remote.*.uploadpack"),
         ("filter.f.clean x", "filter.*.clean"), ("url.x.insteadOf https://", "url.*.insteadof"),
+        ("branch.x.gh-merge-base --upload-pack=x", "branch.*.gh-merge-base"), ("core.eol '!x'", "core.eol"),
+        ("commit.gpgsign false", "commit.gpgsign"),
         ("remote.new.url /tmp/x", "remote.*.url"), ("submodule.s.update '!x'", "submodule.*.update"),
     ],
 )  # fmt: skip

@@ -175,6 +175,31 @@ def test_repositories_inside_git(path: bytes) -> None:
     assert find_refusals(Diff((added(path, entry()),)), Rules())
 
 
+@pytest.mark.parametrize(("path", "repository", "refused"), [
+    (b".git/modules/a/refs/heads/config", b".git/modules/a", False),
+    (b".git/modules/a/logs/refs/heads/hooks/x", b".git/modules/a", False),
+    (b".git/worktrees/w/logs/refs/sequencer", b".git/worktrees/w", False),
+    (b".git/modules/a/refs/heads/config", b"", True), (b".git/modules/refs/config", b".git/modules/refs", True),
+    (b".git/modules/a/refs/config", b".git/modules/a/refs", True),
+    (b".git/modules/refs/b/hooks", b".git/modules/refs/b", True),
+])  # fmt: skip
+def test_a_branch_of_a_repository_inside_git_is_called_as_it_likes(
+    path: bytes, repository: bytes, refused: bool
+) -> None:
+    """Judged by place: what is below the references of a repository is none of its settings."""
+    diff = Diff((added(path, entry()),), frozenset({repository}))
+    assert bool(find_refusals(diff, Rules())) is refused
+
+
+@pytest.mark.parametrize(("name", "mode", "refused"), [
+    (b"docs.url", 0o644, False), (b"README.sample", 0o755, False), (b"README.md", 0o644, False),
+    (b"docs.url", 0o755, True), (b"pre-commit", 0o644, True), (b"husky.local.sh", 0o644, True),
+])  # fmt: skip
+def test_what_templates_put_beside_hooks(name: bytes, mode: int, refused: bool) -> None:
+    diff = Diff((added(b"new/.git/hooks/" + name, entry(mode=mode)),))
+    assert bool(find_refusals(diff, Rules())) is refused
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -21,7 +21,7 @@ from akiosctl.choose_cage import MIN_PREFIX, choose
 from akiosctl.confirm import is_too_much
 from akiosd.cage.remembered import MAX_PER_USER, Remembered
 from akiosd.errors import AkiosError
-from akiosd.values.ids import DirectoryId, make_cage_id
+from akiosd.values.ids import DirectoryId, is_cage_name, make_cage_id
 from akiosd.wire.messages import CageInfo
 
 USERS = (0, 1000, 1001)
@@ -96,11 +96,15 @@ class World(RuleBasedStateMachine):
         user=st.sampled_from(USERS),
         seed=st.integers(0, 4),
         jump=st.integers(-9, 9),
+        called=st.sampled_from(("", "", "build", "0a")),
     )
-    def start(self, which: int, user: int, seed: int, jump: int) -> None:
+    def start(self, which: int, user: int, seed: int, jump: int, called: str) -> None:
         """Ids are random, but here they share long beginnings; the host's clock jumps; names are
         claimed, not true.
         """
+        taken = {(info.uid, info.name) for info in (*self.running.values(), *self.kept.values())}
+        if called and (user, called) in taken:
+            return  # akiosd refuses it
         place = self._pick(which)
         self.clock, self.order = max(0, self.clock + jump), self.order + 1
         name = make_cage_id((seed + 32 * self.order).to_bytes(8, "big"))
@@ -115,6 +119,7 @@ class World(RuleBasedStateMachine):
             self.clock,
             directory=place.id,
             order=self.order,
+            name=called,
         )
 
     @rule(which=st.integers(0, 99), how=st.sampled_from(("changes", "nothing", "failed")))
@@ -174,9 +179,10 @@ class World(RuleBasedStateMachine):
     @rule(
         user=st.sampled_from(USERS), where=st.sampled_from(("/w/a", "/w/a/below", "/w/b", "/link", "/w/link", None)),
         word=st.sampled_from(("commit", "discard", "diff", "logs", "attach", "stop")),
+        back=st.integers(0, 3),
     )  # fmt: skip
-    def verb_without_a_name(self, user: int, where: str | None, word: str) -> None:
-        found = self._ask(user, "last", word, where)
+    def verb_without_a_name(self, user: int, where: str | None, word: str, back: int) -> None:
+        found = self._ask(user, f"last~{back}" if back else "last", word, where)
         if found is None:
             return
         here = self._at(where) if where is not None else None
@@ -187,7 +193,8 @@ class World(RuleBasedStateMachine):
             for info in self._infos()
             if info.uid == user and self.started_in[info.cage] is here
         ]
-        assert found.order == max(info.order for info in same), "there is a newer one here"
+        newer = [info for info in same if info.order > found.order]
+        assert len(newer) == back, "so many are newer here"
         if word in ("commit", "discard"):
             assert found.cage not in self.unstarted and found.changes
             self._settle(found)
@@ -210,6 +217,23 @@ class World(RuleBasedStateMachine):
             assert found.cage == name or (
                 found.uid == user and len(name.removeprefix("c-")) >= MIN_PREFIX
             )
+        if word in ("commit", "discard"):
+            self._settle(found)
+
+    @rule(
+        user=st.sampled_from(USERS),
+        called=st.sampled_from(("build", "0a")),
+        word=st.sampled_from(("commit", "discard", "diff", "attach", "stop")),
+    )
+    def verb_with_a_given_name(self, user: int, called: str, word: str) -> None:
+        found = self._ask(user, called, word, None)
+        if found is None or found.name != called:
+            return  # none has it: it may begin an id
+        mine = [i for i in self._infos() if (i.uid, i.name) == (user, called)]
+        if mine:
+            assert found.uid == user and found.order == max(info.order for info in mine)
+        else:
+            assert word == "diff", "another's cage is written to by its whole id only"
         if word in ("commit", "discard"):
             self._settle(found)
 
@@ -260,6 +284,30 @@ def test_what_another_project_left_is_named_and_escaped() -> None:
     )
 
 
+def test_a_name_is_nothing_that_means_something_else() -> None:
+    good = ("build", "a", "0123456789ab", "v1.2_x-y", "lasting", "A" * 64)
+    bad = ("", "c-build", "last", "last~1", "-x", ".", "a b", "a/b", "a\n", "ä", "A" * 65)
+    assert [name for name in (*good, *bad) if is_cage_name(name)] == list(good)
+    here = DirectoryId(1, 2, 3)
+    cages = [cage(n, here, name="build", changes=n == 1) for n in (1, 2)]
+    assert choose(cages, [], None, "build") == cages[1], "the newest"
+    named = cage(3, here, name=cages[0].cage[2:9])
+    assert choose([*cages, named], [], None, named.name) == named, "before the beginning of an id"
+
+
+@pytest.mark.parametrize(
+    ("word", "found"), [("last", 3), ("last~0", 3), ("last~2", 1), ("last~3", 0)]
+)
+def test_the_last_but_so_many(word: str, found: int) -> None:
+    here, there = DirectoryId(1, 2, 3), DirectoryId(1, 9, 9)
+    cages = [cage(n, here) for n in (1, 2, 3)] + [cage(4, there)]
+    if found:
+        assert choose(cages, [], here, word) == cages[found - 1]
+        return
+    with pytest.raises(AkiosError, match="only 3 cages"):
+        choose(cages, [], here, word)
+
+
 def test_one_user_is_remembered_in_so_many_workspaces() -> None:
     table = Remembered()
     dropped = [
@@ -267,6 +315,22 @@ def test_one_user_is_remembered_in_so_many_workspaces() -> None:
     ]
     assert len(table.infos()) == MAX_PER_USER and len(dropped) == 9
     assert dropped == [make_cage_id(number.to_bytes(8, "big")) for number in range(1, 10)]
+
+
+def test_the_newest_are_remembered_and_the_last_of_each_workspace_beyond() -> None:
+    """And what one user runs pushes out nothing of another's."""
+    here, there = DirectoryId(1, 1), DirectoryId(1, 2)
+    theirs = msgspec.structs.replace(cage(1, here), uid=7)
+    table = Remembered([theirs], most=3)
+    first = cage(2, there)
+    dropped = [name for n in range(8) for name in table.add(cage(n + 3, here))]
+    assert table.add(first) == []
+    assert [info.order for info in table.infos() if info.uid == 0] == [8, 9, 10, 2]
+    assert dropped == [make_cage_id(number.to_bytes(8, "big")) for number in range(3, 8)]
+    assert theirs in table.infos()
+    old = {make_cage_id(number.to_bytes(8, "big")) for number in (1, 2, 9, 10)}
+    assert table.expire(old.__contains__) == [make_cage_id((9).to_bytes(8, "big"))]
+    assert {info.order for info in table.infos()} == {1, 2, 8, 10}
 
 
 @pytest.mark.parametrize(

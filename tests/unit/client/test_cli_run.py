@@ -88,6 +88,11 @@ def test_the_exit_code_is_the_agents(world: World, command: str, code: int) -> N
     assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
 
 
+def test_what_the_daemon_notes_is_told_unless_quiet_is_asked_for(world: World) -> None:
+    assert world.run("run", "--", "echo", "noted").stderr == b"akios: a note\n"
+    assert world.run("run", "--quiet", "--", "echo", "noted").stderr == b""
+
+
 def test_streams_stay_apart_and_binary(world: World) -> None:
     data = bytes(range(256)) * 7
     result = world.run("run", "--", "sh", "-c", "cat; echo oops >&2; exit 5", input=data)
@@ -389,7 +394,9 @@ def test_attaching_to_pipes_shows_what_comes_and_how_it_ends(world: World) -> No
         "attach", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     (world.project / "go").touch()
-    assert process.communicate(timeout=60) == (b"out\n", b"err\n")
+    out, err = process.communicate(timeout=60)
+    assert out == b"out\n" and err.splitlines()[-1] == b"err"
+    assert f"akiosctl stop {name} ends it".encode() in err
     assert process.returncode == 6
 
 

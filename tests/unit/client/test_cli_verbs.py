@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from akiosctl.choose_cage import match_beginning
 from akiosctl.cli import run_command
 from akiosctl.plain_msgpack import Packed, pack, unpack
+from akiosctl.policy_files import parse
 from akiosctl.records_text import record_json, record_line
 from akiosctl.render import escape, quote_command
 from akiosctl.run_options import OPTIONS, SHORT, help_text, parse_run, policy_flags
 from akiosctl.run_policy import resolve_policy
 from akiosctl.terminal import DetachKeys, parse_detach_keys
 from akiosd.errors import AkiosError, ProtocolError
+from akiosd.policy.system import SystemPolicy, digest
+from akiosd.policy.system import pack as packed
 from akiosd.values.policy import Policy
 from akiosd.values.records import Birth, Syscall, encode_entry
 from akiosd.wire.messages import CageInfo
@@ -106,8 +109,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Daemon:
+    """What akiosd says of its system policy, and how often it was asked to."""
+
+    def __init__(self, text: str = "") -> None:
+        policy = parse(text.encode(), "/srv/policy.yaml")
+        self._packed = packed(SystemPolicy("/srv/policy.yaml", True, policy))
+        self.asked = 0
+
+    def system_digest(self) -> bytes:
+        return digest(self._packed)
+
+    def read_system(self) -> bytes:
+        self.asked += 1
+        return self._packed
+
+
 def limits_of(home: Path, flags: dict[str, dict[str, object]] | None = None) -> int:
-    resolved = resolve_policy(str(home / "work"), None, flags or {})
+    resolved = resolve_policy(str(home / "work"), None, flags or {}, Daemon())
     return msgspec.msgpack.decode(resolved.packed, type=Policy).limits.pids
 
 
@@ -136,8 +155,42 @@ def test_what_others_could_have_written_is_not_remembered(home: Path) -> None:
     assert limits_of(home) == Policy().limits.pids
 
 
+def test_the_system_policy_is_akiosds_and_asked_for_once(home: Path) -> None:
+    """Not a file that the client looks for; remembered until akiosd has another."""
+    first, second = Daemon("limits: {pids: 12}"), Daemon("limits: {pids: 13}")
+
+    def pids(daemon: Daemon) -> int:
+        resolved = resolve_policy(str(home / "work"), None, {}, daemon)
+        return msgspec.msgpack.decode(resolved.packed, type=Policy).limits.pids
+
+    assert [pids(one) for one in (first, first, second, first, second)] == [12, 12, 13, 12, 13]
+    assert (first.asked, second.asked) == (1, 1)
+    with pytest.raises(AkiosError) as refused:
+        resolve_policy(str(home / "work"), None, {"limits": {"pids": 20}}, first)
+    assert refused.value.what == "--pids 20 is above the 12 of /srv/policy.yaml, line 1"
+    assert refused.value.next.endswith("projects_may: {pids: 20} in /srv/policy.yaml")
+
+
+def test_a_project_that_opens_more_is_told_of_once(home: Path) -> None:
+    """It may come from elsewhere; who runs an agent there sees what its author asks for."""
+
+    def told(text: str, daemon: Daemon) -> str:
+        (home / "work" / "akios.yaml").write_text(text)
+        return resolve_policy(str(home / "work"), None, {}, daemon).news
+
+    may = Daemon("projects_may: {allowed_domains: any, memory: 8G}")
+    wide = "network: {allowed_domains: [a.example]}\nlimits: {memory: 4G, pids: 7}\n"
+    assert told(wide, may) == (
+        f"{home}/work/akios.yaml gives the agent more than the system policy's values: "
+        "a.example, limits.memory 4G"
+    )
+    assert resolve_policy(str(home / "work"), None, {}, may).news == "", "it was told"
+    assert told(wide.replace("a.example", "b.example"), may).endswith("b.example, limits.memory 4G")
+    assert told("limits: {pids: 7}\n", may) == "", "the control: what only narrows"
+
+
 def test_flags_only_narrow(home: Path) -> None:
-    with pytest.raises(AkiosError, match=r"widens limits\.pids"):
+    with pytest.raises(AkiosError, match=r"--pids 1000000 is above the built-in 1,024"):
         limits_of(home, {"limits": {"pids": 10**6}})
 
 
@@ -316,7 +369,7 @@ def test_the_budget_of_a_running_cage(world: World) -> None:
 
 def test_a_budget_flag_only_narrows(world: World) -> None:
     wider = world.run("run", "--budget", "10.01", "--", "true")
-    assert wider.returncode == 125 and b"widens budget.usd_micro" in wider.stderr
+    assert wider.returncode == 125 and b"--budget $10.01 is above the" in wider.stderr
     assert b"is not an amount of money" in world.run("run", "--budget", "much", "--", "true").stderr
     assert world.run("run", "--budget", "$10", "--", "true").returncode == 0
 

@@ -4,6 +4,7 @@ helps.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from akiosctl.denials import MAX_SUBJECTS, collect, explain, long_lines, places, report, short_lines
 from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU
-from akiosd.policy.merge import Layer
+from akiosd.policy.merge import LOOPS, Layer
 from akiosd.policy.schema import load
+from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest, Record, SpendWarning, Syscall, encode_entry
 
 WIDE = Layer("system", load({"allow_widening": True}, {}))
@@ -30,10 +32,9 @@ def name(host: str, count: int = 1) -> NetDenied:
     )
 
 
-def call(
-    called: str, path: bytes | None = None, verdict: str = "denied", count: int = 1
-) -> Syscall:
-    return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, errno=1, count=count)  # type: ignore[arg-type]
+def call(called: str, path: bytes | None = None, verdict: str = "denied", **more: int) -> Syscall:
+    fields = {"errno": errno.EPERM} | more
+    return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, **fields)  # type: ignore[arg-type]
 
 
 def told(*records: Record, layers: tuple[Layer, ...] = (WIDE,)) -> list[str]:
@@ -60,6 +61,63 @@ def test_what_was_let_through_is_no_denial() -> None:
     assert told(passed, call("openat", b"/denied", "requested")) == []
 
 
+def test_what_a_program_asks_of_a_closed_descriptor_is_no_denial() -> None:
+    assert told(call("setsockopt", errno=errno.EBADF), call("bind", errno=errno.ENOTSOCK)) == []
+    assert len(told(call("setsockopt", errno=errno.ENOPROTOOPT))) == 1
+
+
+def passed(host: str, path: str = "/v1/chat/completions", method: str = "POST") -> NetRequest:
+    return NetRequest(ts=1, host=host, port=443, mode="inspect", method=method, path=path.encode())
+
+
+def test_models_that_are_reached_as_sites_are_told_with_what_counts_them() -> None:
+    layers = (
+        Layer(
+            "system", load({"network": {"allowed_domains": ["openrouter.ai", "llm.example"]}}, {})
+        ),
+    )
+    lines = told(
+        passed("openrouter.ai", "/api/v1/chat/completions"),
+        passed("openrouter.ai", "/api/v1/chat/completions"),
+        passed("llm.example", "/at/home/v1/messages"),
+        layers=layers,
+    )
+    what = "calls to models as to mere sites: no budget holds them, and their key is inside"
+    assert [line.partition(", which")[0] for line in lines] == [
+        f"passed 2 times: {what}: openrouter.ai (2); set gateway: {{providers: {{openai: {{upstream: "
+        "https://openrouter.ai/api}}} in /etc/akios/akiosd.yaml",
+        f"passed once: {what}: llm.example (1); set gateway: {{providers: {{anthropic: {{upstream: "
+        "https://llm.example/at/home}}} in /etc/akios/akiosd.yaml",
+    ]
+    assert lines[0].endswith("and call https://api.openai.com instead")
+
+
+def test_the_setting_that_counts_them_is_not_told_where_the_policy_would_refuse() -> None:
+    """The provider that would be called is none of the policy's."""
+    layers = (
+        Layer(
+            "system",
+            load({"network": {"allowed_domains": ["api.groq.com"], "providers": ["gemini"]}}, {}),
+        ),
+    )
+    (line,) = told(passed("api.groq.com", "/openai/v1/chat/completions"), layers=layers)
+    assert line.endswith("the policy's network.providers must then have openai")
+    (line,) = told(passed("api.replicate.com", "/v1/predictions"), layers=layers)
+    assert line.endswith("take its name out of the policy if it must not be called")
+
+
+def test_other_sites_are_not_told() -> None:
+    """The control: what is fetched, and what is posted elsewhere."""
+    assert (
+        told(
+            passed("docs.example", method="GET"),
+            passed("api.github.com", "/graphql"),
+            NetRequest(ts=1, host="api.openai.com", port=443, mode="llm", method="POST"),
+        )
+        == []
+    )
+
+
 def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
     words = "the budget of $1.00 is spent"
     layers = (Layer("system", load({"budget": {"usd": 1}}, {})),)
@@ -68,6 +126,30 @@ def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
         f"denied 2 times: {words}: gpt-5 (2); set budget: {{usd: $2.00}} in {SYSTEM_FILE}, which "
         f"{YOU if os.geteuid() == 0 else ADMINISTRATOR} may change"
     ]
+
+
+@pytest.mark.parametrize("rule", LOOPS)
+@pytest.mark.parametrize(
+    ("system", "number", "in_project"),
+    [
+        ({}, 0, True),  # twice as many
+        ({"{}": 6}, 12, False),  # who names a number and no bound means it as the bound
+        ({"{}": 6, "loops_up_to": 20}, 12, True),
+        ({"{}": 15, "loops_up_to": 20}, 20, True),
+        ({"loops_up_to": 3}, 0, False),
+    ],
+)
+def test_a_loop_says_how_far_and_where_its_number_may_be_raised(
+    rule: str, system: dict[str, int], number: int, in_project: bool
+) -> None:
+    key = rule.removeprefix("budget.")
+    given = {name.format(key): value for name, value in system.items()}
+    layers = (Layer("system", load({"budget": given}, {})),) if given else ()
+    record = SpendWarning(ts=1, provider="openai", model="gpt-5", rule=rule, words="the same again")
+    number = number or 2 * getattr(DEFAULT_POLICY.budget, key)
+    [line] = told(record, layers=layers)
+    file = "/p/akios.yaml, which you" if in_project else f"{SYSTEM_FILE}, which"
+    assert f"the same again: gpt-5 (1); set budget: {{{key}: {number}}} in {file}" in line
 
 
 def test_names_of_which_one_cannot_be_allowed_are_told_apart() -> None:

@@ -216,14 +216,50 @@ def test_uv_and_pipx_tools_behind_local_bin(machine: Machine) -> None:
     assert found.command == f"{machine.home}/.local/share/uv/tools/ruff/bin/ruff"
     assert set(machine.trees(found)) == {
         ".local/share/uv/tools/ruff",
+        ".local/share/pipx/venvs/black",
         ".local/share/uv/python/cp312",
+        ".local/bin/ruff",
+        ".local/bin/black",
     }
+    assert found.env["PATH"].startswith(f"{machine.home}/.local/bin:"), "an agent starts them, too"
     assert machine.locate("black").command.endswith("pipx/venvs/black/bin/black")
     single = machine.locate("uv")
-    assert [(b.inside, b.is_directory) for b in single.binds] == [
-        (f"{machine.home}/.local/bin/uv", False)
-    ]
-    assert any(".local/bin" in note for note in single.notes)
+    assert (f"{machine.home}/.local/bin/uv", False) in {
+        (b.inside, b.is_directory) for b in single.binds
+    }
+    assert f"{machine.home}/.local/bin/uv" not in {b.inside for b in found.binds}, (
+        "of no known tool"
+    )
+
+
+def test_an_entry_of_path_stays_where_something_in_it_is_shown(machine: Machine) -> None:
+    """The command itself, or what the policy shows; the control: without either it is left out."""
+    machine.program("bin/mine")
+    machine.path.insert(0, f"{machine.home}/bin")
+    assert machine.locate("mine").env["PATH"].split(":")[0] == f"{machine.home}/bin"
+    other = machine.locate("/usr/bin/env")
+    assert f"{machine.home}/bin" not in other.env["PATH"]
+    assert any(f"{machine.home}/bin" in note for note in other.notes)
+    shown = locate_toolchain(
+        "/usr/bin/env",
+        {"PATH": ":".join(machine.path)},
+        str(machine.workspace),
+        str(machine.home),
+        shown=(f"{machine.home}/bin",),
+    )
+    machine.found.append(shown)
+    assert shown.env["PATH"].split(":")[0] == f"{machine.home}/bin" and not shown.notes
+
+
+def test_a_link_whose_program_looks_beside_itself_is_not_shown_alone(machine: Machine) -> None:
+    machine.program(".local/share/uv/python/cp312/bin/python3.12")
+    machine.program(".local/lib/node_modules/tool/cli.js", "#!/usr/bin/env node\n")
+    machine.link(".local/bin/tool", f"{machine.home}/.local/lib/node_modules/tool/cli.js")
+    python = f"{machine.home}/.local/share/uv/python/cp312/bin/python3.12"
+    machine.link(".local/bin/python3.12", python)
+    machine.link(".local/bin/secrets", f"{machine.home}/.ssh/id_ed25519")
+    machine.path.insert(0, f"{machine.home}/.local/bin")
+    assert machine.trees(machine.locate("/usr/bin/env")) == {}
 
 
 def test_cargo_uses_the_toolchain_and_not_the_proxy(machine: Machine) -> None:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from akiosctl import policy_files
-from akiosctl.policy_files import find_layers, read_policy
+from akiosctl import policy_files, system_policy
+from akiosctl.commands import Globals
+from akiosctl.policy_files import find_layers, read_policy, read_system
 from akiosctl.verbs.policy import group
 from akiosd.errors import PolicyError
 
@@ -33,14 +34,12 @@ def test_layers_come_in_the_order_of_merging(home):
     system = home / "system.yaml"
     for path in (system, home / "config/akios/policy.yaml", home / "project/akios.yaml"):
         path.write_text("limits: {pids: 10}\n")
-    names = [layer.name for layer in find_layers(home / "project", system=system)]
-    assert names == ["system", "user", "project"]
-    assert [
-        layer.name for layer in find_layers(home / "project", "strict", system=home / "absent")
-    ] == [
-        "user",
-        "project",
-    ]
+    layers = find_layers(home / "project", system=read_system(system))
+    assert [layer.name for layer in layers] == ["system", "user", "project"]
+    without = find_layers(home / "project", "strict", system=read_system(home / "absent"))
+    assert [layer.name for layer in without] == ["built-in", "user", "project"]
+    assert without[0].policy.values["projects_may.allowed_domains"] == "any"
+    assert without[0].file == str(home / "absent")
 
 
 def test_the_second_read_does_not_parse(home, monkeypatch):
@@ -108,7 +107,7 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(home):
 def test_a_dangling_policy_is_an_error_not_an_absent_policy(home):
     (home / "project/akios.yaml").symlink_to("absent")
     with pytest.raises(PolicyError, match="cannot read"):
-        find_layers(home / "project", system=home / "absent")
+        find_layers(home / "project", system=read_system(home / "absent"))
 
 
 def test_a_huge_file_is_refused(home):
@@ -120,17 +119,49 @@ def test_a_huge_file_is_refused(home):
 
 @pytest.fixture
 def no_system(home, monkeypatch):
-    monkeypatch.setattr(policy_files.find_layers, "__kwdefaults__", {"system": home / "absent"})
+    """No akiosd, and no system policy."""
+    monkeypatch.setattr(system_policy, "CONFIG_FILE", str(home / "akiosd.yaml"))
+    monkeypatch.setattr(system_policy, "SYSTEM_FILE", str(home / "absent"))
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(group, arguments, obj=Globals("/nonexistent/socket", False))
+
+
+def test_without_akiosd_the_file_that_it_would_read_is_read(home, no_system):
+    """And that is said, since it is not known what akiosd has."""
+    system = home / "elsewhere.yaml"
+    system.write_text("limits: {pids: 7}\n")
+    result = invoke("explain")
+    assert "akiosd is not running" in result.stderr and "which does not exist" in result.stderr
+    assert json.loads(invoke("explain", "--json").stdout)["limits.pids"]["value"] == 1024
+    (home / "akiosd.yaml").write_text(f"system_policy: {system}\n")
+    result = invoke("explain", "--json")
+    assert f"taken from {system}\n" in result.stderr
+    assert json.loads(result.stdout)["limits.pids"] == {
+        "value": 7,
+        "layer": "system",
+        "file": str(system),
+        "line": 1,
+    }
+
+
+def test_presets_are_shown_with_their_date(home):
+    shown = invoke("presets", "python").stdout
+    assert "files.pythonhosted.org" in shown and "looked at on 20" in shown
+    listed = json.loads(invoke("presets", "--json").stdout)
+    assert set(listed) == {"python", "node", "rust", "go", "debian", "github"}
+    assert all(entry["names"] and entry["looked_at"] for entry in listed.values())
 
 
 def test_explain_names_layer_file_and_line(home, no_system):
     (home / "project/akios.yaml").write_text("limits:\n  memory: 512M\nbudget: {usd: $1.5}\n")
-    result = CliRunner().invoke(group, ["explain"])
+    result = invoke("explain")
     assert result.exit_code == 0
     (line,) = [line for line in result.output.splitlines() if line.startswith("limits.memory ")]
     assert "512 MiB" in line and line.endswith("akios.yaml, line 2")
     assert "$1.50" in result.output
-    entries = json.loads(CliRunner().invoke(group, ["explain", "--json"]).output)
+    entries = json.loads(invoke("explain", "--json").stdout)
     assert entries["limits.memory"]["value"] == 512 << 20
     assert entries["limits.memory"]["layer"] == "project"
     assert entries["limits.pids"] == {"value": 1024, "layer": "built-in", "file": "", "line": 0}
@@ -140,22 +171,25 @@ def test_check_accepts_and_refuses(home, no_system):
     good, bad = home / "good.yaml", home / "bad.yaml"
     good.write_text("limits: {memory: 64G}\n")
     bad.write_text("limits:\n  memry: 1G\n")
-    result = CliRunner().invoke(group, ["check", str(good)])
+    result = invoke("check", str(good))
     assert result.exit_code == 0 and "OK" in result.output and "limits.memory" in result.output
-    result = CliRunner().invoke(group, ["check", str(bad), "--json"])
+    result = invoke("check", str(bad), "--json")
     assert result.exit_code == 1
-    assert json.loads(result.output)["next"] == "did you mean memory?"
-    assert CliRunner().invoke(group, ["check"]).exit_code == 0
+    assert json.loads(result.stdout)["next"] == "did you mean memory?"
+    assert invoke("check").exit_code == 0
     (home / "project/akios.yaml").write_text("limits: {memory: 64G}\n")
-    result = CliRunner().invoke(group, ["check"])
-    assert result.exit_code == 1 and "widens limits.memory" in result.output
+    result = invoke("check")
+    assert (
+        result.exit_code == 1
+        and "limits.memory 64G is above the 8 GiB that the built-in policy lets" in result.output
+    )
 
 
 def test_control_characters_of_a_policy_never_reach_the_terminal(home, no_system):
     (home / "project/akios.yaml").write_text(
         'redact: {allow_values: []}\nenvironment: {set: {A: "\\e[2J\\n"}}\n'
     )
-    output = CliRunner().invoke(group, ["explain"]).output
+    output = invoke("explain").output
     assert "\x1b" not in output and r"A=\x1b[2J\n" in output
 
 
@@ -184,14 +218,16 @@ def test_a_projects_policy_does_not_lead_out_of_it(home: Path, content: str, kin
     else:
         link.symlink_to(secret if kind == "absolute" else "../secret")
     with pytest.raises(PolicyError) as refused:
-        find_layers(project, system=home / "absent")
+        find_layers(project, system=read_system(home / "absent"))
     assert refused.value.what == "the project's policy is a link that leads out of the project"
     assert refused.value.where == str(link) and "hash" not in refused.value.next
     link.unlink()
     link.symlink_to("policies.yaml")
     (project / "policies.yaml").write_text("limits: {pids: 9}\n")
     (layer,) = [
-        one for one in find_layers(project, system=home / "absent") if one.name == "project"
+        one
+        for one in find_layers(project, system=read_system(home / "absent"))
+        if one.name == "project"
     ]
     assert layer.policy.values == {"limits.pids": 9}, "the control: a link that stays inside"
 
@@ -201,7 +237,9 @@ def test_what_a_link_leads_to_is_not_quoted_unless_everybody_may_read_it(home: P
     secret.write_text(SECRET)
     link.symlink_to(secret)
     secret.chmod(0o600)
-    with pytest.raises(PolicyError, match="nothing of it is shown") as refused:
+    with pytest.raises(
+        PolicyError, match="is not shown, because not everybody may read it"
+    ) as refused:
         read_policy(link)
     assert "hash" not in str(refused.value)
     for readable in (link, secret):

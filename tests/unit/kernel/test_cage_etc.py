@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from akiosd.kernel import cage_etc
+from akiosd.values.etc_names import why_not
 
 
 def regular(base: Path) -> dict[str, int]:
@@ -50,3 +51,31 @@ def test_nothing_of_an_earlier_daemon_stays(tmp_path: Path) -> None:
     cage_etc.sweep(tmp_path / "etc")
     assert list((tmp_path / "etc").iterdir()) == []
     cage_etc.sweep(tmp_path / "never made")
+
+
+def test_names_of_secrets_are_never_shown() -> None:
+    refused = (
+        "shadow shadow- gshadow sudoers sudoers.d sudoers.d/x ssl ssl/private ssh ssh/ssh_config krb5.keytab"
+        " NetworkManager NetworkManager/system-connections/wifi wireguard/wg0.conf letsencrypt/live"
+        " passwd hosts akios x/private/y x/id_ed25519 x/Secrets x/db_password.conf x/server.KEY npmrc"
+    )
+    assert [name for name in refused.split() if not why_not(name)] == []
+    shown = (
+        "maven maven/settings.xml man_db.conf chromium.d php/8.2/cli/php.ini keyboard sshfs.conf"
+    )
+    assert [name for name in shown.split() if why_not(name)] == [], "the control"
+
+
+def test_what_many_callers_name_is_copied_once(tmp_path: Path) -> None:
+    name = next(
+        name
+        for name in ("bindresvport.blacklist", "issue", "environment")
+        if Path("/etc", name).is_file()
+    )
+    one, other = (
+        cage_etc.make(tmp_path, user, "/home/a", 1000, 1000, (name,)) for user in ("one", "other")
+    )
+    assert (one / name).read_bytes() == Path("/etc", name).read_bytes()
+    assert (one / name).stat().st_ino == (other / name).stat().st_ino
+    plain = cage_etc.make(tmp_path, "one", "/home/a", 1000, 1000)
+    assert not (plain / name).exists()

@@ -15,6 +15,7 @@ from tests.test_layers import read_sources
 # Who starts what, with whose environment and directory.  subprocess has its rows in
 # tests/test_layers.py.
 STARTERS = {
+    "akiosctl.pager": "the user's PAGER, as the user",
     "akiosctl.standalone": "akiosd, by sys.executable -I",
     "akiosd.kernel.programs": "the system's programs by their paths, ours by sys.executable -I, told nothing, in /; "
     "helpers, which their own modules name: the launcher with no variable, the zygote with fixed ones",

@@ -18,7 +18,9 @@ from akiosd.kernel.java_store import JavaStore, read_pem
 from akiosd.kernel.trust_mount import HostRoots, store_files
 from akiosd.values.trust import AUTHORITY_NAME, BUNDLE, BUNDLE_NAME, JAVA, JAVA_NAME
 
-ROOT, OWN = (make_authority(name, datetime.now(UTC)) for name in ("c-root", "c-own"))
+ROOT, OWN, INNER = (
+    make_authority(name, datetime.now(UTC)) for name in ("c-root", "c-own", "c-inner")
+)
 
 
 def test_the_bundle_holds_the_hosts_roots_and_the_cages_own(tmp_path: Path) -> None:
@@ -36,9 +38,30 @@ def test_the_bundle_holds_the_hosts_roots_and_the_cages_own(tmp_path: Path) -> N
     file.write_bytes(ROOT.pem + OWN.pem)
     assert roots.refresh() != first and read_pem(roots.pem) == [ROOT.certificate, OWN.certificate]
     file.unlink()
-    assert roots.refresh() is None and roots.pem == b"", (
-        "a host without roots still gives its cages their own"
-    )
+    roots.refresh()
+    assert roots.pem == b"", "a host without roots still gives its cages their own"
+
+
+def test_what_the_administrator_adds_is_trusted_inside_too(tmp_path: Path) -> None:
+    """Also by programs that add to roots of their own (node); and no longer once it is gone."""
+    file = tmp_path / "roots.pem"
+    file.write_bytes(ROOT.pem.rstrip(b"\n"))
+    roots = HostRoots((str(file),))
+
+    def found(added: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+        roots.refresh(added)
+        files = {
+            name: b"".join(parts)
+            for name, parts in store_files(roots, OWN.pem, OWN.certificate).items()
+        }
+        return read_pem(files[BUNDLE_NAME]), read_pem(files[AUTHORITY_NAME]), files[JAVA_NAME]
+
+    plain = found(b"")
+    bundle, authority, java = found(INNER.pem)
+    assert bundle == [OWN.certificate, ROOT.certificate, INNER.certificate]
+    assert authority == [OWN.certificate, INNER.certificate]
+    assert INNER.certificate in java and INNER.certificate not in plain[2]
+    assert found(b"") == plain
 
 
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="needs keytool(1) of a JDK")

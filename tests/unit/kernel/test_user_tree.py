@@ -88,3 +88,22 @@ def test_what_is_known_is_what_stat_says(tmp_path: Path) -> None:
             assert stat.S_ISDIR(known.mode) == path.is_dir() and known.is_local
         finally:
             os.close(fd)
+
+
+def test_an_overlay_of_a_clients_own_namespace_is_not_believed_to_be_local(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        (known,) = user_tree.look([fd])
+        number = next(
+            int(line.split()[1])
+            for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+            if line.startswith("mnt_id:")
+        )
+        for kind, local in (("ext4", True), ("overlay", False), ("fuse", False)):
+            options = "rw,lowerdir=/srv/tree,upperdir=/u,workdir=/w"
+            text = MOUNTINFO + f"{number} 22 0:60 / /there rw - {kind} source {options}\n"
+            assert user_tree.is_local(text, number) == (kind != "fuse"), "the control: of our own"
+            there = user_tree.look_elsewhere(fd, known, text)
+            assert (there.is_local, there.is_elsewhere) == (local, True), kind
+    finally:
+        os.close(fd)

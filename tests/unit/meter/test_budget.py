@@ -10,18 +10,22 @@ from hypothesis import strategies as st
 from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Ending
 from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, settle
-from akiosd.meter.loops import MINUTE_S
+from akiosd.meter.loops import MINUTE_S, Repeats
 from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
+from akiosd.values.spend import Ask, Bill, Grant, Tokens, Trail, Wait
 from akiosd.values.units import NS_PER_S, USD
 
-FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, cycles=0)
+FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, same_answers=0, cycles=0)
 LATER = PATIENCE_NS
 
 
 def account(**limits):
     return Account(msgspec.structs.replace(FREE, **limits))
+
+
+LIVE = Trail(live=True)
+"""Of an agent in the middle of its work."""
 
 
 def ask(request=b"", **fields):
@@ -40,16 +44,16 @@ class Agent:
         self.state, verdict = reserve(self.state, self.call, ask(request, **fields), self.now)
         return verdict
 
-    def answer(self, outcome="completed", tool_calls=b"", **bill):
+    def answer(self, outcome="completed", answer=b"x", **bill):
         self.state, settled = settle(
-            self.state, self.call, Bill(outcome, tool_calls=tool_calls, **bill), self.now
+            self.state, self.call, Bill(outcome, answer=answer, **bill), self.now
         )
         return settled
 
-    def make(self, request=b"", tool_calls=b"", outcome="completed", usd_micro=0):
-        verdict = self.ask(request)
+    def make(self, request=b"", answer=b"x", outcome="completed", usd_micro=0, trail=LIVE):
+        verdict = self.ask(request, trail=trail)
         if isinstance(verdict, Grant):
-            self.answer(outcome, tool_calls, usd_micro=usd_micro)
+            self.answer(outcome, answer, usd_micro=usd_micro)
         return verdict
 
 
@@ -479,16 +483,42 @@ def test_calls_and_tokens():
 # ---- loops ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [2, 3, 5, 9])
+@pytest.mark.parametrize("limit", [3, 5, 9])
 def test_the_same_request_is_warned_about_at_its_number_and_then_ended(limit):
     agent = Agent(account(same_request=limit))
     assert all(isinstance(agent.make(b"a"), Grant) for _ in range(limit - 1))
     warning, end = agent.make(b"a"), agent.make(b"a")
     assert (warning.rule, warning.status, warning.final) == ("budget.same_request", 400, False)
     assert warning.words.startswith(
-        f"the same request was answered {limit - 1} times in a row; change it or stop"
+        f"the same request had the same answer {limit - 1} times in a row; change it or stop"
     )
-    assert end.final and agent.state.ending == Ending("loop", f"same request {limit} times")
+    assert end.final and agent.state.ending == Ending(
+        "loop", f"same request and answer {limit} times (budget.same_request is {limit})"
+    )
+
+
+def test_a_refusal_names_the_number_the_setting_and_where_it_can_be_raised():
+    trail = Trail(rounds=(8, 0, 0, 0), calls=True, live=True)
+    agent = Agent(account(same_tool_calls=8))
+    warning = agent.make(b"a", trail=trail)
+    assert warning.words.startswith(
+        "same tool calls and results 8 times in this conversation; change something"
+    )
+    told = "budget.same_tool_calls is 8; akios.yaml may raise it up to 50, as in budget: {same_tool_calls: N}"
+    assert f"({told})" in warning.words and f"({told})" in agent.make(b"a", trail=trail).words
+    for bound, hint in (
+        (
+            8,
+            "budget.same_tool_calls is 8; a project may raise it no further than budget.loops_up_to in "
+            "/etc/akios/policy.yaml or ~/.config/akios/policy.yaml",
+        ),
+        (
+            0,
+            "budget.same_tool_calls is 8; akios.yaml may raise it to any number, as in budget: {same_tool_calls: N}",
+        ),
+    ):
+        refused = Agent(account(same_tool_calls=8, loops_up_to=bound)).make(b"a", trail=trail)
+        assert f"({hint})" in refused.words
 
 
 def test_who_heeds_the_warning_goes_on():
@@ -497,12 +527,13 @@ def test_who_heeds_the_warning_goes_on():
         assert isinstance(agent.make(b"a"), Grant) and isinstance(agent.make(b"a"), Grant)
         assert not agent.make(b"a").final
         assert isinstance(agent.make(b"b"), Grant)
+        agent.state = msgspec.structs.replace(agent.state, repeats=Repeats())
 
 
 def test_failed_and_cut_calls_are_no_loop():
     agent = Agent(account(same_request=3, cycles=2, same_tool_calls=3))
     for outcome in ("failed", "cut") * 50:
-        assert isinstance(agent.make(b"a", b"t", outcome), Grant)
+        assert isinstance(agent.make(b"a", outcome=outcome), Grant)
     # Between answered ones they do not break the row either.
     for _ in range(2):
         agent.make(b"a")
@@ -510,50 +541,46 @@ def test_failed_and_cut_calls_are_no_loop():
     assert isinstance(agent.make(b"a"), Denial)
 
 
-def test_cycles_are_warned_about_and_ended():
-    agent = Agent(account(cycles=3))
-    made = [agent.make(bytes([letter])) for letter in b"abcabcab"]
-    assert all(isinstance(verdict, Grant) for verdict in made)
-    assert not agent.make(b"c").final and agent.make(b"c").final
-    assert agent.state.ending == Ending("loop", "cycle of 3 requests 3 times")
+def test_other_answers_to_the_same_request_are_no_loop():
+    agent = Agent(account(same_request=2))
+    assert all(isinstance(agent.make(b"a", answer=b"%d" % number), Grant) for number in range(50))
 
 
-def test_the_same_tool_calls_end_with_the_answer_after_the_warning():
-    agent = Agent(account(same_tool_calls=4))
-    for number in range(3):
-        assert isinstance(agent.make(b"%d" % number, b"t"), Grant)
-    warning = agent.make(b"x", b"t")
-    assert (warning.rule, warning.status, warning.final) == ("budget.same_tool_calls", 400, False)
-    assert isinstance(agent.make(b"y", b"t"), Grant)
-    assert agent.state.ending == Ending("loop", "same tool calls 4 times")
+@pytest.mark.parametrize(("trail", "rule", "detail"), [
+    (Trail(rounds=(3, 1, 1, 0), calls=True), "same_tool_calls", "same tool calls and results 3 times"),
+    (Trail(rounds=(3, 1, 1, 0)), "same_answers", "same answer 3 times"),
+    (Trail(stale=3), "same_answers", "nothing new 3 times"),
+    (Trail(rounds=(1, 0, 3, 0)), "cycles", "cycle of 3 turns 3 times"),
+])  # fmt: skip
+def test_what_a_conversation_shows_is_warned_about_and_ended(trail, rule, detail):
+    agent = Agent(account(**{rule: 4}))
+    assert isinstance(agent.make(b"a", trail=trail), Grant)
+    agent = Agent(account(**{rule: 3}))
+    warning = agent.make(b"a", trail=trail)
+    assert (warning.rule, warning.status, warning.final) == (f"budget.{rule}", 400, False)
+    assert isinstance(agent.make(b"a", trail=Trail()), Grant), "who changes something goes on"
+    assert not agent.make(b"a", trail=trail).final and agent.make(b"a", trail=trail).final
+    assert agent.state.ending == Ending("loop", f"{detail} (budget.{rule} is 3)")
 
 
-def test_an_answer_to_a_call_made_before_the_warning_does_not_end_it():
-    agent = Agent(account(same_tool_calls=3))
-    agent.ask(b"early")
-    early = agent.call
-    assert isinstance(agent.make(b"1", b"t"), Grant) and isinstance(agent.make(b"2", b"t"), Grant)
-    assert isinstance(agent.ask(b"3"), Denial)
-    agent.state, _ = settle(agent.state, early, Bill("completed", tool_calls=b"t"), agent.now)
-    assert agent.state.ending is None
-    assert isinstance(agent.make(b"4", b"t"), Grant) and agent.state.ending is not None
-
-
-def test_other_tool_calls_after_the_warning_go_on():
-    agent = Agent(account(same_tool_calls=3))
-    for number in range(20):
-        agent.make(b"%d" % number, b"t")
-        agent.make(b"%d" % number, b"t")
-        assert isinstance(agent.ask(b"x"), Denial)
-        assert isinstance(agent.make(b"%d" % number, b"" if number % 2 else b"u"), Grant)
-    assert agent.state.ending is None
-
-
-def test_equal_answers_to_calls_made_together_end_nothing_before_a_warning():
-    agent = Agent(account(same_tool_calls=3, same_request=3), pause=1)
+def test_calls_made_together_are_warned_together():
+    agent = Agent(account(same_request=3), pause=1)
     for _ in range(20):
-        assert isinstance(agent.ask(b"a"), Grant)
+        assert isinstance(agent.ask(b"a", trail=LIVE), Grant)
     for call in range(1, 21):
-        agent.state, _ = settle(agent.state, call, Bill("completed", tool_calls=b"t"), agent.now)
+        agent.state, _ = settle(agent.state, call, Bill("completed", answer=b"x"), agent.now)
     assert agent.state.ending is None
-    assert not agent.ask(b"a").final
+    assert not agent.ask(b"a", trail=LIVE).final and not agent.ask(b"a", trail=LIVE).final
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.tuples(*[st.integers(-(2**63), 2**64 - 1)] * 4),
+    st.integers(-(2**63), 2**64 - 1),
+    st.booleans(),
+)
+def test_numbers_of_a_hostile_gateway_about_loops_can_be_answered(rounds, stale, flag):
+    state = Account(Budget(usd_micro=0))
+    _, verdict = reserve(state, 1, ask(b"a", trail=Trail(rounds, stale, flag, flag, flag)), 0)
+    msgspec.msgpack.encode(verdict)
+    assert isinstance(verdict, Grant | Denial)

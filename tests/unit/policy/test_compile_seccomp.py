@@ -17,11 +17,13 @@ from akiosd.policy.compile.seccomp import (
     RULE_ANSWER,
     RULE_CONTINUE,
     RULE_COUNT,
+    RULE_FIRST,
     allowed_cubes,
     compile_filter,
     encode_pump_table,
 )
 from akiosd.values import syscalls as table
+from akiosd.values.first_refusals import FIRST
 from akiosd.values.policy import DEFAULT_POLICY, Policy, Syscalls
 from akiosd.values.sockopts import ANSWERED, SETTABLE, cover
 from akiosd.values.syscalls import Checked, Compare, Form
@@ -229,13 +231,39 @@ def test_the_blob_has_the_layout_of_the_header():
         if resolve(entry.name) >= 0
         for form in entry.checked.forms
     )
-    assert len(blob) == 1024 * 20 + rows * 32
+    earlier = sum(len(entry.first) for entry in spec.pump_table if resolve(entry.name) >= 0)
+    assert len(blob) == 1024 * 20 + (rows + earlier) * 32 and earlier > 0
     kind, _, _, known, *positions, verdict = struct.unpack_from(
         "<HHHBBBBBBBBxxi", blob, resolve("renameat2") * 20
     )
     assert table.KINDS[kind] == "rename" and known == 1 and verdict == 0
     assert positions == [1, 3, 0, 2, 255, 255, 255]
     assert compile_pump_table(spec) == blob
+
+
+def test_rows_of_what_the_kernel_refuses_first_stand_behind_those_that_decide():
+    """They are out of the decision: no call is made, or refused, by them."""
+    spec = compile_filter(policy("all"))
+    blob = encode_pump_table(spec, resolve)
+    for entry in spec.pump_table:
+        nr = resolve(entry.name)
+        if nr >= 0:
+            _kind, first, count, *_, earlier, _ = struct.unpack_from(
+                "<HHHBBBBBBBBBBi", blob, nr * 20
+            )
+            rows = struct.iter_unpack(
+                "<IIQQiI", blob[1024 * 20 :][first * 32 :][: (count + earlier) * 32]
+            )
+            flags = [row[-1] for row in rows]
+            assert not any(flag & RULE_FIRST for flag in flags[:count]), entry.name
+            assert all(flag & 0xFF == RULE_FIRST for flag in flags[count:]), entry.name
+            assert earlier == len(entry.first), entry.name
+    assert set(FIRST) <= table.known_names()
+
+
+def test_a_call_that_is_denied_whatever_it_asks_for_has_one_answer():
+    spec = compile_filter(Policy(syscalls=Syscalls(deny=("setsockopt", "bind"))))
+    assert not any(entry.first for entry in spec.pump_table if entry.name in ("setsockopt", "bind"))
 
 
 def test_no_rule_looks_at_a_pointer():

@@ -15,6 +15,7 @@ from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
 from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import (
+    LOOPS,
     RULES,
     Layer,
     check_authority,
@@ -23,6 +24,8 @@ from akiosd.policy.merge import (
     merge_explained,
     narrower,
 )
+from akiosd.policy.readers import ListOf
+from akiosd.policy.refusals import Source
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
 from akiosd.values.units import GIB
@@ -67,13 +70,14 @@ def test_a_wider_value_is_an_error_that_names_layer_key_and_both_values(name):
     layers = [layer("system", {"limits": {"pids": 100}}), layer(name, {"limits": {"pids": 101}})]
     with pytest.raises(PolicyError) as caught:
         merge(layers)
-    for word in (name, "limits.pids", "101", "100", "system"):
-        assert word in caught.value.what
-    assert caught.value.where == f"{name}.yaml"
+    assert caught.value.what == (
+        f"{'flags.yaml' if name == 'flags' else 'limits.pids'} 101 is above the 100 of system.yaml"
+    )
+    assert caught.value.where == ("the command line" if name == "flags" else f"{name}.yaml")
 
 
 def test_the_project_cannot_widen_what_the_user_narrowed():
-    with pytest.raises(PolicyError, match="the user policy gives"):
+    with pytest.raises(PolicyError, match=r"above the 10 of user\.yaml"):
         merge([layer("user", {"limits": {"pids": 10}}), layer("project", {"limits": {"pids": 20}})])
 
 
@@ -117,6 +121,7 @@ WIDER = {
     "filesystem.hide": [(("/a",), ()), (("/a",), ("/b",))],
     "filesystem.protect": [(("x",), ()), (("x", "y"), ("y",))],
     "network.llm": [(False, True)],
+    "network.presets": [],
     "network.allowed_domains": [
         ((), ("a.b",)),
         (("a.b",), ("*.a.b",)),
@@ -177,12 +182,30 @@ BY_COMPARISON = {
     compare.uncovers_domain: [(("a.b",), ())],
     compare.adds_variable: [((), ("A",))],
 }
+
+
+def with_default(key):
+    return flatten(DEFAULT_POLICY)[key]
+
+
 for row in FIELDS:
     if row.kind.wider in BY_COMPARISON:
         WIDER.setdefault(row.name, BY_COMPARISON[row.kind.wider])
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
-    WIDER[numeric] = [(1, 2), (1, 0)]
+    # Loops have a bound of their own, up to which they may be raised.
+    most = DEFAULT_POLICY.budget.loops_up_to if numeric in LOOPS else 1
+    WIDER[numeric] = [(most, most + 1), (most, 0)]
     NARROWER[numeric] = [(2, 1), (0, 1), (0, 0), (1, 1)]
+
+
+for row in FIELDS:
+    if row.path.startswith("projects_may."):
+        some = ("x",) if isinstance(row.kind.reader, ListOf) else 1
+        WIDER[row.name] = [
+            (with_default(row.name), some),
+            (some, "any" if some != 1 else 0),
+            (some, ("y", "x") if some != 1 else 2),
+        ]
 
 
 def test_every_field_has_a_rule_and_a_case():
@@ -265,7 +288,7 @@ def test_whatever_merges_is_within_the_system_policy_and_survives_the_wire(syste
     try:
         merged = merge([layer("system", system), layer("user", user), layer("flags", flags)])
     except PolicyError as error:
-        assert "widens" in error.what
+        assert re.search(" is above | is more than | asks for | leaves out ", error.what)
     else:
         assert narrower(base, merged) == []
         validate(merged)
@@ -303,7 +326,7 @@ def test_the_origin_of_each_value_is_known():
             Layer("user", PartialPolicy({"limits.pids": 8}, {"limits.pids": ("u.yaml", 2)})),
         ]
     )
-    assert merged.origin == {"limits.pids": ("user", ("u.yaml", 2))}
+    assert merged.origin == {"limits.pids": Source("user", "u.yaml", 2)}
 
 
 def test_the_budget_is_explained_in_words():
@@ -318,14 +341,16 @@ def test_the_budget_is_explained_in_words():
     )
     lines = [re.split(r"  +", line) for line in explain_text(merged) if line.startswith("budget.")]
     assert lines == [
-        ["budget.usd_micro", "$0.50", "flags: flags.yaml"],
+        ["budget.usd", "$0.50", "flags: flags.yaml"],
         ["budget.tokens", "no limit", "built-in"],
         ["budget.calls", "1,000", "system: system.yaml"],
         ["budget.requests_per_minute", "no limit", "built-in"],
-        ["budget.usd_micro_per_minute", "$0.05", "system: system.yaml"],
-        ["budget.same_request", "a loop when answered 5 times in a row", "built-in"],
-        ["budget.same_tool_calls", "a loop when answered 5 times in a row", "built-in"],
+        ["budget.usd_per_minute", "$0.05", "system: system.yaml"],
+        ["budget.same_request", "5 times in a row", "built-in"],
+        ["budget.same_tool_calls", "8 times in a row", "built-in"],
+        ["budget.same_answers", "5 times in a row", "built-in"],
         ["budget.cycles", "no limit", "system: system.yaml"],
+        ["budget.loops_up_to", "50", "built-in"],
     ]
 
 
@@ -333,6 +358,41 @@ def test_the_budget_is_explained_in_words():
 def test_a_budget_is_only_narrowed(key):
     system = layer("system", {"budget": {key: 4}})
     for wider in (5, 0):
-        with pytest.raises(PolicyError, match="widens budget"):
+        with pytest.raises(PolicyError, match=" is above the "):
             merge([system, layer("flags", {"budget": {key: wider}})])
     merge([system, layer("flags", {"budget": {key: 3}})])
+
+
+@pytest.mark.parametrize("key", LOOPS)
+def test_a_project_raises_what_is_a_loop_up_to_the_bound(key):
+    name = key.removeprefix("budget.")
+
+    def raised(number, *before):
+        return getattr(merge([*before, layer("project", {"budget": {name: number}})]).budget, name)
+
+    assert raised(50) == 50
+    bounded = layer("system", {"budget": {"loops_up_to": 70}})
+    assert raised(70, bounded) == 70
+    asked = msgspec.structs.replace(DEFAULT_POLICY.budget, **{name: 51})
+    asked = msgspec.structs.replace(DEFAULT_POLICY, budget=asked)
+    [wider] = check_authority(DEFAULT_POLICY, asked)
+    assert (wider.key, wider.base, wider.over) == (key, 50, 51)
+    for wider, before in ((51, []), (0, []), (71, [bounded]), (0, [bounded])):
+        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
+            raised(wider, *before)
+    # Who names a number means it; a bound of 0 is none.
+    for who in ("system", "user"):
+        named = layer(who, {"budget": {name: 20}})
+        assert raised(20, named) == 20
+        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
+            raised(21, named)
+    free = layer("system", {"budget": {name: 4, "loops_up_to": 0}})
+    assert raised(10_000, free) == 10_000 and raised(0, free) == 0
+
+
+def test_the_bound_of_loops_is_not_the_projects():
+    for wider in (51, 0):
+        with pytest.raises(PolicyError, match=r"loops_up_to.* is above the "):
+            merge([layer("project", {"budget": {"loops_up_to": wider}})])
+    with pytest.raises(PolicyError, match=" is above the "):
+        merge([layer("user", {"budget": {"cycles": 51}})])

@@ -25,9 +25,10 @@ def whole(text: str) -> bytes:
     given, _ = load_positions(text.encode(), "f.yaml")
     for row in FIELDS:
         section, _, key = row.path.partition(".")
-        if isinstance(given[section], dict) and key not in given[section]:
+        if isinstance(given.get(section), dict) and key not in given[section]:
             default = flatten(DEFAULT_POLICY)[row.name]
             plain = written(row.kind.word, default).replace("no limit", "0")
+            plain = plain or "none"
             value = json.dumps(default) if isinstance(default, tuple | dict) else plain
             text = text.replace(f"\n{section}:\n", f"\n{section}:\n  {key}: {value}\n")
     return text.encode()
@@ -71,7 +72,9 @@ budget:
   usd_per_minute: 0.05
   same_request: 3
   same_tool_calls: 0
+  same_answers: 4
   cycles: 2
+  loops_up_to: 60
 redact:
   models: mask
   sites: off
@@ -86,6 +89,14 @@ identity: root
 environment:
   keep: [LANG, LC_*]
   set: {A: b}
+projects_may:
+  allowed_domains: any
+  ports: [22, 22]
+  passthrough: none
+  memory: 4G
+  pids: any
+  usd: none
+  disk:
 allow_widening: true
 """)
 
@@ -111,6 +122,11 @@ def test_every_key_of_the_language_is_read():
     assert values["budget.same_tool_calls"] == 0
     assert values["redact.sites"] == "off"
     assert values["identity.mode"] == "root"
+    may = {key: value for key, value in values.items() if key.startswith("projects_may.")}
+    assert may["projects_may.allowed_domains"] == "any" and may["projects_may.ports"] == (22,)
+    assert may["projects_may.passthrough"] == () and may["projects_may.memory"] == 4 * GIB
+    assert may["projects_may.pids"] == 0
+    assert may["projects_may.usd"] is None and may["projects_may.disk"] is None
     assert set(values) == set(flatten(DEFAULT_POLICY)) - {"version"}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from akiosctl import policy_files
-from akiosd.daemon.base.config import load_system_policy, parse_config
+from akiosd.daemon.base.config import parse_config
+from akiosd.daemon.base.settings import load_system_policy
 from akiosd.errors import PolicyError
 from akiosd.policy.yaml_lines import MAX_DEPTH, MAX_NODES, load_positions
 

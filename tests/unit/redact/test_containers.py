@@ -235,9 +235,9 @@ def test_hostile_texts_take_no_more_than_their_length(name: str) -> None:
 
     gc.disable()
     try:
-        assert min(seconds(512_000) for _ in range(2)) < 200 * max(
-            0.003, min(seconds(8_000) for _ in range(3))
-        )
+        bound = 200 * max(0.003, min(seconds(8_000) for _ in range(3)))
+        # A second time only where something else may have been at work.
+        assert any(seconds(512_000) < bound for _ in range(2))
     finally:
         gc.enable()
 

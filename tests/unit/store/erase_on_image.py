@@ -149,8 +149,8 @@ async def main(state: Path, erases: bool) -> None:
                 repr(wipe_changes(cages / WIPED, disks, DISK, How())),
                 flush=True,
             )
-            pending_changes.forget(cages / WIPED, disks, wiped)
-            pending_changes.forget(cages / PLAIN, disks, plain)
+            pending_changes.forget(cages / WIPED, disks, wiped, "discarded")
+            pending_changes.forget(cages / PLAIN, disks, plain, "discarded")
             for name in (WIPED, PLAIN):
                 pending_changes.drop(cages / name)
             await refuse_mounted(ledger, keeper, state)

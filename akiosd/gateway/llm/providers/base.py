@@ -59,6 +59,8 @@ class Operation:
     fields: frozenset[str] = frozenset()
     image_tokens = 50_000
     has_output = True
+    threads = False
+    """A request may go on from an answer that the provider keeps."""
     counts_along = False
     """Every event of a stream says what was used so far."""
     volatile: frozenset[str] = frozenset(

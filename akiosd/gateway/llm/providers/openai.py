@@ -203,11 +203,11 @@ class Chat(Operation):
                 yield ToolCall(
                     key,
                     text(function.get("name")) + text(custom.get("name")),
-                    function.get("arguments") or text(custom.get("input")),
+                    function.get("arguments") or custom.get("input") or "",
                 )
             call = mapping(mapping(message).get("function_call"))
             if call:
-                yield ToolCall((at, -1), text(call.get("name")), text(call.get("arguments")))
+                yield ToolCall((at, -1), text(call.get("name")), call.get("arguments") or "")
 
 
 class Embeddings(Operation):

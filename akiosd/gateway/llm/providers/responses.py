@@ -74,6 +74,7 @@ class Responses(Operation):
         "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options",
         "store", "client_metadata",
     })  # fmt: skip
+    threads = True
     client_tools = frozenset({
         "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview",
         "namespace",

@@ -11,11 +11,11 @@ from akiosd.daemon.base.config import (
     Config,
     load_config,
     load_roots,
-    load_system_policy,
     parse_config,
     read_trusted,
 )
 from akiosd.daemon.base.gateway_config import GatewayConfig
+from akiosd.daemon.base.settings import load_system_policy
 from akiosd.daemon.gateways.cage_ca import make_authority_now
 from akiosd.errors import AkiosError
 from akiosd.values.policy import DEFAULT_POLICY
@@ -30,7 +30,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
     file = tmp_path / "akiosd.yaml"
     file.write_text("state_dir: /srv/akios\ngroups:\n  user: agents\nquotas: {cages_per_user: 3}\n")
     file.chmod(0o600)
-    config = load_config(file, runtime_dir="/tmp/r", log_level=None)
+    config = load_config(file, runtime_dir="/tmp/r", log_level=None)[0]
     assert (config.state_dir, config.runtime_dir, config.groups.user) == (
         "/srv/akios",
         "/tmp/r",
@@ -44,67 +44,71 @@ def test_values_and_overrides(tmp_path: Path) -> None:
     [
         ("log_level: info\nstate_dri: /x\n", "f, line 2", "did you mean state_dir"),
         ("groups:\n  usr: x\n", "f, line 2", "did you mean user"),
-        ("quotas:\n  cages_total: many\n", "f, line 2", "Expected `int`"),
+        (
+            "quotas:\n  cages_total: many\n",
+            "f, line 2",
+            "quotas.cages_total: expected a whole number, got text",
+        ),
         ("quotas: 3\n", "f, line 1", "table of keys"),
-        ("log_level: loud\n", "f, line 1", "Invalid enum value"),
+        ("log_level: loud\n", "f, line 1", "log_level: there is no 'loud'"),
         ("a: 1\na: 2\n", "f, line 2", "stands twice"),
         ("a: &x [1]\nb: *x\n", "f, line 2", "aliases"),
         ("a: [\n", "f, line 2", "not valid YAML"),
         ("- 1\n", "f, line 1", "table of keys"),
-        ("state_dir: here\n", "f", "not an absolute path"),
-        ("uids: {first_cage: 1000}\n", "f", "ordinary users"),
-        ("uids: {first_cage: 2147000000}\n", "f", "overlap"),
-        ("uids: {display_base: 4294967295}\n", "f", "ends above"),
+        ("state_dir: here\n", "f, line 1", "not an absolute path"),
+        ("uids: {first_cage: 1000}\n", "f, line 1", "ordinary users"),
+        ("uids: {first_cage: 2147000000}\n", "f, line 1", "overlap"),
+        ("uids: {display_base: 4294967295}\n", "f, line 1", "ends above"),
         ("uids: {base: 1}\n", "f, line 1", "unknown key uids.base"),
-        ("quotas: {cages_total: -1}\n", "f", "negative"),
-        ("ledger: {keep_days: -1}\n", "f", "negative"),
-        ("ledger: {wipe_passes: 36}\n", "f", "35 passes"),
-        ("ledger: {check_every_s: 0}\n", "f", "check_every_s is 0"),
-        ("ledger: {host_keep_days: 30}\n", "f", "may still be kept"),
-        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f", "may still be kept"),
+        ("quotas: {cages_total: -1}\n", "f, line 1", "negative"),
+        ("ledger: {keep_days: -1}\n", "f, line 1", "negative"),
+        ("ledger: {wipe_passes: 36}\n", "f, line 1", "35 passes"),
+        ("ledger: {check_every_s: 0}\n", "f, line 1", "check_every_s is 0"),
+        ("ledger: {host_keep_days: 30}\n", "f, line 1", "may still be kept"),
+        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "may still be kept"),
         ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
         (
             "gateway:\n  providers:\n    openai:\n      upsteam: x\n",
             "f, line 4",
             "did you mean upstream",
         ),
-        ("gateway: {providers: {openay: {}}}\n", "f, gateway.providers.openay", "no provider"),
+        ("gateway: {providers: {openay: {}}}\n", "f, line 1", "no provider"),
         (
             "gateway: {providers: {openai: {upstream: 'ftp://x'}}}\n",
-            "f, gateway.providers.openai.upstream",
+            "f, line 1",
             "URL",
         ),
         (
             "gateway: {providers: {openai: {upstream: 'https://u:p@x/'}}}\n",
-            "f, gateway.providers.openai.upstream",
+            "f, line 1",
             "URL",
         ),
         (
             "gateway: {providers: {openai: {upstream: 'https://x/?a=b'}}}\n",
-            "f, gateway.providers.openai.upstream",
+            "f, line 1",
             "URL",
         ),
         (
             "gateway: {providers: {openai: {region: eu-west-1}}}\n",
-            "f, gateway.providers.openai.region",
+            "f, line 1",
             "only bedrock",
         ),
         (
             "gateway: {providers: {bedrock: {region: evil.example/}}}\n",
-            "f, gateway.providers.bedrock.region",
+            "f, line 1",
             "region",
         ),
-        ("gateway: {roots: ca.pem}\n", "f", "absolute"),
-        ("gateway: {hosts: {'*.a.example': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
-        ("gateway: {hosts: {'a.example:80': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
-        ("gateway: {hosts: {10.0.0.1: 10.0.0.1}}\n", "f, gateway.hosts", "address, not a name"),
-        ("gateway: {hosts: {A.example: 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
+        ("gateway: {roots: ca.pem}\n", "f, line 1", "absolute"),
+        ("gateway: {hosts: {'*.a.example': 10.0.0.1}}\n", "f, line 1", "one plain name"),
+        ("gateway: {hosts: {'a.example:80': 10.0.0.1}}\n", "f, line 1", "one plain name"),
+        ("gateway: {hosts: {10.0.0.1: 10.0.0.1}}\n", "f, line 1", "address, not a name"),
+        ("gateway: {hosts: {A.example: 10.0.0.1}}\n", "f, line 1", "one plain name"),
         ("gateway:\n  prices:\n    m: {input: 1}\n", "f, line 2", "missing required field"),
-        ("gateway: {prices: {m: {input: -1, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
-        ("gateway: {prices: {m: {input: .inf, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
+        ("gateway: {prices: {m: {input: -1, output: 1}}}\n", "f, line 1", "dollars"),
+        ("gateway: {prices: {m: {input: .inf, output: 1}}}\n", "f, line 1", "dollars"),
         (
             "gateway: {prices: {m: {input: 1, output: 1, context: 0}}}\n",
-            "f, gateway.prices.m",
+            "f, line 1",
             "numbers of tokens",
         ),
     ],
@@ -130,7 +134,7 @@ def test_addresses_of_hosts() -> None:
     for address in BAD:
         with pytest.raises(AkiosError, match="not an address") as caught:
             parse_config(f"gateway: {{hosts: {{a.example: '{address}'}}}}".encode(), "f")
-        assert caught.value.where == "f, gateway.hosts.a.example"
+        assert caught.value.where == "f, line 1"
 
 
 def test_prices_are_never_rounded_down() -> None:
@@ -174,7 +178,7 @@ def test_only_the_owner_may_be_able_to_write(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("version: 1\n")
     file.chmod(0o644)
-    assert load_system_policy(file) == DEFAULT_POLICY
+    assert load_system_policy(file)[1].policy == DEFAULT_POLICY
     file.chmod(0o664)
     with pytest.raises(AkiosError, match="written by others"):
         read_trusted(file)
@@ -196,7 +200,9 @@ def test_another_users_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_absent_files() -> None:
-    assert load_system_policy(Path("/nonexistent/policy.yaml")) == DEFAULT_POLICY
+    system, merged, data = load_system_policy(Path("/nonexistent/policy.yaml"))
+    assert data is None and not system.exists and merged.policy.limits == DEFAULT_POLICY.limits
+    assert merged.policy.projects_may.allowed_domains == "any", "as the file that AKIOS comes with"
     with pytest.raises(AkiosError, match="no such file"):
         load_config(Path("/nonexistent/akiosd.yaml"))
 

@@ -120,6 +120,6 @@ def test_only_a_dead_socket_is_replaced(tmp_path: Path) -> None:
     trio.run(listen, tmp_path / "s")
     trio.run(listen, tmp_path / "s")
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(AkiosError, match="is no socket"):
+    with pytest.raises(AkiosError, match="another file is where"):
         trio.run(listen, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "precious"

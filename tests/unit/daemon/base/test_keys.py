@@ -190,7 +190,7 @@ async def test_administrators_change_keys_and_the_ledger_hears_it_first(store: K
             (keeper.list, KeyList()),
             (keeper.remove, KeyRemove(provider="openai")),
         ):
-            with pytest.raises(DeniedError, match="only root and admins"):
+            with pytest.raises(DeniedError, match="only root and administrators"):
                 await handler(peer(role), request, [], client)  # type: ignore[arg-type, operator]
     assert store.list() == () and len(ledger.records) == 2
 
@@ -209,7 +209,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
             },
         )
     )
-    host: Any = SimpleNamespace(config=config, keys=store, gateway_roots=b"pem")
+    host: Any = SimpleNamespace(config=config, keys=store, settings=SimpleNamespace(roots=b"pem"))
     network = Network(providers=("openai", "xai", "bedrock"))
     found = gateway_setup(host, Policy(network=network))
     assert found.providers == (

@@ -5,8 +5,10 @@ never dropped.
 from __future__ import annotations
 
 import errno
+import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -96,7 +98,7 @@ def test_what_was_changed_is_kept_and_the_rest_remembered(
 ) -> None:
     """What cannot be looked at may hold an agent's work: it is kept too."""
     running, disks = begun(tmp_path), make()
-    assert pending_changes.recover(tmp_path, cast(Disks, disks)) == ([CAGE] if kept else [])
+    assert pending_changes.recover(tmp_path, cast(Disks, disks), {}) == ([CAGE] if kept else [])
     info = (
         pending_changes.load_all(tmp_path)[CAGE].info
         if kept
@@ -115,12 +117,12 @@ def test_what_was_changed_is_kept_and_the_rest_remembered(
     )
     assert len(list((tmp_path / CAGE).iterdir())) == 1, "one record, in one state"
     assert all(slot.released == 1 for slot in disks.answers if isinstance(slot, Slot))
-    assert pending_changes.recover(tmp_path, cast(Disks, disks)) == [], "once"
+    assert pending_changes.recover(tmp_path, cast(Disks, disks), {}) == [], "once"
 
 
 def test_after_a_stop_of_the_host_it_says_so(tmp_path: Path) -> None:
     begun(tmp_path, boot="another")
-    pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False))))
+    pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False))), {})
     assert pending_changes.load_all(tmp_path)[CAGE].info.reason == pending_changes.LOST_WITH_HOST
 
 
@@ -131,18 +133,47 @@ def test_an_end_that_was_written_down_before_the_kill_stands(tmp_path: Path) -> 
     ended = msgspec.structs.replace(running, info=info)
     pending_changes.save(tmp_path / CAGE, ended)
     (tmp_path / "copy").rename(tmp_path / CAGE / "running.msgpack")
-    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=True)))) == []
+    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=True))), {}) == []
     assert (
         pending_changes.load_all(tmp_path) == {CAGE: ended}
         and not (tmp_path / CAGE / "running.msgpack").exists()
     )
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_an_end_that_only_the_log_has_stands_too(tmp_path: Path, empty: bool) -> None:
+    """Killed in the middle of an end.  The control is above: without it, the agent was lost."""
+    begun(tmp_path)
+    assert pending_changes.list_running(tmp_path) == [CAGE]
+    disks = cast(Disks, FakeDisks(Slot(empty=empty)))
+    pending_changes.recover(tmp_path, disks, {CAGE: (77, 3, "exited 3")})
+    kept = pending_changes.load_all(tmp_path)
+    info = pending_changes.load_ended(tmp_path)[0] if empty else kept[CAGE].info
+    assert (info.ended_ns, info.exit_code, info.reason) == (77, 3, "exited 3")
+    assert info.changes is not empty
+
+
+def test_a_note_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
+    """The kernel cuts the write short, as a full disk does; the control is the same without a
+    limit.
+    """
+    running = begun(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, names in ((9, {"running.msgpack"}), (limits[0], {"ended.msgpack"})):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with nullcontext() if limit != 9 else pytest.raises(OSError):
+                pending_changes.end(tmp_path / CAGE, running.info)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert {path.name for path in (tmp_path / CAGE).iterdir()} == names
+
+
 def test_a_record_cut_short_is_nothing_and_stops_no_start(tmp_path: Path) -> None:
     begun(tmp_path)
     path = tmp_path / CAGE / "running.msgpack"
     path.write_bytes(path.read_bytes()[:-9])
-    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False)))) == []
+    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False))), {}) == []
     assert pending_changes.list_torn(tmp_path) == [CAGE], "and its disk is not swept away"
 
 
@@ -189,5 +220,5 @@ def test_all_that_stays_in_use_is_waited_for_together(
     slept: list[float] = []
     clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept), time_ns=time.time_ns)
     monkeypatch.setattr(pending_changes, "time", clock)
-    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(busy()))) == cages
+    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(busy())), {}) == cages
     assert 9 < sum(slept) < 11

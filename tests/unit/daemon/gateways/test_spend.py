@@ -24,7 +24,7 @@ from akiosd.values.denial import Denial
 from akiosd.values.ids import CageId, LogId
 from akiosd.values.policy import Budget, Limits
 from akiosd.values.records import LlmCall, Record, SpendWarning, decode_entry
-from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, Tokens, Trail
 from akiosd.values.units import NS_PER_S, USD
 
 CAGE = CageId("c-000000000001")
@@ -142,14 +142,15 @@ async def test_the_end_is_told_once_and_after_its_record(tmp_path: Path) -> None
 
 async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
+        same = msgspec.structs.replace(ask(b"same"), trail=Trail(live=True))
         for call in (1, 2):
-            assert isinstance(await b.spend.reserve(call, ask(b"same")), Grant)
-            await b.spend.settle(call, Bill("completed", 1))
-        verdict = await b.spend.reserve(3, ask(b"same"))
+            assert isinstance(await b.spend.reserve(call, same), Grant)
+            await b.spend.settle(call, Bill("completed", 1, answer=b"x"))
+        verdict = await b.spend.reserve(3, same)
         assert isinstance(verdict, Denial) and verdict.status == 400 and b.ended == []
         b.clock = PATIENCE_NS
-        await b.spend.reserve(4, ask(b"same"))
-        assert b.ended == [("loop", "same request 3 times")]
+        await b.spend.reserve(4, same)
+        assert b.ended == [("loop", "same request and answer 3 times (budget.same_request is 3)")]
 
 
 async def test_a_bill_over_the_budget_ends_the_cage(tmp_path: Path) -> None:
@@ -288,4 +289,6 @@ async def test_a_gateway_taken_over_fills_no_memory(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError):
             await b.spend.reserve(2, Ask("p", "m", bytes(33)))
         with pytest.raises(ProtocolError):
-            await b.spend.settle(1, Bill("completed", tool_calls=bytes(33)))
+            await b.spend.reserve(2, Ask("p", "m", b"", before=bytes(33)))
+        with pytest.raises(ProtocolError):
+            await b.spend.settle(1, Bill("completed", answer=bytes(33)))

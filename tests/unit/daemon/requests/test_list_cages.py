@@ -16,6 +16,7 @@ import pytest
 
 from akiosctl.cages import find_cage, list_cages
 from akiosd.cage.remembered import Remembered
+from akiosd.daemon.base.config import Config
 from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.cages.registry import MAX_LISTED, Registry, cut_argv
@@ -59,7 +60,8 @@ class Asker:
 
     def __init__(self, kept: list[KeptCage], role: Role, uid: int) -> None:
         self.registry = Registry.__new__(Registry)
-        self.registry.running = {}
+        self.registry._host = SimpleNamespace(config=Config())  # type: ignore[assignment]
+        self.registry.running, self.registry._outputs = {}, {}
         self.registry.kept = {one.info.cage: one for one in kept}
         self.registry.ended = Remembered()
         self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")

@@ -226,7 +226,7 @@ async def test_who_asks_again_after_a_time_out_does_not_go_in_circles() -> None:
     assert (bill.outcome, bill.usd_micro) == (
         "cut",
         left.billed,
-    ) and not left.gateway.link.account.repeats.batches
+    ) and not left.gateway.link.account.repeats.seen
     assert left.gateway.link.account.calls == 1
 
 

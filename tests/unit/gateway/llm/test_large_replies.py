@@ -15,9 +15,12 @@ import trio
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.llm import restore_reply
 from akiosd.gateway.llm.call import EVENT_COPIES
+from akiosd.gateway.llm.providers.registry import BY_NAME
+from akiosd.gateway.llm.read_turns import read_answer
+from akiosd.gateway.llm.restore_reply import Meter
 from akiosd.gateway.net.names import Rule
 from akiosd.gateway.net.room import Room
-from akiosd.gateway.redaction.sparse_json import LARGE
+from akiosd.gateway.redaction.sparse_json import LARGE, parse_sparse
 from akiosd.redact.engine import Engine
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
@@ -25,7 +28,7 @@ from akiosd.values.records import LlmCall
 from tests.e2e.models import Models, answer, sse
 from tests.unit.gateway import harness
 from tests.unit.gateway.llm.test_llm import body_of
-from tests.unit.gateway.llm.test_replies import CASES, TEXT, replied
+from tests.unit.gateway.llm.test_replies import CASES, TEXT, TOOLS, replied
 from tests.unit.gateway.llm_harness import HOSTS, Gateway, post, talking
 
 JSON = {"content-type": "application/json"}
@@ -83,8 +86,33 @@ async def test_it_costs_and_brings_what_a_small_one_does(models: Models, name: s
     first, second = gateway.link.settled
     assert (first.usd_micro, first.tokens) == (second.usd_micro, second.tokens)
     assert not second.estimated and second.outcome == "completed"
-    assert gateway.link.bills[0].tool_calls == gateway.link.bills[1].tool_calls
+    assert gateway.link.bills[0].answer == gateway.link.bills[1].answer
     assert gateway.replies.held == 0
+
+
+@pytest.mark.parametrize("name", [*WHOLE, "ollama chat", "ollama generate"])
+@pytest.mark.parametrize("size", [9, 2 * LARGE])
+def test_answers_are_told_apart_though_what_is_long_is_not_read(name: str, size: int) -> None:
+    """The same answer twice may be a loop, and another one is none: also in texts and arguments
+    that are left as bytes.
+    """
+    provider, target, make, tools, _ = CASES[name]
+    route = BY_NAME[provider].find("POST", target)
+    assert route is not None
+
+    def heard(text: str, tool: bool) -> Meter:
+        body = {**make(text), "stream": False, **(TOOLS.get(tools, {}) if tool else {})}
+        reply = parse_sparse(b"".join(answer("POST", target, body).chunks))
+        meter = Meter(route.operation)
+        meter.take(reply, "")
+        assert len(read_answer(reply)) < LARGE, "what is long is not read for it"
+        return meter
+
+    one, again, other = (heard(letter * size, True) for letter in "xxy")
+    assert one.answer == again.answer != other.answer and one.open_turn == again.open_turn
+    assert len(json.dumps(one.open_turn.calls)) < LARGE
+    assert heard("x" * size, False).answer != heard("y" * size, False).answer
+    assert heard("x" * size, False).open_turn.said
 
 
 @pytest.mark.parametrize("broken", [b"}", b"", b"\xff", b'],"usage":{"prompt_tokens":1}}x'])
@@ -157,7 +185,7 @@ def test_of_long_events_only_the_form_is_kept(
         heard, meter, _ = replied(name, sent[:end], cut, pseudonyms, [])
         assert (heard.text, heard.arguments) == (plain.text, plain.arguments)
         assert "ada@example.org" in heard.text
-        assert (meter.tokens, meter.tool_calls) == (counted.tokens, counted.tool_calls)
+        assert (meter.tokens, meter.answer) == (counted.tokens, counted.answer)
 
 
 async def test_long_events_of_streams_share_the_room(models: Models) -> None:

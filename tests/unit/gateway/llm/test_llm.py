@@ -936,13 +936,27 @@ async def test_the_same_request_is_the_same_whatever_its_ids_are(models: Models)
 
 
 async def test_a_loop_is_warned_of_in_words_the_agent_reads(models: Models) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    work = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "x"},
+    ]
+    body = {**CHAT, "messages": [*CHAT["messages"], *work]}
     async with talking(models, "openai", limits=Budget(same_request=3)) as (_, agent):
         assert [
-            (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(2)
+            (await post(agent, "openai", "/v1/chat/completions", body))[0] for _ in range(2)
         ] == [200, 200]
-        status, headers, body = await post(agent, "openai", "/v1/chat/completions", CHAT)
-    assert (status, headers["x-should-retry"]) == (400, "false") and len(models.received) == 2
-    assert "2 times in a row" in json.loads(body)["error"]["message"]
+        status, headers, reply = await post(agent, "openai", "/v1/chat/completions", body)
+        # The control: what is no agent's work may be asked as often as one likes.
+        assert [
+            (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(9)
+        ] == [200] * 9
+    assert (status, headers["x-should-retry"]) == (400, "false") and len(models.received) == 11
+    message = json.loads(reply)["error"]["message"]
+    assert (
+        "2 times in a row" in message
+        and "budget.same_request is 3; akios.yaml may raise it up to 50" in message
+    )
 
 
 async def test_paths_the_policy_names(models: Models) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -172,51 +173,94 @@ async def test_what_is_tried_again_is_paid_once_and_no_loop(models: Models) -> N
     assert gateway.link.account.usd_micro == COST and gateway.link.account.calls == 1
 
 
+def turn(number: int, result: str, name: str = "write") -> list[dict[str, Any]]:
+    call = {
+        "id": f"call_{number}",
+        "type": "function",
+        "function": {"name": name, "arguments": '{"path":"a.txt"}'},
+    }
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": f"call_{number}", "content": result},
+    ]
+
+
+async def worked(models: Models, limits: Budget, turns: list[list[dict[str, Any]]]) -> list[int]:
+    """The status of each request of a conversation that grows by ``turns``."""
+    said, statuses = list(CHAT["messages"]), []
+    async with talking(models, "openai", limits=limits) as (_, agent):
+        for number, more in enumerate([[], *turns]):
+            said += more
+            body = {**CHAT, "messages": said, "stream": bool(number % 2)}
+            statuses.append((await post(agent, "openai", "/v1/chat/completions", body))[0])
+    return statuses
+
+
 @pytest.mark.parametrize("limit", [3, 5])
-async def test_the_same_tool_calls_at_their_number_and_not_before(
+async def test_the_same_tool_calls_and_results_at_their_number_and_not_before(
     models: Models, limit: int
 ) -> None:
-    """The conversation grows, as an agent's does, and the model asks for the same again and
-    again.
-    """
-    tools = [{"type": "function", "function": {"name": "write", "parameters": {}}}]
-    limits = Budget(same_tool_calls=limit, same_request=0, cycles=0)
-    models.plan = ("write", {"path": "a.txt"})
-    async with talking(models, "openai", limits=limits) as (_, agent):
-        statuses = []
-        for number in range(limit):
-            said = [{"role": "user", "content": f"turn {turn}"} for turn in range(number + 1)]
-            body = {**CHAT, "messages": said, "tools": tools, "stream": bool(number % 2)}
-            statuses.append((await post(agent, "openai", "/v1/chat/completions", body))[0])
-    assert statuses == [200] * (limit - 1) + [400]
+    turns = [turn(number, f"no such file at 12:00:0{number}") for number in range(limit)]
+    statuses = await worked(models, Budget(same_tool_calls=limit), turns)
+    assert statuses == [200] * limit + [400] and len(models.received) == limit
 
 
-async def test_other_tool_calls_are_no_loop(models: Models) -> None:
-    """Control: the same tool with other arguments each time."""
-    tools = [{"type": "function", "function": {"name": "write", "parameters": {}}}]
-    async with talking(
-        models, "openai", limits=Budget(same_tool_calls=3, same_request=0, cycles=0)
-    ) as (_, agent):
-        for number in range(8):
-            models.plan = ("write", {"path": f"{number}.txt"})
-            status, _, _ = await post(
-                agent, "openai", "/v1/chat/completions", {**CHAT, "tools": tools}
-            )
-            assert status == 200
+async def test_other_results_of_the_same_calls_are_no_loop(models: Models) -> None:
+    """Control: the same tool with the same arguments, and what it says goes on."""
+    turns = [turn(number, f"{number} % built") for number in range(9)]
+    assert await worked(models, Budget(same_tool_calls=3), turns) == [200] * 10
 
 
 @pytest.mark.parametrize("period", [2, 3, 4])
 async def test_cycles_at_their_number_and_not_before(models: Models, period: int) -> None:
-    limits = Budget(cycles=3, same_request=0, same_tool_calls=0)
-    async with talking(models, "openai", limits=limits) as (_, agent):
-        statuses = []
-        for number in range(3 * period):
-            body = {
-                **CHAT,
-                "messages": [{"role": "user", "content": f"question {number % period}"}],
-            }
-            statuses.append((await post(agent, "openai", "/v1/chat/completions", body))[0])
-    assert statuses == [200] * (3 * period - 1) + [400]
+    turns = [turn(number, "done", f"tool{number % period}") for number in range(3 * period)]
+    statuses = await worked(models, Budget(cycles=3), turns)
+    assert statuses == [200] * (3 * period) + [400]
+
+
+async def test_embeddings_of_the_same_text_are_no_loop(models: Models) -> None:
+    body = {"model": "m", "input": "hello"}
+    limits = Budget(same_request=1, same_answers=1, cycles=1, same_tool_calls=1)
+    async with talking(models, "openai", limits=limits) as (gateway, agent):
+        assert [(await post(agent, "openai", "/v1/embeddings", body))[0] for _ in range(70)] == [
+            200
+        ] * 70
+    assert {ask.request for ask in gateway.link.asks} == {b""}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("by", ["previous_response_id", "conversation"])
+async def test_a_conversation_that_the_provider_keeps_is_followed(
+    models: Models, by: str, stream: bool
+) -> None:
+    """The request holds what is new, and what was answered is known from the reply."""
+    models.plan = ("look", {"path": "a.txt"})
+    limits = Budget(same_tool_calls=4)
+    tools = [{"type": "function", "name": "look", "parameters": {}}]
+    for looping in (True, False):
+        statuses, last = [], ""
+        async with talking(models, "openai", limits=limits) as (_, agent):
+            for number in range(7):
+                result = "empty" if looping else f"{number} lines"
+                given = (
+                    [{"type": "function_call_output", "call_id": "c", "output": result}]
+                    if number
+                    else "go"
+                )
+                kept = {by: last} if last else {}
+                body = {"model": "m", "input": given, "tools": tools, "stream": stream, **kept}
+                if by == "conversation":
+                    body["conversation"] = {"id": "conv_1"}
+                status, _, reply = await post(agent, "openai", "/v1/responses", body)
+                statuses.append(status)
+                last = response_id(reply) if status == 200 and by != "conversation" else last
+        assert statuses == ([200] * 4 + [400] * 3 if looping else [200] * 7), (looping, statuses)
+
+
+def response_id(reply: bytes) -> str:
+    found = re.search(rb'"id": ?"(resp_[^"]+)"', reply)
+    assert found is not None, reply[:400]
+    return found[1].decode()
 
 
 async def test_choices_are_paid_as_the_provider_counts_them(models: Models) -> None:

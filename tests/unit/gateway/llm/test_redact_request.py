@@ -297,7 +297,7 @@ def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], k
         pseudonyms.give(PLANTED, "EMAIL")
         reply = StreamReply(operation, SseCodec(), pseudonyms, memory, strip=True)
         out = b"".join(reply.push(data)) + reply.flush()
-        assert isinstance(out, bytes) and reply.meter.tool_calls is not None
+        assert isinstance(out, bytes) and reply.meter.answer is not None
         tokens = reply.meter.tokens
         assert tokens is None or (tokens.input >= 0 and tokens.output >= 0)
 
@@ -452,8 +452,8 @@ def test_meters_do_not_mix_calls() -> None:
     meter = Meter(operation.operation)
     call = {"function": {"name": "f", "arguments": {"a": 1}}}
     meter.take({"message": {"tool_calls": [call]}}, "")
-    once = meter.tool_calls
+    once = meter.answer
     meter.take(
         {"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 2}}}]}}, ""
     )
-    assert meter.tool_calls != once
+    assert meter.answer != once

@@ -241,7 +241,7 @@ def test_originals_are_put_back_however_the_model_cuts(name: str, cut: int) -> N
     assert heard.text == f"You said: {TEXT}"
     if CASES[name][3]:
         assert json.loads(heard.arguments) == {"path": "a.txt", "text": TEXT}
-        assert len(meter.tool_calls) == 32
+        assert len(meter.answer) == 32
     assert all(copy == heard.text for copy in heard.copies)
     expected = Tokens(input=1000, output=30, cache_read=200, reasoning=10)
     tokens = meter.tokens
@@ -355,17 +355,17 @@ def test_originals_with_quotes_stay_json_in_arguments() -> None:
             assert json.loads(heard.arguments)["text"] == 'O"Neil\\é street 12 house'
 
 
-def test_batches_of_tool_calls_are_told_apart() -> None:
+def test_answers_are_told_apart() -> None:
     pseudonyms = Pseudonyms(bytes(range(32)))
     batch = {
-        name: replied(name, "hello", 3, pseudonyms, [])[1].tool_calls
+        name: replied(name, "hello", 3, pseudonyms, [])[1].answer
         for name in CASES
         if CASES[name][3]
     }
     assert len(set(batch.values())) == 1, (
-        "the same calls are the same in every API, streamed or not"
+        "the same answer is the same in every API, streamed or not"
     )
-    assert replied("anthropic", "other", 3, pseudonyms, [])[1].tool_calls not in batch.values()
+    assert replied("anthropic", "other", 3, pseudonyms, [])[1].answer not in batch.values()
 
 
 def test_an_error_in_a_stream_is_seen() -> None:

@@ -1,0 +1,153 @@
+"""An example or more for every help text: a table from verb to command lines that work.
+
+A test runs each line as it stands (tests/e2e/test_examples.py), which tells what it finds in its
+place beside it.  The module imports nothing: ``run --help`` prints from it too.
+"""
+
+from __future__ import annotations
+
+# verb ("" is akiosctl itself) → command lines, each with what it does.
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (
+        ("akiosctl run -- python agent.py", "run an agent in the project you stand in"),
+        ("akiosctl diff", "see what it changed"),
+        ("akiosctl commit", "keep that; or: akiosctl discard"),
+    ),
+    "run": (
+        ("akiosctl run -- python agent.py", "its changes wait for diff, commit or discard"),
+        ("akiosctl run --ro --memory 512M --timeout 10m -- make test", "with limits"),
+        ("akiosctl run --budget 0.50 -- python agent.py", "models may cost 50 cents"),
+        ("akiosctl run -d -- python agent.py", "in the background; see: akiosctl ps"),
+    ),
+    "ps": (
+        ("akiosctl ps", "cages that run, and those whose changes wait"),
+        ("akiosctl ps --all --json", "ended ones too, for a program"),
+    ),
+    "attach": (("akiosctl attach last", "the newest cage of this directory"),),
+    "logs": (("akiosctl logs last", "what the last cage here wrote"),),
+    "stop": (
+        ("akiosctl stop last", "SIGTERM, and after ten seconds SIGKILL"),
+        ("akiosctl stop --grace 1m last", "give it a minute to end by itself"),
+    ),
+    "budget": (("akiosctl budget last", "what it spent, and what is left"),),
+    "diff": (
+        ("akiosctl diff", "names of changed files"),
+        ("akiosctl diff -p", "the changed lines too"),
+    ),
+    "commit": (
+        ("akiosctl commit", "all changes of the last cage here, or none"),
+        ("akiosctl commit --skip-refused", "without what may not be committed"),
+    ),
+    "discard": (("akiosctl discard last", "destroy the changes of the last cage here"),),
+    "events": (
+        ("akiosctl events", "all records of the last cage here"),
+        ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),
+        ("akiosctl events --follow", "what happens from now on, until Ctrl-C"),
+    ),
+    "why": (("akiosctl why", "what the last cage here was denied"),),
+    "ledger": (
+        ("sudo akiosctl ledger verify", "recompute the host's log"),
+        ("akiosctl ledger show last", "the records of the last cage here"),
+    ),
+    "ledger show": (
+        ("akiosctl ledger show last", "every record of a cage"),
+        ("sudo akiosctl ledger show --from 0 --to 10 --json", "the first ten of the host, as JSON"),
+    ),
+    "ledger verify": (
+        ("akiosctl ledger verify last", "the log of a cage, held against the host's"),
+        ("sudo akiosctl ledger verify --all", "every log of this host"),
+        (
+            "sudo akiosctl ledger verify --dir /var/lib/akios/ledger/host",
+            "files, without asking akiosd",
+        ),
+    ),
+    "ledger export": (
+        ("akiosctl ledger export last --out records.ndjson", "one record a line"),
+        (
+            "sudo akiosctl ledger export --format archive --out host.tar",
+            "a file to verify elsewhere",
+        ),
+    ),
+    "ledger stats": (("akiosctl ledger stats last", "how many records of which kind"),),
+    "ledger checkpoint": (("sudo akiosctl ledger checkpoint > checkpoint", "for other tools"),),
+    "ledger keys": (
+        ("sudo akiosctl ledger keys > host.vkey", "the public key, to keep elsewhere"),
+        ("sudo akiosctl ledger keys --format list > keys", "every key this host ever had"),
+    ),
+    "ledger pack": (
+        (
+            "akiosctl ledger pack log.tar --dir audit",
+            "a log's files as one archive",
+        ),
+    ),
+    "ledger prove": (("akiosctl ledger prove 0 last --out proof", "of its first record"),),
+    "ledger verify-proof": (
+        ("akiosctl ledger verify-proof proof --vkey host.vkey", "needs no akiosd"),
+    ),
+    "ledger pin": (("sudo akiosctl ledger pin", "remember the host's log as it is now"),),
+    "ledger witness": (
+        (
+            "sudo akiosctl ledger witness https://witness.example/ --witness-key witness.vkey",
+            "for the host's log",
+        ),
+    ),
+    "ledger rotate-key": (("sudo akiosctl ledger rotate-key", "a new key signs from now on"),),
+    "ledger destroy": (
+        ("sudo akiosctl ledger destroy c-4f7k2m9q1x8d", "an ended cage and its log"),
+    ),
+    "ledger prune": (
+        ("sudo akiosctl ledger prune --older-than 30d --dry-run", "only say which would go"),
+        ("sudo akiosctl ledger prune --max-size 20G", "the oldest first"),
+    ),
+    "policy": (("akiosctl policy explain", "what a run here may do, and which file says so"),),
+    "policy explain": (
+        ("akiosctl policy explain", "each value, with the file and line that gave it"),
+        ("akiosctl policy explain --policy strict", "the same under another policy"),
+    ),
+    "policy presets": (("akiosctl policy presets python node", "the names of two of them"),),
+    "policy shipped": (("akiosctl policy shipped", "the commented file that AKIOS comes with"),),
+    "policy check": (
+        ("akiosctl policy check", "the policy of a run here"),
+        ("akiosctl policy check akios.yaml", "one file"),
+    ),
+    "keys": (("sudo akiosctl keys list", "which providers have a key"),),
+    "keys set": (("sudo akiosctl keys set openai < key.txt", "or type it at the prompt"),),
+    "keys list": (("sudo akiosctl keys list", "which providers have a key"),),
+    "keys rm": (("sudo akiosctl keys rm openai", "forget it"),),
+    "http": (
+        ("akiosctl http GET https://example.com/", "is it allowed here?"),
+        ("akiosctl http --cage last POST https://example.com/ -d hello", "under a cage's rules"),
+    ),
+    "protect": (("akiosctl protect scan notes.txt", "where personal data is"),),
+    "protect scan": (
+        ("akiosctl protect scan notes.txt", "where personal data is"),
+        ("git log -p | akiosctl protect scan --show", "and what it is"),
+    ),
+    "protect redact": (("akiosctl protect redact notes.txt > masked.txt", "[EMAIL] for it"),),
+    "protect patterns": (("akiosctl protect patterns", "what is looked for"),),
+    "doctor": (("akiosctl doctor", "what this host can enforce"),),
+    "completion": (
+        ("source <(akiosctl completion bash)", "for this shell; zsh too"),
+        (
+            "akiosctl completion fish > ~/.config/fish/completions/akiosctl.fish",
+            "for every fish from now on",
+        ),
+    ),
+    "schema": (
+        ("akiosctl schema", "the JSON of every verb"),
+        ("akiosctl schema ps", "the JSON of one"),
+    ),
+}
+_INDENT = "  "
+
+
+def example_lines(verb: str) -> list[str]:
+    """The lines that end the help of a verb; raises KeyError for one without an example."""
+    rows = EXAMPLES[verb]
+    width = max(len(line) for line, _ in rows)
+    if width > 50:  # beside a long line there is no room
+        return [
+            "Examples:",
+            *(text for line, does in rows for text in (f"{_INDENT}# {does}", _INDENT + line)),
+        ]
+    return ["Examples:", *(f"{_INDENT}{line:<{width}}  # {does}" for line, does in rows)]

@@ -1,0 +1,536 @@
+"""The JSON that each verb prints, as types: ``akiosctl schema`` prints them as JSON Schema.
+
+A test holds what every verb really prints against its row (tests/e2e/test_examples.py). Money is in
+millionths of a dollar (``usd_micro``), sizes are in bytes, times in nanoseconds (``_ns``), points
+in time nanoseconds since 1970. Text of unknown origin is escaped: what nobody could see stands as
+``\\xNN``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from akiosd.values import policy
+from akiosd.values.usage import Usage
+
+
+class Form(msgspec.Struct, forbid_unknown_fields=True):
+    """All fields are always there, but those that have a default here."""
+
+
+class Subject(Form):
+    name: str
+    count: int
+
+
+class DeniedGroup(Form):
+    """One kind of denial, and the setting that would allow it."""
+
+    rule: str
+    what: str
+    count: int
+    subjects: list[Subject]
+    advice: str
+    setting: str
+    files: list[str]
+    who: str
+
+
+class RunReport(Form):
+    """The last line on standard error; standard output is the agent's."""
+
+    cage: str
+    exit_code: int
+    kind: str
+    reason: str
+    changes: bool
+    usage: Usage
+    denied: list[DeniedGroup]
+
+
+class Cage(Form):
+    """``settled``: what became of its changes, where they do not wait; ``expires_ns``: when those
+    that wait are destroyed, 0 for never; ``output``: bytes on disk that are kept of what it wrote.
+    """
+
+    cage: str
+    name: str
+    uid: int
+    user: str
+    state: str
+    argv: list[str]
+    workspace: str
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    reason: str
+    changes: bool
+    settled: Literal["", "committed", "discarded", "expired"]
+    expires_ns: int
+    output: int
+    pid: int
+    tty: bool
+    detached: bool
+    usd_micro: int
+    calls: int
+    outdated: bool
+
+
+class CageNames(Form):
+    """The cages that it was done to."""
+
+    cages: list[str]
+
+
+class Output(Form):
+    """A piece of the output.  Bytes that are no UTF-8 stand as ``\\xNN`` in ``text``;
+    ``text_base64`` is exact.
+    """
+
+    time_ns: int
+    offset: int
+    text: str
+    text_base64: str
+
+
+class Missing(Form):
+    """So many bytes of the output, from ``offset`` on, are not kept."""
+
+    missing: int
+    offset: int
+
+
+class ModelUse(Form):
+    model: str
+    calls: int
+    usd_micro: int
+    input_tokens: int
+    output_tokens: int
+
+
+class OpenCall(Form):
+    model: str
+    usd_micro: int
+    age_ns: int
+
+
+class Spent(Form):
+    """Of an ended cage."""
+
+    cage: str
+    ended: Literal[True]
+    usd_micro: int
+    calls: int
+
+
+class Spending(Form):
+    cage: str
+    limits: policy.Budget
+    """As in akios-policy(5); 0 is no limit."""
+    usd_micro: int
+    reserved_usd_micro: int
+    left_usd_micro: int | None
+    input_tokens: int
+    output_tokens: int
+    reserved_tokens: int
+    calls: int
+    open_calls: int
+    refused: int
+    minute_usd_micro: int
+    minute_requests: int
+    models: list[ModelUse]
+    open: list[OpenCall]
+    ending: str
+
+
+class Change(Form):
+    """``path`` is for reading, ``path_base64`` is exact; ``mode`` is octal."""
+
+    kind: str
+    path: str
+    path_base64: str
+    type: str
+    size: int
+    mode: str
+    target: str = ""
+    target_base64: str = ""
+    renamed_from: str = ""
+    renamed_from_base64: str = ""
+    detail: str = ""
+    refused: str = ""
+    """Why a commit would leave it out."""
+
+
+class Diff(Form):
+    cage: str
+    workspace: str
+    changes: list[Change]
+
+
+class Skipped(Form):
+    path: str
+    reason: str
+
+
+class Commit(Form):
+    """``kept`` names the directory with the old files after a ``failure``."""
+
+    cage: str
+    workspace: str
+    committed: int
+    skipped: list[Skipped]
+    kept: str
+    failure: str
+    notes: list[str]
+
+
+class Discarded(Form):
+    """``notes``: what was not overwritten."""
+
+    cages: list[str]
+    notes: list[str]
+
+
+class Why(Form):
+    """``same_policy``: the cage had the policy that a run from here would have now."""
+
+    cage: str
+    same_policy: bool
+    denied: list[DeniedGroup]
+
+
+class Record(msgspec.Struct):
+    """One record; its further fields are those of its kind in akios-ledger(5)."""
+
+    log: str
+    index: int
+    ts: int
+    kind: str
+
+
+class Gap(Form):
+    """Records that were not sent: from the first number up to, but without, the second."""
+
+    log: str
+    gap: tuple[int, int]
+
+
+class Anchor(Form):
+    name: str
+    size: int
+
+
+class Report(Form):
+    """The verdict on a log, and what it rests on."""
+
+    verdict: str
+    exit_code: int
+    origin: str
+    size: int
+    minimum: int
+    root: str
+    anchored_to: str
+    anchors: list[Anchor]
+    first_bad: str
+    detail: str
+    notes: list[str]
+    vkey: str
+
+
+class Verified(Report):
+    rebuilt: list[str] = []
+    """With --rebuild-tiles."""
+
+
+class VerifiedAll(Form):
+    """With --all; by the name of the log."""
+
+    exit_code: int
+    logs: dict[str, Report]
+
+
+class Exported(Form):
+    verified: Report
+    vkey: str
+    checkpoint: str
+    records: list[Record]
+
+
+class Archive(Form):
+    archive: str
+    bytes: int
+
+
+class Stats(Form):
+    """``kinds``: kind of record → how many, and their bytes."""
+
+    origin: str
+    size: int
+    minimum: int
+    root: str
+    bytes: int
+    files: int
+    first_ts: int
+    last_ts: int
+    kinds: dict[str, tuple[int, int]]
+
+
+class Checkpoint(Form):
+    origin: str
+    size: int
+    root: str
+    note: str
+    vkey: str
+
+
+class LogKey(Form):
+    origin: str
+    vkey: str
+    key_id: str
+
+
+class Proof(Form):
+    index: int
+    origin: str
+    path: list[str]
+    vkey: str
+    proof: str
+
+
+class VerifiedProof(Report):
+    index: int
+    record: Record | None
+
+
+class Pinned(Report):
+    pinned: str | None
+
+
+class Witnessed(Report):
+    """``cosigned``: name of the witness → seconds since 1970."""
+
+    cosigned: dict[str, int]
+    checkpoint: str
+
+
+class Rotated(Form):
+    origin: str
+    vkey: str
+    checkpoint: str
+
+
+class Destroyed(Form):
+    cage: str
+    files: int
+    bytes: int
+    spared: list[str]
+    size: int
+    root: str
+
+
+class Pruned(Form):
+    cages: list[str]
+    bytes: int
+    kept: int
+    dry_run: bool
+    failed: dict[str, str]
+
+
+class Setting(Form):
+    """One value of a policy and the layer, file and line that gave it."""
+
+    value: Any
+    layer: str
+    file: str
+    line: int
+
+
+class Preset(Form):
+    """A list of names that ``network.presets`` knows."""
+
+    looked_at: str
+    what: str
+    names: list[str]
+
+
+class Shipped(Form):
+    """The system policy that AKIOS comes with."""
+
+    text: str
+
+
+class Checked(Form):
+    file: str
+    ok: Literal[True]
+    widens: list[str]
+
+
+class Unacceptable(Form):
+    ok: Literal[False]
+    what: str
+    where: str
+    next: str
+
+
+class Key(Form):
+    provider: str
+    source: str
+    fingerprint: str
+    region: str
+    problem: str
+
+
+class Provider(Form):
+    provider: str
+
+
+class Redaction(Form):
+    type: str
+    place: str
+    count: int
+
+
+class Answer(Form):
+    """Of the body one of the two fields is there, unless it was written to a file or refused."""
+
+    cage: str
+    status: int
+    headers: list[tuple[str, str]]
+    redactions: list[Redaction]
+    body: str | None = None
+    body_base64: str | None = None
+    refusal: dict[str, Any] = {}
+
+
+class Finding(Form):
+    type: str
+    category: str
+    start: int
+    end: int
+    line: int
+    column: int
+    confidence: float
+    reason: str
+    text: str = ""
+    """With --show."""
+
+
+class Scan(Form):
+    file: str
+    findings: list[Finding]
+
+
+class Redacted(Form):
+    file: str
+    text: str
+    findings: int
+
+
+class Pattern(Form):
+    name: str
+    category: str
+    description: str
+    checked: bool
+    context: list[str]
+    examples: list[str]
+    not_: list[str] = msgspec.field(name="not")
+    source: str
+
+
+class Layer(Form):
+    """``present`` and ``missing`` are told where akiosd does not run: nobody tried the layer."""
+
+    layer: str
+    status: Literal["enforced", "degraded", "unavailable", "present", "missing"]
+    detail: str
+
+
+class Doctor(Form):
+    """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, and the layers
+    are what can be told from outside.
+    """
+
+    ok: bool
+    running: bool
+    software: str
+    kernel: str
+    posture: list[Layer]
+    cages: int
+    uptime_ns: int
+    state_dir: str
+    socket: str
+    next: str
+
+
+class Script(Form):
+    shell: str
+    script: str
+
+
+class ErrorText(Form):
+    what: str
+    where: str
+    next: str
+
+
+class Error(Form):
+    """On standard error, by every verb with --json that fails; the exit status is then not 0."""
+
+    error: ErrorText
+
+
+# verb → the types that it prints with --json; several where an option or a failure gives
+# another.  "" is the error of any verb.
+SCHEMAS: dict[str, tuple[Any, ...]] = {
+    "": (Error,),
+    "run": (RunReport,),
+    "ps": (list[Cage],),
+    "attach": (RunReport,),
+    "logs": (Output, Missing),
+    "stop": (CageNames,),
+    "budget": (Spending, Spent),
+    "diff": (Diff,),
+    "commit": (Commit,),
+    "discard": (Discarded,),
+    "events": (Record, Gap),
+    "why": (Why,),
+    "ledger show": (Record,),
+    "ledger verify": (Verified, VerifiedAll),
+    "ledger export": (Exported,),
+    "ledger stats": (Stats,),
+    "ledger checkpoint": (Checkpoint,),
+    "ledger keys": (LogKey,),
+    "ledger pack": (Archive,),
+    "ledger prove": (Proof,),
+    "ledger verify-proof": (VerifiedProof,),
+    "ledger pin": (Pinned,),
+    "ledger witness": (Witnessed,),
+    "ledger rotate-key": (Rotated,),
+    "ledger destroy": (Destroyed,),
+    "ledger prune": (Pruned,),
+    "policy explain": (dict[str, Setting], list[str], Unacceptable),
+    "policy presets": (dict[str, Preset],),
+    "policy shipped": (Shipped,),
+    "policy check": (list[Checked], Unacceptable),
+    "keys set": (Provider,),
+    "keys list": (list[Key],),
+    "keys rm": (Provider,),
+    "http": (Answer,),
+    "protect scan": (Scan,),
+    "protect redact": (Redacted,),
+    "protect patterns": (list[Pattern],),
+    "doctor": (Doctor,),
+    "completion": (Script,),
+    "schema": (dict[str, Any],),
+}
+LINES = frozenset(("events", "logs", "ledger show"))
+"""Verbs that print one JSON object a line instead of one document."""
+
+
+def schema_of(verb: str) -> dict[str, Any]:
+    """JSON Schema (2020-12) of what a verb prints with ``--json``; raises KeyError for no verb."""
+    schemas, parts = msgspec.json.schema_components(SCHEMAS[verb], ref_template="#/$defs/{name}")
+    one = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **one, "$defs": parts}

@@ -1,0 +1,179 @@
+"""What can be told about this host without akiosd: read from the kernel's files, as any user.
+
+Whether a layer is enforced only akiosd can say, which tries it; here it is ``present`` or
+``missing``.  ``judge`` decides over facts, ``read_facts`` reads them.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+
+from akiosd.kernel import syscalls
+from akiosd.policy.compile.landlock import FLOOR_ABI
+
+KERNEL_FLOOR = (5, 19)
+GROUP = "akios"
+NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")
+CONTROLLERS = ("memory", "pids", "cpu")
+_UNITS = (
+    *("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"),
+    *("/lib/systemd/system", "/usr/local/lib/systemd/system"),
+)
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """``user_namespaces``: how many there may be; None where the kernel does not say."""
+
+    kernel: str
+    namespaces: frozenset[str]
+    user_namespaces: int | None
+    controllers: frozenset[str]
+    overlay: bool
+    landlock_abi: int
+    seccomp: frozenset[str]
+    unit: str
+    systemd: bool
+    member: bool
+    program: str
+    """As one would type it."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """As ``LayerState``, of what nobody tried."""
+
+    layer: str
+    status: str
+    detail: str
+
+
+def judge(facts: Facts) -> list[Finding]:
+    """One finding for each thing that a cage needs, in the order of ``doctor``."""
+    lacking = [name for name in NAMESPACES if name not in facts.namespaces]
+    few = facts.user_namespaces == 0
+    spaces = f"not in this kernel: {', '.join(lacking)}" if lacking else " ".join(NAMESPACES)
+    if few and not lacking:
+        spaces = "user namespaces are switched off: sysctl user.max_user_namespaces is 0"
+    without = [name for name in CONTROLLERS if name not in facts.controllers]
+    groups = f"no controller: {', '.join(without)}" if without else " ".join(CONTROLLERS)
+    old = _version(facts.kernel) < KERNEL_FLOOR
+    kernel = f"Linux {facts.kernel}"
+    needs = f"ABI {facts.landlock_abi}, needed is {FLOOR_ABI}"
+    return [
+        _find("kernel", not old, f"{kernel}, needed is 5.19" if old else kernel),
+        _find("namespaces", not lacking and not few, spaces),
+        _find("cgroups", not without, groups),
+        _find(
+            "overlay",
+            facts.overlay,
+            "overlay file system" if facts.overlay else "no module overlay",
+        ),
+        _find(
+            "landlock",
+            facts.landlock_abi >= FLOOR_ABI,
+            f"ABI {facts.landlock_abi}" if facts.landlock_abi >= FLOOR_ABI else needs,
+        ),
+        _find(
+            "seccomp",
+            "user_notif" in facts.seccomp,
+            "user notification"
+            if "user_notif" in facts.seccomp
+            else "this kernel has no user notification",
+        ),
+        _find(
+            "access",
+            facts.member,
+            f"you are root or in the group {GROUP}"
+            if facts.member
+            else f"you are not in the group {GROUP}: sudo usermod -aG {GROUP} $USER, then log in"
+            " again",
+        ),
+    ]
+
+
+def what_starts(facts: Facts) -> str:
+    """The command that starts akiosd here."""
+    if facts.unit and facts.systemd:
+        return "sudo systemctl enable --now akiosd"
+    if facts.unit:
+        return f"sudo {facts.program} (its service is installed, but systemd does not run here)"
+    return f"sudo {facts.program}, or for a single run: sudo akiosctl run --standalone -- COMMAND"
+
+
+def _find(layer: str, good: bool, detail: str) -> Finding:
+    return Finding(layer, "present" if good else "missing", detail)
+
+
+def _version(release: str) -> tuple[int, int]:
+    major, _, rest = release.partition(".")
+    minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
+    return int(major) if major.isdigit() else 0, int(minor or 0)
+
+
+def read_facts() -> Facts:
+    """Read all facts; a file that is not there says that what it is about is not there."""
+    release = platform.release()
+    try:
+        abi = syscalls.landlock_abi()
+    except OSError:
+        abi = 0
+    limit = _words("/proc/sys/user/max_user_namespaces")
+    return Facts(
+        kernel=release,
+        namespaces=frozenset(
+            name for name in NAMESPACES if os.path.exists(f"/proc/self/ns/{name}")
+        ),
+        user_namespaces=int(limit[0]) if limit and limit[0].isdigit() else None,
+        controllers=_controllers(),
+        overlay=_has_overlay(release),
+        landlock_abi=abi,
+        seccomp=frozenset(_words("/proc/sys/kernel/seccomp/actions_avail")),
+        unit=next((path for path in _UNITS if os.path.exists(f"{path}/akiosd.service")), ""),
+        systemd=os.path.isdir("/run/systemd/system"),
+        member=_is_member(),
+        program=_program(),
+    )
+
+
+def _controllers() -> frozenset[str]:
+    """Of version 2 what the root offers, of version 1 what is mounted (cgroups(7))."""
+    return frozenset(
+        (
+            *_words("/sys/fs/cgroup/cgroup.controllers"),
+            *(name for name in CONTROLLERS if os.path.isdir(f"/sys/fs/cgroup/{name}")),
+        )
+    )
+
+
+def _has_overlay(release: str) -> bool:
+    if "overlay" in _words("/proc/filesystems"):
+        return True
+    # It is loaded when it is first mounted.
+    modules = Path("/lib/modules", release)
+    lists = (modules / "modules.dep", modules / "modules.builtin")
+    return any("/overlay.ko" in word for path in lists for word in _words(str(path)))
+
+
+def _is_member() -> bool:
+    try:
+        return os.geteuid() == 0 or grp.getgrnam(GROUP).gr_gid in (os.getegid(), *os.getgroups())
+    except KeyError:
+        return False
+
+
+def _program() -> str:
+    beside = os.path.join(os.path.dirname(sys.executable), "akiosd")
+    return "akiosd" if shutil.which("akiosd") or not os.path.exists(beside) else beside
+
+
+def _words(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(errors="replace").split()
+    except OSError:
+        return []

@@ -1,0 +1,6 @@
+"""Where an administrator's files are, unless one of them or the command line says otherwise."""
+
+from __future__ import annotations
+
+SYSTEM_FILE = "/etc/akios/policy.yaml"
+CONFIG_FILE = "/etc/akios/akiosd.yaml"

@@ -1,0 +1,72 @@
+"""``doctor`` where no daemon answers: judged over facts, and the real program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from akiosctl.help.schemas import SCHEMAS
+from akiosctl.host_check import CONTROLLERS, NAMESPACES, Facts, judge, what_starts
+
+GOOD = Facts(
+    kernel="6.12.1-amd64",
+    namespaces=frozenset(NAMESPACES),
+    user_namespaces=1000,
+    controllers=frozenset(CONTROLLERS),
+    overlay=True,
+    landlock_abi=6,
+    seccomp=frozenset({"user_notif"}),
+    unit="/usr/lib/systemd/system",
+    systemd=True,
+    member=True,
+    program="akiosd",
+)
+# What a host lacks → the layer that is missing, and what is said of it.
+LACKS: list[tuple[dict[str, object], str, str]] = [
+    ({"kernel": "5.15.0-91-generic"}, "kernel", "5.15.0-91-generic, needed is 5.19"),
+    ({"kernel": "strange"}, "kernel", "needed is 5.19"),
+    ({"namespaces": frozenset(NAMESPACES) - {"user"}}, "namespaces", "not in this kernel: user"),
+    ({"user_namespaces": 0}, "namespaces", "switched off"),
+    ({"controllers": frozenset({"cpu"})}, "cgroups", "no controller: memory, pids"),
+    ({"overlay": False}, "overlay", "no module"),
+    ({"landlock_abi": 1}, "landlock", "ABI 1, needed is 2"),
+    ({"seccomp": frozenset[str]()}, "seccomp", "no user notification"),
+    ({"member": False}, "access", "sudo usermod -aG akios"),
+]
+
+
+def test_a_good_host_lacks_nothing() -> None:
+    assert {finding.status for finding in judge(GOOD)} == {"present"}
+
+
+@pytest.mark.parametrize(("change", "layer", "says"), LACKS, ids=[row[1] for row in LACKS])
+def test_what_is_missing_is_named_alone(change: dict[str, object], layer: str, says: str) -> None:
+    findings = judge(msgspec.structs.replace(GOOD, **change))
+    missing = [finding for finding in findings if finding.status == "missing"]
+    assert [finding.layer for finding in missing] == [layer] and says in missing[0].detail
+
+
+def test_what_starts_it_is_what_is_installed() -> None:
+    assert what_starts(GOOD) == "sudo systemctl enable --now akiosd"
+    alone = msgspec.structs.replace(GOOD, systemd=False)
+    assert what_starts(alone).startswith("sudo akiosd (") and "systemd" in what_starts(alone)
+    bare = what_starts(msgspec.structs.replace(GOOD, unit="", program="/opt/akiosd"))
+    assert bare.startswith("sudo /opt/akiosd") and "--standalone" in bare
+
+
+def test_without_a_daemon_it_says_what_it_saw_and_what_starts_one(tmp_path: Path) -> None:
+    akiosctl = Path(sys.executable).with_name("akiosctl")
+    words = [akiosctl, "--socket", tmp_path / "none", "doctor"]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (told.returncode, told.stderr) == (1, "")
+    assert "akiosd is not running" in told.stdout and "next: start it: sudo " in told.stdout
+    found = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (1, "")
+    report = json.loads(found.stdout)
+    msgspec.convert(report, SCHEMAS["doctor"][0])
+    assert not report["running"] and not report["ok"] and report["next"].startswith("start it: ")
