@@ -206,7 +206,7 @@ class Relay:
         takes over.
         """
         self._leaving = True
-        self._copiers.finish()
+        self._copiers.leave()
 
     def _forward(self, number: int) -> None:
         now = time.monotonic()

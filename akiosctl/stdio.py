@@ -234,6 +234,7 @@ class Copiers:
         self.failure: OSError | None = None
         self._lock = _thread.allocate_lock()
         self._outputs = 0
+        self._is_left = False
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
 
     def start_pipes(self, outputs: list[int], *, stdin: int | None) -> None:
@@ -255,9 +256,12 @@ class Copiers:
         self._start(lambda: self._show(master))
 
     def finish(self) -> None:
-        """Stop copying from what can be left: a terminal, at whose end all is shown first, and
-        what is only watched.
-        """
+        """Stop copying from a terminal once all is shown."""
+        os.eventfd_write(self._stop, 1)
+
+    def leave(self) -> None:
+        """Stop copying at once: who comes next shows the rest."""
+        self._is_left = True
         os.eventfd_write(self._stop, 1)
 
     def _start(self, job: Callable[[], None]) -> None:
@@ -320,7 +324,7 @@ class Copiers:
         try:
             while True:
                 ready = dict(poll.poll())
-                if source not in ready or (self._leave is not None and self._stop in ready):
+                if source not in ready or self._is_left:
                     return
                 if not self._show_once(source, target):
                     return
