@@ -8,6 +8,11 @@ such tests are left out without a word; with ``--set NAME`` only that set's test
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("akios", deadline=None)
+settings.load_profile("akios")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
