@@ -40,7 +40,14 @@ def sh(*command: str, user: str = "root", ok: bool = True) -> subprocess.Complet
 def files() -> set[str]:
     """Every name below the places that packages and services write to."""
     found = sh("find", "/etc", "/usr", "/var", "/run/akios", "-xdev", ok=False).stdout
-    passing = ("/var/log/", "/var/cache/", "/var/lib/apt/", "/var/lib/dpkg/", "/var/lib/systemd/")
+    passing = (
+        "/var/log/",
+        "/var/tmp/systemd-private-",
+        "/var/cache/",
+        "/var/lib/apt/",
+        "/var/lib/dpkg/",
+        "/var/lib/systemd/",
+    )
     return {name for name in found.splitlines() if not name.startswith(passing)}
 
 
