@@ -1,5 +1,5 @@
 """Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executable
-`akios-launcher`, and the programs `akiosctl` and `akiosd`.
+`akios-launcher`, and the programs `akiosctl` (`akios` for short) and `akiosd`.
 
 setuptools calls `BuildExt` and `BuildScripts` (named in pyproject.toml) at every install. All but
 the two programs, which belong beside the interpreter they start, are also built without pip:
@@ -34,7 +34,7 @@ SHARED_SOURCES = ("mount.c", "credentials.c")
 SHIM_SOURCES = ("shim_*.c", *SHARED_SOURCES)
 LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c", *SHARED_SOURCES)
 ENTRY_SOURCES = ("entry.c",)
-PROGRAMS = ("akiosctl", "akiosd")
+PROGRAMS = ("akiosctl", "akios", "akiosd")
 SHIM_LIBRARIES = ["crypto", "pthread"]
 LAUNCHER_LIBRARIES: list[str] = []
 

@@ -1,5 +1,5 @@
-/* The programs akiosctl and akiosd: each executes the Python it was installed with, in isolated
- * mode.
+/* The programs akiosctl (akios for short) and akiosd: each executes the Python it was installed
+ * with, in isolated mode.
  *
  * A script cannot do this.  Python reads PYTHONPATH, PYTHONHOME, the user's site-packages and their
  * .pth files before the first line of a script, and installers leave no option in a script's first
@@ -20,6 +20,7 @@ struct entry {
 
 static const struct entry entries[] = {
     {"akiosctl", "from akiosctl.cli import main; main()", 125},
+    {"akios", "from akiosctl.cli import main; main()", 125},
     {"akiosd", "import sys; from akiosd.daemon.main import main; sys.exit(main())", 1},
 };
 
@@ -44,7 +45,7 @@ int main(int argc, char **argv)
     const struct entry *entry = slash == NULL ? NULL : find_entry(slash + 1);
     if (entry == NULL) {
         fprintf(stderr,
-                "akios: this program is called neither akiosctl nor akiosd\n  where: %s\n"
+                "akios: this program is called neither akiosctl, akios nor akiosd\n  where: %s\n"
                 "  next: give it its name back, or mount /proc\n",
                 self);
         return 125;

@@ -2,7 +2,8 @@
 
     rig.py build                  fetch and make the image          (minutes, cached)
     rig.py create                 boot it once, save its state      (seconds, cached)
-    rig.py run [--out DIR] -- CMD restore it, run CMD as root in /srv/akios, exit with its exit code
+    rig.py run [--out DIR] [--file FILE] -- CMD
+                                  restore it, run CMD as root in /srv/akios, exit with its exit code
 
 The guest runs an unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside
 this file.
@@ -24,7 +25,7 @@ import tarfile
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -377,9 +378,9 @@ def compile_native() -> Path:
     return result
 
 
-def pack(disk: Path, command: list[str]) -> None:
-    """A tar of the working tree (tracked and new files, none that git ignores), the native parts
-    and the command.
+def pack(disk: Path, command: list[str], files: Sequence[Path]) -> None:
+    """A tar of the working tree (tracked and new files, none that git ignores), the native parts,
+    ``files`` and the command.
     """
     listing = [
         "git",
@@ -398,6 +399,8 @@ def pack(disk: Path, command: list[str]) -> None:
             if os.path.lexists(REPO / name):
                 tar.add(REPO / name, arcname=name, recursive=False, filter=owned_by_root)
         tar.add(native / "akiosd", arcname="akiosd", filter=owned_by_root)
+        for file in files:
+            tar.add(file, arcname=f".vm-files/{file.name}", filter=owned_by_root)
         script = shlex.join(command).encode() + b"\n"
         entry = tarfile.TarInfo(".vm-command")
         entry.size = len(script)
@@ -410,14 +413,16 @@ def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def run(command: list[str], out: Path | None = None, limit_s: float = 900) -> int:
+def run(
+    command: list[str], out: Path | None = None, limit_s: float = 900, files: Sequence[Path] = ()
+) -> int:
     """Restores the guest, runs `command`, prints its output as it comes, unpacks what it left in
-    $VM_OUT into `out`.
+    $VM_OUT into `out`; `files` lie in /srv/akios/.vm-files meanwhile.
     """
     saved = create()
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="run.") as name:
         work = Path(name)
-        pack(work / "in", command)
+        pack(work / "in", command, files)
         guest = Guest(work, saved / "root", throwaway=True, incoming=saved / "memory")
         try:
             while guest.command("query-status")["status"] == "inmigrate":
@@ -442,6 +447,9 @@ def main() -> int:
     parser.add_argument("verb", choices=["build", "create", "run"])
     parser.add_argument("--out", type=Path, help="where the files that CMD leaves in $VM_OUT go")
     parser.add_argument(
+        "--file", type=Path, action="append", default=[], help="a file for .vm-files in the guest"
+    )
+    parser.add_argument(
         "--limit",
         type=float,
         default=float(os.environ.get("AKIOS_VM_LIMIT", "900")),
@@ -455,7 +463,7 @@ def main() -> int:
         parser.error("run needs `-- CMD`, the other verbs take none")
     try:
         if options.verb == "run":
-            return run(command, options.out, options.limit)
+            return run(command, options.out, options.limit, options.file)
         print(build() if options.verb == "build" else create())
     except RigError as error:
         print(error, file=sys.stderr)
