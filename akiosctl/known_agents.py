@@ -69,6 +69,21 @@ _CONTAINER = (
 )
 _BUBBLEWRAP = f"fences its commands with bubblewrap, {_NESTED}"
 
+
+def _sandbox_of_gemini(settings: str, *variables: str) -> Hint:
+    """gemini-cli and its descendants start a container when an option, a variable or their
+    ``settings`` file asks for it.
+    """
+    return Hint(
+        _CONTAINER,
+        "leave --sandbox out",
+        unless=("--sandbox=false", "--no-sandbox"),
+        when=("--sandbox", "-s"),
+        when_variables=variables,
+        when_files=((settings, r'"sandbox"\s*:\s*(?!false|\{)'),),
+    )
+
+
 # Sources: `codex --help` (0.171), github.com/openai/codex codex-rs/linux-sandbox/README.md;
 # code.claude.com/docs/en/sandboxing; geminicli.com/docs/cli/sandbox and /trusted-folders;
 # `qwen --help` (0.15); cursor.com/docs/agent/tools/terminal; `copilot help sandbox`, `help
@@ -124,14 +139,7 @@ AGENTS: tuple[Agent, ...] = (
         ("gemini",),
         ("@google/gemini-cli",),
         hints=(
-            Hint(
-                _CONTAINER,
-                "leave --sandbox out",
-                unless=("--sandbox=false", "--no-sandbox"),
-                when=("--sandbox", "-s"),
-                when_variables=("GEMINI_SANDBOX",),
-                when_files=((".gemini/settings.json", r'"sandbox"\s*:\s*(?!false|\{)'),),
-            ),
+            _sandbox_of_gemini(".gemini/settings.json", "GEMINI_SANDBOX"),
             Hint(
                 "trusts no directory in a fresh home, and ends",
                 "add --skip-trust",
@@ -146,14 +154,7 @@ AGENTS: tuple[Agent, ...] = (
         ("qwen",),
         ("@qwen-code/qwen-code",),
         hints=(
-            Hint(
-                _CONTAINER,
-                "leave --sandbox out",
-                unless=("--sandbox=false", "--no-sandbox"),
-                when=("--sandbox", "-s"),
-                when_variables=("QWEN_SANDBOX", "GEMINI_SANDBOX"),
-                when_files=((".qwen/settings.json", r'"sandbox"\s*:\s*(?!false|\{)'),),
-            ),
+            _sandbox_of_gemini(".qwen/settings.json", "QWEN_SANDBOX", "GEMINI_SANDBOX"),
             Hint(
                 "has no log-in in a fresh home, and goes to its vendor's models",
                 "add --auth-type openai --openai-base-url https://api.openai.com/v1 --model MODEL",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.values.policy import PROVIDERS
 from tests.compat.rows import ROWS
 from tests.compat.rows_agents import NOT_HAD
 from tests.compat.runs import Outcome
 from tests.compat.table import render, render_first_runs
 from tests.e2e.daemon import Daemon
 from tests.e2e.models import Models
+from tests.e2e.standing import before_models
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,22 +39,8 @@ def stand_in() -> Iterator[Models]:
 @pytest.fixture(scope="session")
 def standing(stand_in: Models) -> Iterator[Daemon]:
     """A daemon whose providers are the stand-ins, with a key for each."""
-    upstreams = "".join(f"    {name}: {{upstream: '{stand_in.url}'}}\n" for name in PROVIDERS)
-    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}", "allow_widening: true\n")
-    try:
-        daemon.start()
-        for name in PROVIDERS:
-            if name != "ollama":
-                key = (
-                    "AKIDREAL\nsecret-of-bedrock\n"
-                    if name == "bedrock"
-                    else f"real-key-of-{name}\n"
-                )
-                done = daemon.ctl("keys", "set", name, input=key)
-                assert done.returncode == 0, done.stderr
+    with before_models(stand_in, "allow_widening: true\n") as daemon:
         yield daemon
-    finally:
-        daemon.close()
 
 
 @pytest.fixture(scope="session")

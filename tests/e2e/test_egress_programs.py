@@ -297,7 +297,8 @@ def test_node(site: Daemon, server: Server) -> None:
 
 
 def test_only_reading_where_the_policy_says_so(agent: Caged, server: Server) -> None:
-    assert agent.do(f"get('https://{READ_ONLY}/')")[0] == 200, "the control"
+    answer = agent.do(f"get('https://{READ_ONLY}/')")
+    assert answer[0] == 200, answer
     for method in ("POST", "PUT", "DELETE", "PATCH", "PROPFIND"):
         status, body = agent.do(f"get('https://{READ_ONLY}/', 'x', method={method!r})")
         assert (status, json.loads(body)["rule"]) == (403, "network.get_only")

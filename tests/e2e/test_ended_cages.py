@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.test_which_cage import verb
 
 CALLERS = [pytest.param(0, id="root"), pytest.param(NOBODY, id="user")]
 
@@ -26,12 +27,6 @@ def rows(daemon: Daemon, uid: int = NOBODY) -> dict[str, dict[str, Any]]:
     done = daemon.ctl("ps", "--all", "--json", uid=uid)
     assert done.returncode == 0, done.stderr
     return {row["cage"]: row for row in json.loads(done.stdout)}
-
-
-def verb(
-    daemon: Daemon, where: Path, *words: str, uid: int = NOBODY
-) -> subprocess.CompletedProcess[str]:
-    return daemon.ctl(*words, uid=uid, cwd=where)
 
 
 @pytest.mark.parametrize("uid", CALLERS)

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from genai_prices import Usage, calc_price
 
-from akiosd.values.policy import PROVIDERS
 from tests.e2e.daemon import Daemon
 from tests.e2e.models import USAGE, Models
+from tests.e2e.standing import before_models
 
 SDKS = ("openai", "anthropic", "google-genai", "mistralai", "boto3", "ollama")
 SCRIPTS = Path(__file__).parent / "sdks"
@@ -65,22 +65,8 @@ def models() -> Iterator[Models]:
 @pytest.fixture(scope="module")
 def caged(models: Models) -> Iterator[Daemon]:
     """A daemon whose providers are the stand-ins, with a key for each."""
-    upstreams = "".join(f"    {name}: {{upstream: '{models.url}'}}\n" for name in PROVIDERS)
-    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}")
-    try:
-        daemon.start()
-        for name in PROVIDERS:
-            if name != "ollama":
-                key = (
-                    "AKIDREAL\nsecret-of-bedrock\n"
-                    if name == "bedrock"
-                    else f"real-key-of-{name}\n"
-                )
-                done = daemon.ctl("keys", "set", name, input=key)
-                assert done.returncode == 0, done.stderr
+    with before_models(models) as daemon:
         yield daemon
-    finally:
-        daemon.close()
 
 
 def run(

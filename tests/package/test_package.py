@@ -37,6 +37,11 @@ def sh(*command: str, user: str = "root", ok: bool = True) -> subprocess.Complet
     return done
 
 
+def run(*words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """``akiosctl run`` by a user of group akios."""
+    return sh("akiosctl", "run", *words, user="dev", ok=ok)
+
+
 def files() -> set[str]:
     """Every name below the places that packages and services write to."""
     found = sh("find", "/etc", "/usr", "/var", "/run/akios", "-xdev", ok=False).stdout
@@ -74,40 +79,14 @@ def test_it_installs_and_runs(before: set[str]) -> None:
 
 
 def test_a_user_of_the_group_runs_a_cage_with_limits_of_cgroup_v2() -> None:
-    seen = sh("akiosctl", "run", "--", "sh", "-c", "echo caged $(id -u)", user="dev")
+    seen = run("--", "sh", "-c", "echo caged $(id -u)")
     assert seen.stdout == "caged 1000\n"
-    eaten = sh(
-        "akiosctl",
-        "run",
-        "--memory",
-        "96M",
-        "--",
-        "/usr/bin/python3",
-        "-c",
-        EATS,
-        user="dev",
-        ok=False,
-    )
+    eaten = run("--memory", "96M", "--", "/usr/bin/python3", "-c", EATS, ok=False)
     assert eaten.returncode == 137 and "memory limit 96 MiB" in eaten.stderr
-    forked = sh(
-        "akiosctl",
-        "run",
-        "--pids",
-        "20",
-        "--",
-        "/usr/bin/python3",
-        "-c",
-        FORKS,
-        user="dev",
-        ok=False,
-    )
+    forked = run("--pids", "20", "--", "/usr/bin/python3", "-c", FORKS, ok=False)
     assert forked.returncode == 1 and "BlockingIOError" in forked.stderr
-    filled = sh(
-        *("akiosctl", "run", "--disk", "32M", "--discard", "--", "dd", "if=/dev/zero", "of=big"),
-        *("bs=1M", "count=64"),
-        user="dev",
-        ok=False,
-    )
+    write = ("dd", "if=/dev/zero", "of=big", "bs=1M", "count=64")
+    filled = run("--disk", "32M", "--discard", "--", *write, ok=False)
     assert filled.returncode == 1, filled.stderr
     assert "No space left" in filled.stderr or "quota exceeded" in filled.stderr
 
@@ -127,7 +106,7 @@ def test_each_group_may_do_its_part_and_no_more() -> None:
         # Until the follower has subscribed, what happens is not told to it.
         while not select.select([follower.stdout], [], [], 0)[0]:
             assert follower.poll() is None
-            sh("akiosctl", "run", "--discard", "--", "true", user="dev")
+            run("--discard", "--", "true")
         assert json.loads(follower.stdout.readline())["kind"]
         follower.terminate()
     refused = sh("akiosctl", "run", "--", "true", user="mon", ok=False)
@@ -155,7 +134,7 @@ def test_a_restart_serves_again() -> None:
     first = sh("systemctl", "show", "-P", "MainPID", "akiosd").stdout
     sh("systemctl", "restart", "akiosd")
     assert sh("systemctl", "show", "-P", "MainPID", "akiosd").stdout != first
-    assert sh("akiosctl", "run", "--", "echo", "again", user="dev").stdout == "again\n"
+    assert run("--", "echo", "again").stdout == "again\n"
 
 
 def test_removing_keeps_data_and_purging_does_not(before: set[str]) -> None:

@@ -57,21 +57,12 @@ class ChangeRequests:
         try:
             views = await open_view(self._host, kept, workspace, peer.pid, git)
             try:
-                reply = wire.ViewReply(
-                    cage=request.cage,
-                    workspace=read_name(workspace.fileno()),
-                    protect=kept.protect,
-                    started_ns=kept.info.started_ns,
-                )
                 # Until that client leaves: what it compares or writes from must not vanish
                 # under it.
                 viewer = request.cage, client
                 self._viewers.append(viewer)
                 client.at_end(lambda: self._viewers.remove(viewer))
-                pairs = zip(views, (workspace, git), strict=False)
-                await client.reply(
-                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
-                )
+                await _send_views(client, kept, views, workspace, git)
             finally:
                 close_all(views)
         finally:
@@ -96,16 +87,7 @@ class ChangeRequests:
             git = cage.git.directory if cage.git is not None else None
             views = await open_paused_view(self._host, kept, workspace, peer.pid, git)
             try:
-                reply = wire.ViewReply(
-                    cage=cage.id,
-                    workspace=read_name(workspace.fileno()),
-                    protect=kept.protect,
-                    started_ns=kept.info.started_ns,
-                )
-                pairs = zip(views, (workspace, git), strict=False)
-                await client.reply(
-                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
-                )
+                await _send_views(client, kept, views, workspace, git)
             finally:
                 close_all(views)
             # The client leaves, which cancels this, when it has read what it wants.
@@ -195,3 +177,17 @@ class ChangeRequests:
                     await self._destroy(kept, "expired", 0)
                 gone.append(name)
         return gone
+
+
+async def _send_views(
+    client: ClientConnection, kept: KeptCage, views: tuple[Fd, ...], workspace: Fd, git: Fd | None
+) -> None:
+    """Answer with each view and the directory that it is compared with, the workspace's first."""
+    reply = wire.ViewReply(
+        cage=kept.info.cage,
+        workspace=read_name(workspace.fileno()),
+        protect=kept.protect,
+        started_ns=kept.info.started_ns,
+    )
+    pairs = zip(views, (workspace, git), strict=False)
+    await client.reply(reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from akiosd.gateway.llm.providers.base import Json, items, mapping, text
+from akiosd.gateway.llm.providers.base import Json, arguments_of, items, mapping, text
 from akiosd.gateway.redaction.strict_json import Kept, dump
 from akiosd.meter.texts import Texts
 from akiosd.meter.turns import MAX_TURNS, Call, Turn, goes_on_before, read_trail
@@ -150,13 +150,7 @@ def _read_item(item: Json) -> Iterator[Entry]:
     if kind.endswith("_call_output"):
         yield "result", _flat(item.get("output"))
     elif kind.endswith("_call"):
-        what = (
-            item.get("arguments")
-            or item.get("input")
-            or item.get("action")
-            or item.get("operation")
-        )
-        yield "call", (text(item.get("name")) or kind, what)
+        yield "call", (text(item.get("name")) or kind, arguments_of(item))
     elif kind in _SILENT:
         return
     elif role in ("tool", "function"):

@@ -294,6 +294,12 @@ def mapping(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def arguments_of(item: Json) -> Any:
+    """What an item of the Responses API calls its tool with, whichever of its tools that is."""
+    names = ("arguments", "input", "action", "operation")
+    return next((item[name] for name in names if item.get(name)), "")
+
+
 def items(value: Any) -> list[Json]:
     """The objects in a list, whatever else is in it."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

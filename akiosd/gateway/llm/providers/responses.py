@@ -18,6 +18,7 @@ from akiosd.gateway.llm.providers.base import (
     Piece,
     Stream,
     ToolCall,
+    arguments_of,
     hosted,
     items,
     limit_of,
@@ -207,14 +208,8 @@ class Responses(Operation):
         for at, item in enumerate(found):
             if text(item.get("type")).endswith("_call"):
                 key = (text(item.get("call_id")) or text(item.get("id")), at)
-                what = (
-                    item.get("arguments")
-                    or item.get("input")
-                    or item.get("action")
-                    or item.get("operation")
-                    or ""
-                )
-                yield ToolCall(key, text(item.get("name")) or text(item.get("type")), what)
+                name = text(item.get("name")) or text(item.get("type"))
+                yield ToolCall(key, name, arguments_of(item))
 
     def failed(self, event: Json, kind: str) -> bool:
         return event.get("type") in ("error", "response.failed")

@@ -28,12 +28,20 @@ READ = ("read_file", {"path": "src/main.rs"})
 TEST = ("Bash", {"command": "pytest -q tests/test_flaky.py", "description": "run the test"})
 
 
-def trace(name: str) -> Callable[[Trace], Trace]:
-    def add(made: Trace) -> Trace:
-        TRACES[name] = made
-        return made
+def adding_to(traces: dict[str, Trace]) -> Callable[[str], Callable[[Trace], Trace]]:
+    """A decorator that puts a trace into ``traces`` under the name it is given."""
 
-    return add
+    def trace(name: str) -> Callable[[Trace], Trace]:
+        def add(made: Trace) -> Trace:
+            traces[name] = made
+            return made
+
+        return add
+
+    return trace
+
+
+trace = adding_to(TRACES)
 
 
 def rounds(talk: Talk) -> Iterator[int]:

@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.unit.meter.traces import shapes
-from tests.unit.meter.traces.loops import PARAGRAPH, Trace, opening
+from tests.unit.meter.traces.loops import PARAGRAPH, Trace, adding_to, opening
 from tests.unit.meter.traces.shapes import Step, Talk
 from tests.unit.meter.traces.told import RECORDED, runs
 
 TRACES: dict[str, Trace] = runs(loops=False)
 
-
-def trace(name: str) -> Callable[[Trace], Trace]:
-    def add(made: Trace) -> Trace:
-        TRACES[name] = made
-        return made
-
-    return add
+trace = adding_to(TRACES)
 
 
 def bash(command: str, **more: Any) -> tuple[str, Any]:
