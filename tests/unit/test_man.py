@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from akiosctl.commands import VERBS, akiosctl
+from akiosctl.policy_files import parse
 from akiosctl.run_options import OPTIONS, SHORT
-from akiosd.daemon.base.config import Config
+from akiosd.daemon.base.config import Config, parse_config
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
 from akiosd.values.units import format_size
@@ -137,6 +138,21 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
             plain.add(field.name)
             assert str(field.default) in found["KEYS"], field.name
     assert entries(found["KEYS"]) == plain
+
+
+def test_the_examples_are_read_without_a_complaint() -> None:
+    def example(page: str) -> bytes:
+        return (
+            source(page)
+            .partition(".SH EXAMPLE")[2]
+            .partition(".EX\n")[2]
+            .partition(".EE")[0]
+            .encode()
+        )
+
+    config = parse_config(example("akiosd.yaml.5"), "akiosd.yaml")
+    assert config.gateway.providers and config.gateway.prices
+    assert parse(example("akios-policy.5"), "policy.yaml").values["limits.memory"] == 512 << 20
 
 
 def test_exit_statuses_are_those_of_the_reasons() -> None:

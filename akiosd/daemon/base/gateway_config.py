@@ -19,7 +19,7 @@ from cryptography import x509
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS
-from akiosd.values.providers import with_regions
+from akiosd.values.providers import FACTS, with_regions
 from akiosd.values.spend import ModelPrice
 
 MAX_ROOTS_BYTES = 512 << 10
@@ -105,7 +105,7 @@ def _check_provider(provider: str, settings: ProviderConfig, where: Where) -> No
         raise AkiosError(
             f"there is no provider {provider}", place, "known: " + ", ".join(PROVIDERS)
         )
-    _check_url(settings.upstream, where("gateway", "providers", provider, "upstream"))
+    _check_url(provider, settings.upstream, where("gateway", "providers", provider, "upstream"))
     if settings.region:
         check_region(provider, settings.region, where("gateway", "providers", provider, "region"))
 
@@ -170,7 +170,7 @@ def _check_address(text: str, where: str) -> None:
         raise AkiosError(words, where, "as in 10.0.0.7:8443 or [fd00::7]:8443") from None
 
 
-def _check_url(url: str, where: str) -> None:
+def _check_url(provider: str, url: str, where: str) -> None:
     if not url:
         return
     try:
@@ -187,7 +187,18 @@ def _check_url(url: str, where: str) -> None:
         or not url.isprintable()
     ):
         raise AkiosError(
-            f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example/v1"
+            f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example"
+        )
+    facts = FACTS[provider]
+    ends = [rf"/(?:{'|'.join(facts.begins)})"] * bool(facts.begins)
+    ends += [facts.called_at] * bool(facts.called_at)
+    found = re.search(rf"(?:{'|'.join(ends)})/*\Z", parts.path) if ends else None
+    if found is not None:
+        raise AkiosError(
+            f"{url!r} ends in {found[0]}, with which the paths of {provider} begin: they would have"
+            " it twice",
+            where,
+            f"leave it out: {url[: -len(found[0])]}",
         )
 
 

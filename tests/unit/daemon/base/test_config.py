@@ -89,6 +89,16 @@ def test_values_and_overrides(tmp_path: Path) -> None:
             "URL",
         ),
         (
+            "gateway: {providers: {openai: {upstream: 'https://x/v1/'}}}\n",
+            "f, line 1",
+            "leave it out: https://x",
+        ),
+        (
+            "gateway: {providers: {openai: {upstream: 'https://x/y/v1/chat/completions'}}}\n",
+            "f, line 1",
+            "leave it out: https://x/y",
+        ),
+        (
             "gateway: {providers: {openai: {region: eu-west-1}}}\n",
             "f, line 1",
             "only bedrock",

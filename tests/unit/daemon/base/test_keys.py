@@ -205,7 +205,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
             prices={"m": PriceConfig(input=1, output=2.5)},
             providers={
                 "bedrock": ProviderConfig(region="eu-west-1"),
-                "xai": ProviderConfig(upstream="http://x/v1"),
+                "xai": ProviderConfig(upstream="http://x"),
             },
         )
     )
@@ -214,7 +214,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
     found = gateway_setup(host, Policy(network=network))
     assert found.providers == (
         ProviderSetup("openai", key=SECRET + b"openai"),
-        ProviderSetup("xai", upstream="http://x/v1"),
+        ProviderSetup("xai", upstream="http://x"),
         ProviderSetup("bedrock", key=AWS, region="eu-west-1"),
     )
     assert found.prices == {"m": ModelPrice(1_000_000, 2_500_000)}
