@@ -124,7 +124,12 @@ class Cage:
         self._gateway: Gateway | None = None
         self._bulk = Bulk(host.hurry)
         self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
-        self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
+        self.spend = Spend(
+            self.policy.budget,
+            self._book,
+            self._end_by_spending,
+            loops_up_to=self.policy.loops_up_to,
+        )
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._frozen_for: set[object] = set()
