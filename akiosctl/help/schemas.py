@@ -50,6 +50,15 @@ class RunReport(Form):
     denied: list[DeniedGroup]
 
 
+class Running(Form):
+    """A cage that was left running: of ``run --detach`` on standard output, of the keys that leave
+    a terminal as the last line on standard error.  ``name`` is what ``--name`` gave it.
+    """
+
+    cage: str
+    name: str
+
+
 class Cage(Form):
     """``settled``: what became of its changes, where they do not wait; ``expires_ns``: when those
     that wait are destroyed, 0 for never; ``output``: bytes on disk that are kept of what it wrote.
@@ -485,9 +494,9 @@ class Error(Form):
 # another.  "" is the error of any verb.
 SCHEMAS: dict[str, tuple[Any, ...]] = {
     "": (Error,),
-    "run": (RunReport,),
+    "run": (RunReport, Running),
     "ps": (list[Cage],),
-    "attach": (RunReport,),
+    "attach": (RunReport, Running),
     "logs": (Output, Missing),
     "stop": (CageNames,),
     "budget": (Spending, Spent),

@@ -88,7 +88,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
                     note(line)
         if options.has("detach"):
             close_fds(received)
-            print(cage)
+            name = options.value("name") or ""
+            print(json_of_running(cage, name) if as_json else cage)
             return 0
         keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
         ended = Relay(client, number, started, detach_keys=keys).run(received)
@@ -96,7 +97,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         client.close()
     if ended is None:
-        note(f"left running; akiosctl attach {cage} · logs -f · stop")
+        tell_left(cage, options.value("name") or "", as_json)
         return 0
     settle = disposition(options, policy)
     hint = (
@@ -110,6 +111,20 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     told = hint or as_json
     denied = find_denied(ended, path, cage, workspace, options, policy.sites) if told else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
+
+
+def json_of_running(cage: str, name: str) -> str:
+    """What ``--json`` tells of a cage that runs on; ``name`` is what ``--name`` gave it."""
+    import json
+
+    return json.dumps({"cage": cage, "name": name})
+
+
+def tell_left(cage: str, name: str, as_json: bool) -> None:
+    """Say that the cage runs on without us; the last line of ``--json`` is JSON then too."""
+    note(f"left running; akiosctl attach {cage} · logs -f · stop")
+    if as_json:
+        print("\n" + json_of_running(cage, name), file=sys.stderr)
 
 
 def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:
