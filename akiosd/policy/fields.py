@@ -89,8 +89,9 @@ def _list(item: Reader, wider: Wider) -> Kind:
 
 
 def _bound(rows: Sequence[Field]) -> Field:
-    """The field of ``projects_may`` that bounds ``rows``, which are of one kind."""
-    reader, kind = rows[0].kind.reader, rows[0].kind
+    """The field of ``projects_may`` that bounds ``rows``: one, or several that are counts."""
+    kind = rows[0].kind if len(rows) == 1 else COUNT
+    reader = kind.reader
     if isinstance(reader, ListOf):
         words = ListOf(reader.item, {"any": "any", "none": ()})
         own = Kind(f"any|{kind.word}|none", words, wider.widens_names(kind.wider))

@@ -386,3 +386,5 @@ def test_the_shipped_policy_lets_a_project_raise_what_is_a_loop() -> None:
     assert merge([shipped, raised]).budget.same_tool_calls == 50
     with pytest.raises(PolicyError, match="51 is above the 50 that the built-in policy lets"):
         merge([shipped, layer("project", "budget: {same_answers: 51}")])
+    with pytest.raises(PolicyError, match=r"projects_may\.loops 60 is above the built-in 50 \("):
+        merge([shipped, layer("project", "projects_may: {loops: 60}")])
