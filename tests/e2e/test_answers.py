@@ -84,6 +84,7 @@ LONG = [("security", 200, 2), ("all", 100, 3), ("files", 100, 4)]
 
 
 @pytest.mark.named_set("answers")
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(("trace", "count", "seed"), LONG)
 def test_random_arguments_are_answered_as_by_the_kernel(
     daemon: Daemon, trace: str, count: int, seed: int
