@@ -4,6 +4,7 @@ not.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from akiosd.daemon.base.config import Config
+from akiosd.daemon.sockets.listening import CONTROL, EVENTS, NAME
 
+UNITS = ("akiosd.service", "akiosd.socket", "akios.slice")
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 # systemd.exec(5): each makes a mount namespace, or loads a filter that cages would inherit.
 NAMESPACE = (
@@ -52,9 +55,13 @@ UNIT = dict(settings("akiosd.service"))
     [
         ("Type", "notify"),
         ("Delegate", "yes"),
-        ("DelegateSubgroup", "supervisor"),  # kernel/cgroup.py looks for its parent's delegation
         ("KillMode", "mixed"),
-        ("Restart", "on-failure"),
+        ("Restart", "always"),
+        ("StartLimitIntervalSec", "0"),
+        ("WatchdogSignal", "SIGKILL"),
+        ("Requires", "akiosd.socket"),  # and so it comes and goes with the service
+        ("RuntimeDirectoryPreserve", "restart"),  # the sockets lie there
+        ("Slice", "akios.slice"),
         ("TasksMax", "infinity"),
         ("OOMScoreAdjust", "-500"),
         ("StateDirectory", "akios"),
@@ -71,6 +78,24 @@ def test_what_akiosd_counts_on_is_set(key: str, value: str) -> None:
 def test_the_directories_are_those_of_the_configuration() -> None:
     assert Config().state_dir == f"/var/lib/{UNIT['StateDirectory']}"
     assert Config().runtime_dir == f"/run/{UNIT['RuntimeDirectory']}"
+
+
+def test_the_socket_is_the_one_that_akiosd_takes_and_lives_as_long_as_it_is_needed() -> None:
+    lines = settings("akiosd.socket")
+    runtime = Config().runtime_dir
+    assert [value for key, value in lines if key == "ListenStream"] == [
+        f"{runtime}/{name}" for name in (CONTROL, EVENTS)
+    ]
+    socket = dict(lines)
+    assert socket["FileDescriptorName"] == NAME and socket["StopWhenUnneeded"] == "yes"
+    assert "WantedBy" not in socket, "then it would be needed by sockets.target"
+
+
+def test_what_only_a_newer_systemd_knows_stands_apart() -> None:
+    newer = dict(settings("akiosd.service.d/254.conf"))
+    assert newer["DelegateSubgroup"] == "supervisor"  # kernel/cgroup.py looks one group higher
+    assert newer["Type"] == "notify-reload"
+    assert not {"DelegateSubgroup", "RestartSteps", "RestartMaxDelaySec"} & UNIT.keys()
 
 
 def test_nothing_takes_akiosd_out_of_the_hosts_mounts_or_filters_its_cages() -> None:
@@ -112,23 +137,29 @@ def test_tmpfiles_agree_with_the_unit() -> None:
     assert made["/run/akios"] == ":" + UNIT["RuntimeDirectoryMode"]
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     # The program and the manual are installed by the package; here something executable stands for
     # the former.
-    lines = (SYSTEMD / "akiosd.service").read_text().splitlines()
-    text = "\n".join(line for line in lines if not line.startswith("Documentation="))
-    unit = tmp_path / "akiosd.service"
-    unit.write_text(text.replace("/usr/bin/akiosd", "/bin/true"))
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
-    # systemd before 254 does not know this one, and goes on without it.
-    complaints = [
-        line
-        for line in done.stderr.splitlines()
-        if str(unit) in line and "DelegateSubgroup" not in line
-    ]
-    assert complaints == [] and "akiosd.service:" not in done.stderr.replace(str(unit) + ":", "")
+    version = int(subprocess.check_output(["systemctl", "--version"]).split()[1])
+    for name in UNITS:
+        lines = (SYSTEMD / name).read_text().splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("Documentation="))
+        (tmp_path / name).write_text(text.replace("/usr/bin/akiosd", "/bin/true"))
+    if version >= 254:
+        (tmp_path / "akiosd.service.d").mkdir()
+        text = (SYSTEMD / "akiosd.service.d/254.conf").read_text()
+        drop_in = tmp_path / "akiosd.service.d" / "254.conf"
+        drop_in.write_text(text.replace("/usr/bin/akiosd", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(tmp_path / name for name in UNITS)],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+    )
+    said = [line for line in done.stderr.splitlines() if "akios" in line]
+    assert (done.returncode, said) == (0, [])
 
 
 @pytest.mark.parametrize(

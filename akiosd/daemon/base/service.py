@@ -132,7 +132,7 @@ class Service:
         written = now if since is None else since
         disk = now - written >= _SLOW_S and waits_for_disk()
         return [
-            Pulse("the event loop's threads", self._threads_seen, self._period),
+            Pulse("a thread beside the event loop", self._threads_seen, self._period),
             Pulse("the thread that writes the ledger", written, self._period, disk),
         ]
 
