@@ -1,7 +1,8 @@
 """The service under a real systemd: restarts that clients do not see, a stop that stays one, the
 watchdog, reloads, the journal, credentials, and what `systemd-analyze` says.
 
-Runs in the guest only (`tests/vm/package`), on the package, which it installs and purges.
+Runs in the guest only (`tests/vm/package`), which forgets everything afterwards, on the package that
+it installs.
 """
 
 from __future__ import annotations
@@ -34,11 +35,9 @@ def show(name: str, unit: str = "akiosd.service") -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installed() -> Iterator[None]:
+def installed() -> None:
     sh("apt-get", "install", "-y", "--no-install-recommends", str(DEB[-1]))
     sh("install", "-d", "-o", "dev", "/home/dev/work")
-    yield
-    sh("apt-get", "purge", "-y", "akios")
 
 
 @pytest.fixture
@@ -64,7 +63,8 @@ def ps() -> subprocess.Popen[str]:
 
 def test_systemd_has_nothing_to_say_of_the_units() -> None:
     for unit in ("akiosd.service", "akiosd.socket", "akios.slice"):
-        done = sh("systemd-analyze", "verify", unit, ok=False)
+        # The guest's packages come without their manuals.
+        done = sh("systemd-analyze", "verify", "--man=no", unit, ok=False)
         assert (done.returncode, "akios" in done.stderr) == (0, False), done.stderr
     assert "/akios.slice/" in Path(f"/proc/{show('MainPID')}/cgroup").read_text()
 
