@@ -109,7 +109,7 @@ def test_akiosd_holds_the_capabilities_that_cages_are_made_with_and_no_others() 
     lines = [value for key, value in settings("akiosd.service") if key.startswith("Capab")]
     # Without each of these something fails or, for SYS_NICE, is only as fast as cages let it be.
     needed = "SYS_ADMIN SYS_PTRACE SYS_RESOURCE SYS_NICE SYS_CHROOT NET_ADMIN NET_BIND_SERVICE"
-    needed += " CHOWN FOWNER DAC_OVERRIDE SETUID SETGID SETPCAP SETFCAP MKNOD KILL"
+    needed += " CHOWN FOWNER FSETID DAC_OVERRIDE SETUID SETGID SETPCAP SETFCAP MKNOD KILL"
     assert sorted(" ".join(lines).split()) == sorted(f"CAP_{name}" for name in needed.split())
 
 
