@@ -58,7 +58,7 @@ class Host:
         self.cgroups = CgroupHost(
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )
-        self.keys = KeyStore(self.state_dir, credentials_directory())
+        self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
         self.disks: Disks | None = None
         self.system_userns: Fd | None = None
@@ -70,6 +70,11 @@ class Host:
     def config(self) -> Config:
         """``akiosd.yaml`` as it holds now."""
         return self.settings.config
+
+    def _credential_of(self, provider: str) -> str:
+        """The name that akiosd.yaml gives the credential with a provider's key."""
+        settings = self.config.gateway.providers.get(provider)
+        return settings.credential if settings is not None else ""
 
     @property
     def policy(self) -> Policy:

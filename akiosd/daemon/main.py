@@ -19,26 +19,29 @@ from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
-from akiosd.daemon.base.log import configure_log, get_log
+from akiosd.daemon.base.log import configure_log, get_log, is_journal
 from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.base.service import Service
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
-from akiosd.daemon.cages import pending_changes
-from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
+from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
-from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
+from akiosd.daemon.sockets.listening import CONTROL, Listeners, open_listeners
+from akiosd.daemon.sockets.serve_clients import say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
-from akiosd.errors import AkiosError, LedgerError
+from akiosd.errors import AkiosError
 from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG, CageId, LogId
+from akiosd.values.ids import HOST_LOG
+from akiosd.values.service_manager import ServiceFacts, describe_stop, reloading
+from akiosd.wire.messages import Hello
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
@@ -93,39 +96,30 @@ def harden() -> None:
     os.umask(0o077)
 
 
-async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
+async def serve(settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or
     go on.
     """
+    async with trio.open_nursery() as nursery:
+        service = Service.from_environment()
+        nursery.start_soon(service.run)
+        await _serve_with_ledger(settings, arguments, handed, service)
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_with_ledger(
+    settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed, service: Service
+) -> None:
     config = settings.config
-    state = Path(config.state_dir)
-    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
+    service.starting("Reading the ledger")
+    # In a thread: what a killed akiosd left may be much, and the manager is told meanwhile.
+    ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))
     host = Host(settings, ledger)
-    runtime = Path(config.runtime_dir)
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
-            await host.open()
-            await finish_destructions(ledger, host.cages_dir)
-            assert host.disks is not None
-            told = await _read_ends(ledger, pending_changes.list_running(host.cages_dir))
-            for cage in await trio.to_thread.run_sync(
-                pending_changes.recover, host.cages_dir, host.disks, told
-            ):
-                _log.warning("changes of a killed agent were kept", cage=cage)
-            for cage in pending_changes.list_torn(host.cages_dir):
-                where = str(host.cages_dir / cage)
-                _log.warning(
-                    "a record of a running agent is torn; its disk is kept, for you to look at",
-                    where=where,
-                )
-            pending_changes.sweep(host.cages_dir, host.disks, ledger.logs())
-            _end_interrupted(ledger)
-            ledger.append(
-                HOST_LOG,
-                records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()),
-            )
-            await _serve_until_told(host, runtime, arguments)
+            await take_over(host, service)
+            await _serve_until_told(host, arguments, handed, service)
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
@@ -134,33 +128,13 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
                 await ledger.aclose()
 
 
-async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_changes.Told]:
-    """The ends of cages whose logs have them, though nothing else was written down: akiosd was
-    killed right then.
-    """
-    told: dict[str, pending_changes.Told] = {}
-    for cage in cages:
-        try:
-            entry = await ledger.read_last(LogId(CageId(cage)))
-        except LedgerError as error:
-            _log.error("the end of a cage is not known", cage=cage, why=error.what)
-            continue
-        end = records.decode_entry(entry) if entry else None
-        if isinstance(end, records.End):
-            told[cage] = end.ts, end.exit_code, end.reason
-    return told
+def _open_ledger(state: Path) -> Ledger:
+    return Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
 
 
-def _end_interrupted(ledger: Ledger) -> None:
-    """Cages that died with a daemon before us: their logs get the end that nobody could write."""
-    for log in ledger.interrupted:
-        now, reason = time.time_ns(), pending_changes.LOST
-        ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
-        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
-        ledger.close_log(log)
-
-
-async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Namespace) -> None:
+async def _serve_until_told(
+    host: Host, arguments: argparse.Namespace, handed: systemd.Handed, service: Service
+) -> None:
     config = host.config
     gate = Gate(
         config.groups.user,
@@ -169,8 +143,8 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
         config.uids.is_caged,
         find_starter(os.environ),
     )
-    control = await open_unix_listener(str(runtime / "control.sock"))
-    events = await open_unix_listener(str(runtime / "events.sock"))
+    listeners = await open_listeners(Path(config.runtime_dir), handed)
+    handed.close_rest()
     try:
         async with trio.open_nursery() as nursery:
             pool = Pool(host, config.pools.userns)
@@ -179,52 +153,96 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
-            host.ledger.state.on_room = partial(supervisor.freeze_all, False)
+            host.ledger.state.on_room = partial(_disk_has_room, supervisor)
             async with trio.open_nursery() as servers:
-                await servers.start(
-                    partial(serve_clients, greet=lambda: say_hello(host.settings.digest)),
-                    control,
-                    supervisor,
-                    gate,
+                accepting = await _start_servers(servers, host, supervisor, gate, listeners)
+                _say_ready(service, supervisor, host, arguments.ready_fd)
+                _log.info(
+                    "ready",
+                    control=str(Path(config.runtime_dir, CONTROL)),
+                    state=config.state_dir,
+                    sockets="of the service" if listeners.outlive else "own",
                 )
-                await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
-                servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
-                servers.start_soon(
-                    expire, supervisor.registry, supervisor.changes, supervisor.logs, host
-                )
-                _say_ready(arguments.ready_fd)
-                _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
-                await _wait_for_stop(renewer, nursery)
-                systemd.notify("STOPPING=1")
+                await _wait_for_stop(renewer, nursery, service)
+                if listeners.outlive:
+                    # Who comes now waits for the next akiosd.
+                    for scope in accepting:
+                        scope.cancel()
+                service.stopping(partial(_describe_stop, supervisor))
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
-        for listener, name in ((control, "control.sock"), (events, "events.sock")):
-            listener.socket.close()
-            with contextlib.suppress(FileNotFoundError):
-                (runtime / name).unlink()
+        listeners.close()
+
+
+async def _start_servers(
+    servers: trio.Nursery, host: Host, supervisor: Supervisor, gate: Gate, listeners: Listeners
+) -> tuple[trio.CancelScope, trio.CancelScope]:
+    """Everything that serves; the scopes end the taking of new connections only."""
+    clients, monitors = trio.CancelScope(), trio.CancelScope()
+    greet = partial(_greet, host)
+    await servers.start(
+        partial(serve_clients, greet=greet, accepting=clients), listeners.control, supervisor, gate
+    )
+    await servers.start(
+        partial(serve_events, accepting=monitors),
+        *(listeners.events, gate, host.ledger, supervisor.owner_of),
+    )
+    servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
+    servers.start_soon(expire, supervisor.registry, supervisor.changes, supervisor.logs, host)
+    return clients, monitors
+
+
+def _greet(host: Host) -> Hello:
+    return say_hello(host.settings.digest)
 
 
 def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:
+    _log.error(
+        "the disk is full: cages are paused until there is room",
+        cages=len(supervisor.registry.running),
+    )
     supervisor.freeze_all(True)
     pool.discard()
 
 
-def _say_ready(ready_fd: int) -> None:
-    systemd.notify("READY=1")
+def _disk_has_room(supervisor: Supervisor) -> None:
+    _log.info("the disk has room again: cages go on")
+    supervisor.freeze_all(False)
+
+
+def _describe_stop(supervisor: Supervisor) -> str:
+    return describe_stop(len(supervisor.registry.running))
+
+
+def _say_ready(service: Service, supervisor: Supervisor, host: Host, ready_fd: int) -> None:
+    state = host.ledger.state
+
+    def look() -> ServiceFacts:
+        registry = supervisor.registry
+        return ServiceFacts(
+            cages=len(registry.running),
+            kept=len(registry.kept),
+            full=state.full,
+            state_dir=host.config.state_dir,
+        )
+
+    service.serving(look, lambda: state.writing_since)
     if ready_fd >= 0:
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> None:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Service) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for signo in signals:
             if signo != signal.SIGHUP:
                 _log.info("stopping", signal=signal.Signals(signo).name)
                 return
-            await renewer.renew(nursery)
+            systemd.notify(reloading(time.monotonic_ns()))
+            service.refused = await renewer.renew(nursery)
+            service.ready()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -233,6 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
+        handed = systemd.take_handed()
         if arguments.check:
             return check_settings(arguments.config, overrides_of(arguments))
         settings = load_settings(arguments.config, overrides_of(arguments))
@@ -249,7 +268,7 @@ def main(argv: list[str] | None = None) -> int:
         # has something to do.
         sys.setswitchinterval(_SWITCH_S)
         niceness.take()
-        trio.run(serve, settings, arguments)
+        trio.run(serve, settings, arguments, handed)
     except AkiosError as error:
         return _report(error)
     except BaseExceptionGroup as group:
@@ -271,6 +290,12 @@ def _first(group: BaseExceptionGroup[AkiosError]) -> AkiosError:
 
 
 def _report(error: AkiosError) -> int:
+    if is_journal(sys.stderr):
+        configure_log()
+        _log.critical(
+            "akiosd cannot start or go on", what=error.what, where=error.where, next=error.next
+        )
+        return 1
     print(f"akiosd: {error.what}", file=sys.stderr)
     if error.where:
         print(f"  where: {error.where}", file=sys.stderr)

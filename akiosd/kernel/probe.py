@@ -117,3 +117,19 @@ def read_process(pid: int) -> tuple[str, str, str, str]:
         read_file(f"/proc/{pid}/uid_map").decode(),
         read_file(f"/proc/{pid}/limits").decode(errors="replace"),
     )
+
+
+def waits_for_disk() -> bool:
+    """Whether a thread of this process is in uninterruptible sleep, which is nearly always a wait
+    for a disk (proc_pid_stat(5), state D).
+    """
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/stat", "rb") as file:
+                # The name before it may hold anything, also blanks and brackets.
+                state = file.read().rpartition(b")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state == b"D":
+            return True
+    return False

@@ -98,7 +98,7 @@ def limit_of(pid: int, name: str) -> tuple[Path, str]:
 
 def leftovers() -> dict[str, set[str]]:
     """Everything on this machine that a package may leave behind, by what it is."""
-    places = ("/etc", "/usr", "/var", "/opt", "/run/akios", "/run/systemd/system")
+    places = ("/etc", "/usr", "/var", "/opt", "/run/akios")
     found = sh("find", *places, "-xdev", ok=False).stdout.splitlines()
     units = sh("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout.splitlines()
     groups = sh("find", str(CGROUPS), "-type", "d", "-name", "*akios*").stdout.splitlines()

@@ -1,6 +1,6 @@
 """The Debian package is installed, as an administrator does it.
 
-Runs in the guest (`tests/vm/package`).  What `test_installed` looks at and `test_purge` takes away
+Runs in the guest (`tests/vm/package`).  What `test_installed` looks at and `test_taken_away` takes away
 is what this leaves.
 """
 

@@ -28,6 +28,8 @@ _MICRO = 10**6
 _ADDRESS = re.compile(
     r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)"
 )
+# Of systemd.exec(5), LoadCredential=: a file name.
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _DEAREST = 1_000_000.0
 
 Where = Callable[..., str]
@@ -36,11 +38,12 @@ Where = Callable[..., str]
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have
-    regions.
+    regions; ``credential``: the name of the service's credential that holds the key.
     """
 
     upstream: str = ""
     region: str = ""
+    credential: str = ""
 
 
 class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +111,12 @@ def _check_provider(provider: str, settings: ProviderConfig, where: Where) -> No
     _check_url(settings.upstream, where("gateway", "providers", provider, "upstream"))
     if settings.region:
         check_region(provider, settings.region, where("gateway", "providers", provider, "region"))
+    if settings.credential and not _CREDENTIAL.fullmatch(settings.credential):
+        raise AkiosError(
+            f"{settings.credential!r} is not the name of a credential",
+            where("gateway", "providers", provider, "credential"),
+            "write the name that LoadCredential= gives it, not a path",
+        )
 
 
 def check_region(provider: str, region: str, where: str) -> None:

@@ -293,26 +293,33 @@ async def serve_clients(
     limits: ConnectionLimits = DEFAULT_LIMITS,
     accepts: UnionType | None = None,
     greet: Callable[[], Hello] = lambda: say_hello(b""),
+    accepting: trio.CancelScope | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``listener`` until cancelled.
 
     ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
-    is that of the control socket. ``greet`` makes akiosd's hello.
+    is that of the control socket. ``greet`` makes akiosd's hello. Once ``accepting`` is cancelled,
+    those who are connected are served to their end, and nobody else.
     """
     server = _Server(handler, gate, limits, accepts, greet)
     async with trio.open_nursery() as nursery:
         task_status.started()
-        while True:
-            try:
-                sock, _ = await listener.socket.accept()
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                _log.error("cannot accept", error=str(error))
-                await trio.sleep(0.1)
-                continue
-            nursery.start_soon(server.connection, sock)
+        with accepting or trio.CancelScope():
+            await _accept(listener, server, nursery)
+
+
+async def _accept(listener: trio.SocketListener, server: _Server, nursery: trio.Nursery) -> None:
+    while True:
+        try:
+            sock, _ = await listener.socket.accept()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            _log.error("cannot accept", error=str(error))
+            await trio.sleep(0.1)
+            continue
+        nursery.start_soon(server.connection, sock)
 
 
 async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketListener:
