@@ -211,7 +211,7 @@ class Why(Form):
 
 
 class Record(msgspec.Struct):
-    """One record; its further fields are those of its kind in akios-ledger(5)."""
+    """One record; its further fields are those of its kind in akios-events(5)."""
 
     log: str
     index: int

@@ -20,14 +20,14 @@ import pytest
 
 from akiosd.values.journal import MESSAGE_IDS
 from tests.e2e.resources import wait_until
-from tests.package.test_package import DEB, sh
+from tests.package.machine import DEBS, sh
 from tests.unit.test_service import reasons
 
-pytestmark = pytest.mark.skipif(not DEB, reason="no package was handed in (tests/vm/package)")
+pytestmark = pytest.mark.skipif(not DEBS, reason="no package was handed in (tests/vm/package)")
 DROP_INS = Path("/run/systemd/system/akiosd.service.d")
 GATE = Path("/run/akios-gate")
 CONFIG = Path("/etc/akios/akiosd.yaml")
-VERSION = int(sh("systemctl", "--version").stdout.split()[1]) if DEB else 0
+VERSION = int(sh("systemctl", "--version").stdout.split()[1]) if DEBS else 0
 
 
 def show(name: str, unit: str = "akiosd.service") -> str:
@@ -35,9 +35,8 @@ def show(name: str, unit: str = "akiosd.service") -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    sh("apt-get", "install", "-y", "--no-install-recommends", str(DEB[-1]))
-    sh("install", "-d", "-o", "dev", "/home/dev/work")
+def installed(package: None) -> None:
+    """The package is there, from here on or from before."""
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ from akiosd.values.units import format_size
 from tests.unit import describe_policy
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
-PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5", "akios-ledger.5")
+PAGES = (
+    *("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5"),
+    *("akios-events.5", "akios-ledger.5"),
+)
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 
 
@@ -169,6 +172,20 @@ def test_a_page_is_formatted_without_complaint(page: str) -> None:
         ["groff", "-man", "-Tutf8", "-ww", "-z", MAN / page], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_mandoc_reads_the_pages_too() -> None:
+    """Debian's man is groff's; others', BSD's and Alpine's, is mandoc."""
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed")
+    pages = [MAN / page for page in PAGES]
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True, text=True
+    )
+    # A package has the date; and every paragraph begins alike here, also the first of a section.
+    meant = ("missing date", "PP after SH", "PP after SS")
+    found = (done.stdout + done.stderr).splitlines()
+    assert [line for line in found if not any(words in line for words in meant)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
