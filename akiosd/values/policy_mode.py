@@ -15,6 +15,7 @@ from akiosd.values.sockopts import ANSWERED, SETTABLE, SOL_SOCKET, cover
 from akiosd.values.syscalls import (
     AF_INET,
     AF_INET6,
+    AF_NETLINK,
     AF_UNIX,
     CHECKED,
     EAFNOSUPPORT,
@@ -130,6 +131,7 @@ INSTEAD: dict[str, Checked] = {
             *_LOCAL,
             *_socket(SOCK_STREAM, 0, IPPROTO_TCP),
             *_socket(SOCK_DGRAM, 0, IPPROTO_UDP),
+            Form((_low(0, AF_NETLINK),), EAFNOSUPPORT),
             Form((Compare(1, SOCK_TYPE_MASK, SOCK_RAW),), EPERM),
             Form((_low(0, AF_INET),), EPROTONOSUPPORT),
             Form((_low(0, AF_INET6),), EPROTONOSUPPORT),

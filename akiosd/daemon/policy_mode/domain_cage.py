@@ -64,8 +64,8 @@ class DomainCage(Cage):
     _writable: tuple[bytes, ...] = ()
 
     async def _build(self, parts: Parts, user_name: str) -> Confinement:
-        check_request(parts.run)
         self._cgroup_is_domain().ask_to_end = self._ask_to_end
+        check_request(parts.run)
         directory = os.fsencode(self.prepared.slot.directory)
         trees = self._trees(parts)
         for what, fd in trees:
@@ -273,4 +273,6 @@ def _environment(parts: Parts, user_name: str, directory: bytes) -> tuple[bytes,
         for name, value in found.items()
     }
     moved |= dict.fromkeys((b"TMPDIR", b"TMP", b"TEMP"), directory + b"/tmp")
+    # git takes a configuration that it may not read for a fault; a cage with a view has none there.
+    moved.setdefault(b"GIT_CONFIG_NOSYSTEM", b"1")
     return tuple(name + b"=" + value for name, value in moved.items())
