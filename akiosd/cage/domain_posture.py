@@ -17,13 +17,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What akiosd has read from ``/proc/<init>``, and what init has proved."""
 
     status: str
-    limits: str
     proved: bool
     """A file that could be read before, and a signal that could be sent, were refused after."""
     abi: int
     pump_running: bool
     workspace_mode: str
-    trace: str
     stores: int
     """Trust stores that cannot be covered by the cage's own."""
 

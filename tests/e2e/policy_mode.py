@@ -24,20 +24,22 @@ PYTHON = ("/usr/bin/python3", "-c")
 
 
 class PolicyModeDaemon(Daemon):
-    """Everything is done as :data:`UID`: the daemon, its clients, and what is the control."""
+    """Everything is done as ``uid``: the daemon, its clients, and what is the control."""
+
+    uid = UID
 
     def __init__(self, config: str = "", system_policy: str = "") -> None:
         policy = "allow_widening: true\nfilesystem: {workspace: rw-direct}\n" + system_policy
         super().__init__("policy_mode: true\n" + config, policy, BECOME)
-        os.chown(self.base, UID, UID)
+        os.chown(self.base, self.uid, self.uid)
         self.home = self.base / "home"
         self.home.mkdir(mode=0o755)
-        os.chown(self.home, UID, UID)
+        os.chown(self.home, self.uid, self.uid)
 
     def workspace(self, name: str = "", uid: int = 0) -> Path:
-        """A fresh directory of :data:`UID`."""
+        """A fresh directory of ``uid``."""
         path = super().workspace(name)
-        os.chown(path, UID, UID)
+        os.chown(path, self.uid, self.uid)
         return path
 
     def as_user(self, uid: int) -> dict[str, Any]:
@@ -51,6 +53,10 @@ class PolicyModeDaemon(Daemon):
                 "USER": "agent",
             },
         }
+
+    def pid_inside(self, pid: int) -> int:
+        """The number of a process for those in a cage: there is no other."""
+        return pid
 
     def outside(self, *argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         """The same program as the same uid, in no cage: the control."""

@@ -111,7 +111,7 @@ def test_an_agent_has_the_files_of_its_list_and_no_others(host: PolicyModeDaemon
     other.write_text("not for agents")
     shown.write_text("to be read")
     for path in (where / "mine", other, shown):
-        os.chown(path, UID, UID)
+        os.chown(path, host.uid, host.uid)
     key = host.state / "keys" / "providers" / "openai"
     words = (other, key, host.state, shown)
     source = attempts(FILES, [*OPEN, *CLOSED])

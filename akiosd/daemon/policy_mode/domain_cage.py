@@ -186,15 +186,13 @@ class DomainCage(Cage):
 
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._calls is not None and self._said is not None
-        status, _mountinfo, _uid_map, limits = probe.read_process(self.pid)
+        status, *_ = probe.read_process(self.pid)
         evidence = domain_posture.Evidence(
             status=status,
-            limits=limits,
             proved=self._said.landlock_proved,
             abi=self.host.facts.landlock_abi,
             pump_running=self._calls.running,
             workspace_mode=self.policy.filesystem.workspace,
-            trace=self.policy.syscalls.trace,
             stores=len(self.request.stores),
         )
         return domain_posture.check(evidence)
