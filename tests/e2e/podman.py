@@ -27,7 +27,7 @@ from tests.e2e.policy_mode import PolicyModeDaemon
 CACHE = REPO / ".cache" / "podman"
 UID = 1001
 BASE, IMAGE = "localhost/akios-test-base", "localhost/akios-test"
-NEEDED = ("podman", "runc", "mmdebstrap")
+NEEDED = ("podman", "runc", "catatonit", "mmdebstrap")
 PACKAGES = (
     *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev", "libssl-dev"),
     *("libffi-dev", "ca-certificates", "libseccomp2", "git", "curl", "procps"),
@@ -39,8 +39,8 @@ _LOCK = REPO / "packaging" / "deb" / "lock" / "bookworm.txt"
 _ENGINE = ("--runtime", "runc", "--cgroup-manager", "cgroupfs")
 _HARDENED = (
     *("--user", f"{UID}:{UID}", "--cap-drop", "ALL", "--read-only"),
-    *("--security-opt", "no-new-privileges", "--ulimit", "nofile=65536:65536"),
-    *("--ulimit", "nproc=16384:16384", "--network", "host"),
+    *("--security-opt", "no-new-privileges", "--ulimit", "nofile=4096:4096"),
+    *("--ulimit", "nproc=4096:4096", "--network", "host"),
 )
 
 
@@ -168,6 +168,9 @@ class Container(PolicyModeDaemon):
             timeout=60,
             stdin=subprocess.DEVNULL,
         )
+
+    def spawn(self, *argv: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._exec("/"), *argv], stdin=subprocess.DEVNULL)
 
     def pid_inside(self, pid: int) -> int:
         """The number that a process of the host's has in the container."""

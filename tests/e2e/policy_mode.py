@@ -54,6 +54,21 @@ class PolicyModeDaemon(Daemon):
             },
         }
 
+    def spawn(self, *argv: str) -> subprocess.Popen[bytes]:
+        """A process of the same uid, in no cage, that goes on."""
+        return subprocess.Popen([*BECOME, *argv], cwd="/", stdin=subprocess.DEVNULL)
+
+    def processes(self) -> list[tuple[int, str]]:
+        """(pid, name) of what runs as ``uid``."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"Uid:\t{self.uid}\t" in (path / "status").read_text():
+                    found.append((int(path.name), (path / "comm").read_text().strip()))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
+
     def pid_inside(self, pid: int) -> int:
         """The number of a process for those in a cage: there is no other."""
         return pid

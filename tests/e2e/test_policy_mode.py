@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from tests.e2e.daemon import BIN
 from tests.e2e.models import Models
-from tests.e2e.policy_mode import BECOME, PYTHON, UID, PolicyModeDaemon, attempts
+from tests.e2e.policy_mode import BECOME, PYTHON, PolicyModeDaemon, attempts
 from tests.e2e.upstreams import Upstream
 
 KEY = "sk-the-real-key-of-the-host"
@@ -33,33 +34,46 @@ def site() -> Iterator[Upstream]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def host(models: Models, site: Upstream) -> Iterator[PolicyModeDaemon]:
+def settings_of(models: Models, site: Upstream) -> tuple[str, str]:
+    """akiosd.yaml and the system policy of these tests."""
     config = (
         f"gateway:\n  providers: {{openai: {{upstream: '{models.url}'}}}}\n"
         f"  hosts: {{allowed.example: '127.0.0.1:{site.port}'}}\n"
         "  prices: {stand-in: {input: 1, output: 1}}\n"
     )
-    own = PolicyModeDaemon(config, "network: {allowed_domains: [allowed.example]}\n")
+    return config, "network: {allowed_domains: [allowed.example]}\n"
+
+
+def set_key(host: PolicyModeDaemon) -> None:
+    done = host.ctl("keys", "set", "openai", input=KEY + "\n")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def host(models: Models, site: Upstream) -> Iterator[PolicyModeDaemon]:
+    own = PolicyModeDaemon(*settings_of(models, site))
     try:
         own.start()
-        done = own.ctl("keys", "set", "openai", input=KEY + "\n")
-        assert done.returncode == 0, done.stderr
+        set_key(own)
         yield own
     finally:
         own.close()
 
 
 @pytest.fixture
-def victim() -> Iterator[int]:
-    """A process of the same uid in no cage."""
-    process = subprocess.Popen([*BECOME, "sleep", "300"], cwd="/")
+def victim(host: PolicyModeDaemon) -> Iterator[int]:
+    """A process of the same uid in no cage: its pid on this host."""
+    process = host.spawn("sleep", "300")
+    pid = 0
     try:
-        wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
-        yield process.pid
+        wait_for(lambda: "sleep" in {name for _, name in host.processes()})
+        (pid,) = [pid for pid, name in host.processes() if name == "sleep"]
+        yield pid
     finally:
-        process.kill()
-        process.wait()
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(30)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -304,17 +318,14 @@ def test_an_agent_can_do_nothing_to_others_of_its_uid(
     where = host.workspace("others")
     source = attempts(PROCESSES, [*OTHERS])
     with CageThatWaits(host) as other:
-        pid = {"victim": victim, "akiosd": _pid(host), **other}[whose]
-        found = host.try_inside(source, pid, cwd=where)
+        daemon = next(pid for pid, name in host.processes() if name == "akiosd")
+        pid = {"victim": victim, "akiosd": daemon, **other}[whose]
+        found = host.try_inside(source, host.pid_inside(pid), cwd=where)
         assert found == OTHERS
         assert Path(f"/proc/{pid}").exists()
     if whose == "victim":
-        assert host.try_outside(source, victim, cwd=where) == dict.fromkeys(OTHERS, "ok")
-
-
-def _pid(host: PolicyModeDaemon) -> int:
-    assert host.process is not None
-    return host.process.pid
+        control = host.try_outside(source, host.pid_inside(victim), cwd=where)
+        assert control == dict.fromkeys(OTHERS, "ok")
 
 
 class CageThatWaits:
@@ -333,7 +344,7 @@ class CageThatWaits:
         )  # fmt: skip
         assert self._process.stdout is not None and self._process.stdout.readline() == b"1\n"
         names = {}
-        for pid, name in _processes():
+        for pid, name in self._host.processes():
             if name in ("akios-init",) or name.startswith("gw-"):
                 names["init" if name == "akios-init" else "gateway"] = pid
         names["agent"] = _children(names["init"])[0]
@@ -341,18 +352,6 @@ class CageThatWaits:
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate(b"\n", timeout=30)
-
-
-def _processes() -> list[tuple[int, str]]:
-    """(pid, name) of what runs as the uid of the tests."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"Uid:\t{UID}\t" in (path / "status").read_text():
-                found.append((int(path.name), (path / "comm").read_text().strip()))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 def _children(pid: int) -> list[int]:
@@ -372,10 +371,12 @@ print(os.getpid(), flush=True)
 
 
 def test_the_end_of_an_agent_is_the_end_of_all_it_started(host: PolicyModeDaemon) -> None:
-    before = {pid for pid, _ in _processes()}
+    before = {pid for pid, _ in host.processes()}
     done = host.run(*PYTHON, LEAVES, cwd=host.workspace("leaves"))
     assert done.returncode == 0, done.stderr
-    left = [one for one in _processes() if one[0] not in before and one[1].startswith("python3")]
+    left = [
+        one for one in host.processes() if one[0] not in before and one[1].startswith("python3")
+    ]
     assert left == []
 
 
@@ -387,10 +388,9 @@ def test_an_agent_that_signals_everybody_reaches_its_own(
         done = host.run(*PYTHON, source, cwd=host.workspace("everybody"))
         assert "alive" in done.stdout and done.returncode == 0
         assert all(Path(f"/proc/{pid}").exists() for pid in (*other.values(), victim))
-    # The control: the fence is the scope, and without it nobody of the uid lives.
-    bystander = subprocess.Popen([*BECOME, "sleep", "300"], cwd="/")
-    bystander.kill()
-    assert bystander.wait() == -signal.SIGKILL
+    # The control: outside of a cage it reaches another process of the uid.
+    host.outside("kill", "-KILL", str(host.pid_inside(victim)), cwd=host.base)
+    wait_for(lambda: not _is_alive(victim))
 
 
 def test_cages_end_with_their_akiosd() -> None:
@@ -404,7 +404,7 @@ def test_cages_end_with_their_akiosd() -> None:
         )  # fmt: skip
         assert process.stdout is not None and process.stdout.readline() == b"1\n"
         mine = {
-            pid for pid, name in _processes() if name in ("akios-init",) or name == "python3"
+            pid for pid, name in own.processes() if name in ("akios-init",) or name == "python3"
         } - {process.pid}
         own.stop(signal.SIGKILL)
         wait_for(lambda: not any(_is_alive(pid) for pid in mine))

@@ -59,7 +59,7 @@ def test_hostile_calls_are_answered_as_in_a_cage_with_namespaces(
     free = [name.lstrip("*") for name in ANSWERS[program] if name.startswith("*")]
     free = [name for name in free if name not in GIVEN_UP]
     path = programs.path(program)
-    control = {name: _outside(host, str(path), name) for name in free}
+    control = {name: outside(host, str(path), name) for name in free}
     refused = {
         name: answer
         for name, answer in control.items()
@@ -68,7 +68,7 @@ def test_hostile_calls_are_answered_as_in_a_cage_with_namespaces(
     assert refused == {}
 
 
-def _outside(host: PolicyModeDaemon, path: str, name: str) -> str:
+def outside(host: PolicyModeDaemon, path: str, name: str) -> str:
     try:
         return parse(host.outside(path, name, cwd=host.base).stdout).get(name, "died")
     except subprocess.TimeoutExpired:
