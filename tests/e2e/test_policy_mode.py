@@ -393,6 +393,27 @@ def test_an_agent_that_signals_everybody_reaches_its_own(
     wait_for(lambda: not _is_alive(victim))
 
 
+def test_the_rest_of_a_cage_is_ended_whose_init_was_killed(host: PolicyModeDaemon) -> None:
+    before = {pid for pid, _ in host.processes()}
+    process = host.popen(
+        "run", "--workspace", host.workspace("init"), "--", *PYTHON,
+        "import os, time\nif os.fork() == 0:\n os.setsid(); os.fork()\nprint(1, flush=True)\ntime.sleep(300)",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(3)] == [b"1\n"] * 3
+    mine = [one for one in host.processes() if one[0] not in before]
+    agents = {pid for pid, name in mine if name == "python3"} - {process.pid}
+    (init,) = [pid for pid, name in mine if name == "akios-init"]
+    assert len(agents) >= 3
+
+    os.kill(init, signal.SIGKILL)
+
+    wait_for(lambda: not any(_is_alive(pid) for pid in agents))
+    assert process.wait(30) == 125 or process.returncode >= 1
+    assert host.run("/bin/true", cwd=host.workspace("after")).returncode == 0
+
+
 def test_cages_end_with_their_akiosd() -> None:
     own = PolicyModeDaemon()
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+import trio
+
 from akiosd.cage import domain_posture
 from akiosd.cage.take_over import Ways
 from akiosd.daemon.cages.build_confinement import (
@@ -19,7 +21,8 @@ from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.gateways.gateways import Gateway
 from akiosd.daemon.policy_mode.act_for_agent import Actor
-from akiosd.daemon.policy_mode.host import CANARY
+from akiosd.daemon.policy_mode.host import CANARY, DomainHost
+from akiosd.daemon.policy_mode.orphans import end_orphans
 from akiosd.daemon.policy_mode.unprivileged_parts import Domain
 from akiosd.errors import CageFailedError, DeniedError
 from akiosd.gateway.net.names import capture_ports, local_ports
@@ -137,6 +140,24 @@ class DomainCage(Cage):
                 )
             found.append(Grant(f"bind:{number}", os.fsdecode(bind.path), False, stat.S_ISDIR(mode)))
         return found
+
+    async def _collect(self) -> None:
+        """Init has ended everything, unless it was killed itself."""
+        if self._pidfd is not None:
+            with trio.move_on_after(self._patience_s):
+                await trio.lowlevel.wait_readable(self._pidfd.fileno())
+        await self._end_orphans()
+        await super()._collect()
+
+    async def _end_orphans(self) -> None:
+        assert isinstance(self.host, DomainHost)
+        self.host.inits.discard(self.pid)
+        await end_orphans(self.host.inits)
+
+    def _adopt(self) -> None:
+        super()._adopt()
+        assert isinstance(self.host, DomainHost)
+        self.host.inits.add(self.pid)
 
     def _ask_to_end(self) -> None:
         if self._status is not None and not self._status.tell("kill"):

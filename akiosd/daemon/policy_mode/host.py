@@ -47,6 +47,8 @@ class DomainHost(Host):
         self.disks = Directories()
         self.system_userns = None
         self.uids = OwnUid()
+        self.inits = set[int]()
+        """pids of the inits of running cages."""
 
     async def open(self) -> None:
         """Check what the mode rests on, and start the launcher and the zygote.
