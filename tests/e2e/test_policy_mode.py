@@ -275,6 +275,35 @@ print("model", json.load(urllib.request.urlopen(request))["choices"][0]["message
     assert host.ctl("ledger", "verify").returncode == 0
 
 
+SPENDS = """
+import json, os, time, urllib.error, urllib.request
+def ask(text):
+    body = {"model": "stand-in", "max_tokens": 50, "messages": [{"role": "user", "content": text}]}
+    request = urllib.request.Request("https://api.openai.com/v1/chat/completions",
+        json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request).status
+for number in range(20):
+    try:
+        print(ask(f"question {number}"), flush=True)
+    except urllib.error.HTTPError as error:
+        print(error.code, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_budget_ends_its_cage(host: PolicyModeDaemon, models: Models) -> None:
+    where = host.workspace("budget")
+    (where / "akios.yaml").write_text("version: 1\nbudget: {usd: $0.004}\n")
+    before = len(models.received)
+    done = host.run(*PYTHON, SPENDS, cwd=where, flags=["--json"])
+    report = json.loads(done.stderr.strip().splitlines()[-1])
+    assert (report["kind"], done.returncode) == ("budget", 137)
+    # The last answer may come with the end.
+    paid, asked = done.stdout.split().count("200"), len(models.received) - before
+    assert paid and asked - paid in (0, 1) and asked < 20
+    assert 0 < report["usage"]["usd_micro"] <= 4_000
+
+
 # ---- other processes of the same uid -------------------------------------------------------------
 
 PROCESSES = """
