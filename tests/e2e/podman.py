@@ -136,7 +136,7 @@ class Container(PolicyModeDaemon):
 
     def close(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
-            podman("rm", "--force", "--time", "20", self.name)
+            podman("rm", "--force", "--volumes", "--time", "20", self.name)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _exec(self, cwd: object) -> list[str]:
