@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from akiosctl.denials import Told
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
+NEVER_HELD = "not held: "  # akiosd.cage.domain_posture.NOT
 
 
 def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
@@ -83,9 +84,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in started.get("notes", ()):
                 note(str(line))
             # Whoever allowed it should see each time what is missing.
-            for state, line in zip(posture, layers, strict=True):
-                if state["status"] != "enforced":
-                    note(line)
+            for line in missing_layers(posture):
+                note(line)
         if options.has("detach"):
             close_fds(received)
             name = options.value("name") or ""
@@ -125,6 +125,23 @@ def tell_left(cage: str, name: str, as_json: bool) -> None:
     note(f"left running; akiosctl attach {cage} · logs -f · stop")
     if as_json:
         print("\n" + json_of_running(cage, name), file=sys.stderr)
+
+
+def missing_layers(posture: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each layer that is less than enforced; one for all that akiosd's mode never holds,
+    which are many and the same each time.
+    """
+    lines, never = [], []
+    for layer in posture:
+        if layer["status"] == "enforced":
+            continue
+        if layer["detail"].startswith(NEVER_HELD):
+            never.append(layer["layer"])
+        else:
+            lines.append(f"{layer['layer']}: {layer['status']} ({layer['detail']})")
+    if never:
+        lines.append(f"policy mode, not held: {', '.join(never)} (what that means: -v)")
+    return lines
 
 
 def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:

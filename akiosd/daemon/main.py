@@ -27,6 +27,8 @@ from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.policy_mode.host import DomainHost, check_floor
+from akiosd.daemon.policy_mode.pool import DomainPool
 from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
@@ -35,7 +37,7 @@ from akiosd.daemon.sockets.listening import CONTROL, Listeners, open_listeners
 from akiosd.daemon.sockets.serve_clients import say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
 from akiosd.errors import AkiosError
-from akiosd.kernel import niceness
+from akiosd.kernel import niceness, probe
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
@@ -71,13 +73,36 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="return once it is ready; its messages go to akiosd.log in the runtime directory",
     )
+    parser.add_argument(
+        "--policy-mode",
+        action="store_true",
+        default=None,
+        help="without privileges, as in a container: cages without namespaces, which hold less",
+    )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
     """The keys of akiosd.yaml that the command line gives."""
-    return {key: getattr(arguments, key) for key in ("state_dir", "runtime_dir", "log_level")}
+    keys = ("state_dir", "runtime_dir", "log_level", "policy_mode")
+    return {key: getattr(arguments, key) for key in keys}
+
+
+def check_user(policy_mode: bool) -> None:
+    """Raise AkiosError for an akiosd that would hold less than it was asked to.
+
+    Without root it never falls back by itself: whoever wants the weaker mode says so.
+    """
+    if policy_mode:
+        check_floor(probe.landlock_abi())
+    elif os.geteuid() != 0:
+        raise AkiosError(
+            "akiosd must run as root",
+            "start",
+            "sudo systemctl start akiosd; in a container without privileges: akiosd --policy-mode,"
+            " which holds less (akiosd(8))",
+        )
 
 
 def harden() -> None:
@@ -114,7 +139,7 @@ async def _serve_with_ledger(
     service.starting("Reading the ledger")
     # In a thread: what a killed akiosd left may be much, and the manager is told meanwhile.
     ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))
-    host = Host(settings, ledger)
+    host = (DomainHost if config.policy_mode else Host)(settings, ledger)
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
@@ -141,13 +166,13 @@ async def _serve_until_told(
         config.groups.admin,
         config.groups.monitor,
         config.uids.is_caged,
-        find_starter(os.environ),
+        os.geteuid() if config.policy_mode else find_starter(os.environ),
     )
     listeners = await open_listeners(Path(config.runtime_dir), handed)
     handed.close_rest()
     try:
         async with trio.open_nursery() as nursery:
-            pool = Pool(host, config.pools.userns)
+            pool = DomainPool(host) if config.policy_mode else Pool(host, config.pools.userns)
             await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
@@ -256,8 +281,7 @@ def main(argv: list[str] | None = None) -> int:
             return check_settings(arguments.config, overrides_of(arguments))
         settings = load_settings(arguments.config, overrides_of(arguments))
         configure_log(settings.config.log_level)
-        if os.geteuid() != 0:
-            raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
+        check_user(settings.config.policy_mode)
         harden()
         config = settings.config
         directories.make_state(Path(config.state_dir))

@@ -153,6 +153,16 @@ class Connection(LinkMessage, frozen=True, tag="connection"):
     """fd: a stream on which akiosctl speaks HTTP/1.1 in absolute form, under this cage's rules."""
 
 
+class Captured(LinkMessage, frozen=True, tag="captured"):
+    """fd: a connection of the agent's that akiosd took over, where there is no network namespace to
+    listen in.  ``address`` and ``port`` are what the agent connected to; ``dns`` comes as packets.
+    """
+
+    way: Literal["capture", "local", "dns", "dns-tcp"]
+    address: str = ""
+    port: int = 53
+
+
 # ---- a gateway to akiosd -------------------------------------------------------------------------
 
 
@@ -205,5 +215,5 @@ class GatewayRecords(LinkMessage, frozen=True, tag="report"):
 
 
 FromZygote = Waiting | Forked | Exited
-ToGateway = Setup | Answer | Kept | Connection | Prices
+ToGateway = Setup | Answer | Kept | Connection | Captured | Prices
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

@@ -21,6 +21,7 @@ struct akios_pump {
     uint64_t burst_ns;
     uint64_t next_ns; /* when an event would come that never uses the burst */
     struct akios_bounds bounds;
+    int deferred; /* where calls go that somebody else answers, -1: nowhere */
     struct akios_pump_entry entries[AKIOS_PUMP_NRS];
     struct akios_pump_rule rules[];
 };

@@ -33,8 +33,9 @@
 #endif
 
 enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
-/* By record->err; made or not, and told to nobody; answered with 0 and not made. */
-enum verdict { DECIDED, SILENT, ANSWERED };
+/* By record->err; made or not, and told to nobody; answered with 0 and not made; answered by
+ * somebody else, and that told to nobody. */
+enum verdict { DECIDED, SILENT, ANSWERED, DEFERRED, HANDED_ON };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -126,6 +127,8 @@ static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entr
     const struct akios_pump_rule *rule = find_rule(pump, entry, record->args);
     if (rule == NULL || (rule->flags & AKIOS_PUMP_RULE_COUNT) == 0) {
         record->err = rule == NULL ? entry->default_errno : rule->err;
+        if (rule != NULL && (rule->flags & AKIOS_PUMP_RULE_DEFER) != 0)
+            return (rule->flags & AKIOS_PUMP_RULE_SILENT) != 0 ? HANDED_ON : DEFERRED;
         return rule != NULL && (rule->flags & AKIOS_PUMP_RULE_ANSWER) != 0 ? ANSWERED : DECIDED;
     }
     uint64_t now = read_clock(CLOCK_MONOTONIC);
@@ -259,7 +262,7 @@ static enum verdict build_record(struct akios_pump *pump, struct akios_record *r
     } else {
         record->kind = entry->kind;
         verdict = decide(pump, entry, record);
-        if (verdict == SILENT)
+        if (verdict == SILENT || verdict == HANDED_ON)
             return verdict;
         end = read_contents(record, entry);
         if (record->err != 0 || verdict == ANSWERED)
@@ -292,6 +295,16 @@ static bool answer(struct akios_pump *pump, int32_t err, enum verdict verdict)
     return sent == 0;
 }
 
+/* Who answers it must not keep the others waiting, so it has a thread or task of its own. */
+static bool defer(const struct akios_pump *pump)
+{
+    const struct seccomp_notif *notif = pump->notif;
+    struct akios_deferred call = {
+        .id = notif->id, .pid = notif->pid, .nr = (uint32_t)notif->data.nr};
+    memcpy(call.args, notif->data.args, sizeof call.args);
+    return write(pump->deferred, &call, sizeof call) == (ssize_t)sizeof call;
+}
+
 static enum outcome serve_one(struct akios_pump *pump)
 {
     struct akios_ring *ring = pump->ring;
@@ -303,6 +316,8 @@ static enum outcome serve_one(struct akios_pump *pump)
     enum verdict verdict = build_record(pump, record);
     if (verdict == SILENT)
         return answer(pump, 0, verdict) || errno == ENOENT ? GO_ON : FAILED;
+    if (verdict == HANDED_ON)
+        return defer(pump) || answer(pump, EAGAIN, DECIDED) || errno == ENOENT ? GO_ON : FAILED;
     pump->next_ns += pump->interval_ns;
     uint32_t size = record->size;
     int32_t err = record->err;
@@ -312,6 +327,11 @@ static enum outcome serve_one(struct akios_pump *pump)
     akios_count(&ring->denials, err != 0);
     akios_ring_publish(ring, size);
 
+    if (verdict == DEFERRED && err == 0 && !gone) {
+        if (defer(pump))
+            return GO_ON;
+        err = EAGAIN; /* more wait than the pipe holds */
+    }
     if (!answer(pump, err, verdict)) {
         if (errno != ENOENT)
             return FAILED;

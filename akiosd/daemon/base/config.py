@@ -139,6 +139,8 @@ class Config(Section, frozen=True):
     runtime_dir: str = "/run/akios"
     system_policy: str = SYSTEM_FILE
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    policy_mode: bool = False
+    """Whether akiosd runs without privileges, and cages without namespaces."""
     groups: Groups = Groups()
     quotas: Quotas = Quotas()
     pools: Pools = Pools()
@@ -148,7 +150,7 @@ class Config(Section, frozen=True):
     gateway: GatewayConfig = GatewayConfig()
 
 
-def load_config(path: Path | None, **overrides: str | None) -> tuple[Config, bytes | None]:
+def load_config(path: Path | None, **overrides: str | bool | None) -> tuple[Config, bytes | None]:
     """The configuration in ``path`` and its text; None reads the default file, which may be absent,
     and then has no text.
 
@@ -159,7 +161,7 @@ def load_config(path: Path | None, **overrides: str | None) -> tuple[Config, byt
     return parse_config(data or b"", str(path or CONFIG_FILE), **overrides), data
 
 
-def parse_config(data: bytes, name: str, **overrides: str | None) -> Config:
+def parse_config(data: bytes, name: str, **overrides: str | bool | None) -> Config:
     """Parse YAML; ``name`` stands before the line in errors.  Raises :class:`AkiosError`."""
     findings, config = find_config_errors(data, name, **overrides)
     if findings:
@@ -168,7 +170,7 @@ def parse_config(data: bytes, name: str, **overrides: str | None) -> Config:
 
 
 def find_config_errors(
-    data: bytes, name: str, **overrides: str | None
+    data: bytes, name: str, **overrides: str | bool | None
 ) -> tuple[list[AkiosError], Config]:
     """Everything that is wrong in a configuration, and what the rest of it says.
 

@@ -21,8 +21,8 @@ class StatusChannel:
     gone.
     """
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        self._socket = sock
+    def __init__(self, sock: socket.socket) -> None:
+        self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
 
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
@@ -30,7 +30,7 @@ class StatusChannel:
         ours, theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
         )
-        return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
+        return cls(ours), Fd(theirs.detach())
 
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
         """The next message, and a descriptor if one came with it (the caller owns it); (None, None)
@@ -48,6 +48,14 @@ class StatusChannel:
             await self._socket.send(encode_status(kind, value))
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    def tell(self, kind: str) -> bool:
+        """Send a command at once; False where it cannot be: init is gone, or does not read."""
+        try:
+            self._plain.send(encode_status(kind), socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
 
     async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
         """Send the rest of its plan to a parked child; ``fds`` stay the caller's.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+from akiosd.cage import domain_posture
 from akiosd.daemon.host import Host
 from akiosd.errors import KernelError
 from akiosd.kernel import probe
 from akiosd.kernel.fanotify import FileEvents
 from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.policy.compile.policy_mode import FLOOR_ABI as POLICY_MODE_ABI
 from akiosd.values.posture import LayerState, Status
 
 
@@ -18,6 +20,8 @@ def _state(layer: str, good: bool, detail: str, bad: Status = "unavailable") -> 
 
 def read_posture(host: Host) -> tuple[LayerState, ...]:
     """One state for each layer that depends on the host; a run reads back its own."""
+    if host.config.policy_mode:
+        return _policy_mode(host)
     layout, controllers = host.cgroups.layout, host.cgroups.controllers
     abi = host.facts.landlock_abi
     cgroups = [
@@ -44,6 +48,24 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
         _state("files", not untold, untold or "the kernel tells what is executed and written"),
+        _state(
+            "ledger",
+            not host.ledger.full,
+            "writable" if not host.ledger.full else "the disk is full",
+        ),
+    )
+
+
+def _policy_mode(host: Host) -> tuple[LayerState, ...]:
+    """The same where cages have no namespaces; what the mode never holds is said line by line."""
+    abi, kernel = host.facts.landlock_abi, domain_posture.KERNEL
+    return (
+        _state("landlock", abi >= POLICY_MODE_ABI, f"{kernel}: {probe.describe_landlock(abi)}"),
+        _state("seccomp", _can_notify(), f"{kernel}: user notification"),
+        _state(
+            "network", _can_notify(), f"{domain_posture.POLICY}: akiosd connects; {kernel}: no TCP"
+        ),
+        *domain_posture.never_held(),
         _state(
             "ledger",
             not host.ledger.full,

@@ -75,7 +75,8 @@ class RunRequests:
             taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
             del fds[: len(taken)]
             order = self._registry.next_order()
-            cage = Cage(self._host, prepared, peer, run, taken, hurried, order)
+            make = self._pool.cage_type
+            cage = make(self._host, prepared, peer, run, taken, hurried, order)
             self._registry.add(cage)
         if run.keep_output and self._host.config.ended.output_bytes:
             path = cage.directory / pending_changes.OUTPUT

@@ -28,6 +28,7 @@ from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
     Answer,
+    Captured,
     Connection,
     FromGateway,
     GatewayRecord,
@@ -55,8 +56,10 @@ system call.
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
 
-OnConnection = Callable[[socket.socket], None]
-"""Called with a connected stream socket from ``akiosctl http``; the callee owns it."""
+OnConnection = Callable[[socket.socket, Connection | Captured], None]
+"""Called with a connected socket and whose it is: a stream from ``akiosctl http``, or what akiosd
+took over from the agent.  The callee owns the socket.
+"""
 
 
 class LinkLostError(Exception):
@@ -393,8 +396,8 @@ class Link:
             self._hear(message.call, message.verdict)
         elif isinstance(message, Kept) and message.report in self._waiting:
             self._waiting[message.report].set()
-        elif isinstance(message, Connection) and fds:
-            on_connection(socket.socket(fileno=fds.pop(0)))
+        elif isinstance(message, Connection | Captured) and fds:
+            on_connection(socket.socket(fileno=fds.pop(0)), message)
         elif isinstance(message, Prices):
             # In place: whoever prices a call looks into the setup's own table.
             self._prices.clear()

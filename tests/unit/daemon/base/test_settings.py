@@ -35,6 +35,7 @@ def test_a_key_is_read_again_or_waits_for_a_restart(tmp_path: Path, key: str) ->
         "runtime_dir": "/var/tmp/x",
         "system_policy": "",
         "log_level": "debug",
+        "policy_mode": "true",
         "groups": "{user: x}",
         "quotas": "{cages_total: 7}",
         "pools": "{userns: 7}",
