@@ -82,10 +82,7 @@ class Host:
 
         Raises AkiosError when the host lacks what every cage needs.
         """
-        if probe.kernel_version() < probe.KERNEL_FLOOR:
-            raise KernelError(
-                f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel"
-            )
+        probe.refuse_old_kernel()
         directories.make(self.cages_dir, directories.CAGES_MODE)
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()

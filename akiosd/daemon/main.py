@@ -19,9 +19,12 @@ from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
+from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
+from akiosd.daemon.base.host_faults import in_words, is_fault
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
+from akiosd.daemon.base.socket_path import CONTROL, EVENTS
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
@@ -61,7 +64,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read akiosd.yaml and the system policy, say what is wrong in them, and end",
+        help="say everything for which a start would be refused, and end",
     )
     parser.add_argument(
         "--detach",
@@ -169,8 +172,8 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
         config.uids.is_caged,
         find_starter(os.environ),
     )
-    control = await open_unix_listener(str(runtime / "control.sock"))
-    events = await open_unix_listener(str(runtime / "events.sock"))
+    control = await open_unix_listener(str(runtime / CONTROL))
+    events = await open_unix_listener(str(runtime / EVENTS))
     try:
         async with trio.open_nursery() as nursery:
             pool = Pool(host, config.pools.userns)
@@ -193,14 +196,14 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
                     expire, supervisor.registry, supervisor.changes, supervisor.logs, host
                 )
                 _say_ready(arguments.ready_fd)
-                _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
+                _log.info("ready", control=str(runtime / CONTROL), state=config.state_dir)
                 await _wait_for_stop(renewer, nursery)
                 systemd.notify("STOPPING=1")
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
-        for listener, name in ((control, "control.sock"), (events, "events.sock")):
+        for listener, name in ((control, CONTROL), (events, EVENTS)):
             listener.socket.close()
             with contextlib.suppress(FileNotFoundError):
                 (runtime / name).unlink()
@@ -232,42 +235,50 @@ def main(argv: list[str] | None = None) -> int:
     up.
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    state = Path("/")
     try:
         if arguments.check:
             return check_settings(arguments.config, overrides_of(arguments))
         settings = load_settings(arguments.config, overrides_of(arguments))
         configure_log(settings.config.log_level)
-        if os.geteuid() != 0:
-            raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
-        harden()
-        config = settings.config
-        directories.make_state(Path(config.state_dir))
-        directories.make_runtime(Path(config.runtime_dir))
-        if arguments.detach:
-            arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
-        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
-        # has something to do.
-        sys.setswitchinterval(_SWITCH_S)
-        niceness.take()
-        trio.run(serve, settings, arguments)
-    except AkiosError as error:
-        return _report(error)
+        state = Path(settings.config.state_dir)
+        _run(settings, arguments)
+    except (AkiosError, OSError) as error:
+        if not is_fault(error):
+            raise
+        return _report(in_words(error, state))
     except BaseExceptionGroup as group:
         # Nurseries wrap what fails in them; the first cause is the one to act on.
-        causes, rest = group.split(AkiosError)
+        causes, rest = group.split(is_fault)
         if causes is None:
             raise
         if rest is not None:
             _log.error(
                 "stopped by several failures", failures=[repr(error) for error in rest.exceptions]
             )
-        return _report(_first(causes))
+        return _report(in_words(_first(causes), state))
     return 0
 
 
-def _first(group: BaseExceptionGroup[AkiosError]) -> AkiosError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+def _run(settings: Settings, arguments: argparse.Namespace) -> None:
+    if os.geteuid() != 0:
+        raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
+    harden()
+    config = settings.config
+    directories.make_state(Path(config.state_dir))
+    refuse_exposed_keys(Path(config.state_dir))
+    directories.make_runtime(Path(config.runtime_dir))
+    if arguments.detach:
+        arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
+    # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has
+    # something to do.
+    sys.setswitchinterval(_SWITCH_S)
+    niceness.take()
+    trio.run(serve, settings, arguments)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _report(error: AkiosError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.host import Host
@@ -37,10 +38,10 @@ class Admission:
             raise DeniedError("akiosd is stopping", "run", "run the command again in a moment")
         if self._host.ledger.full:
             # It would wait for its birth record before it could say a word.
-            where = str(self._host.state_dir)
+            state = self._host.state_dir
             raise DeniedError(
-                "No space left on device: the ledger cannot be written",
-                where,
+                f"{describe_full(state)}; the ledger cannot be written",
+                str(state),
                 "make room on its disk",
             )
         self._check_quotas(peer, run)

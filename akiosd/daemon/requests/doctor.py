@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.host import Host
 from akiosd.errors import KernelError
 from akiosd.kernel import probe
@@ -47,7 +48,7 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state(
             "ledger",
             not host.ledger.full,
-            "writable" if not host.ledger.full else "the disk is full",
+            "writable" if not host.ledger.full else describe_full(host.state_dir),
         ),
     )
 
