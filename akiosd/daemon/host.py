@@ -60,6 +60,8 @@ class Host:
         )
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.roots = HostRoots()
+        self.log_bytes = 0
+        """What ended cages took when it was last measured."""
         self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(

@@ -83,8 +83,12 @@ class LedgerConfig(Section, frozen=True):
 
     keep_days: int = 0
     """Ended cages are destroyed after so many days, logs included."""
-    keep_bytes: int = 0
+    keep_bytes: int = 16 << 30
     """The oldest ended cages are destroyed until the rest takes at most so many bytes."""
+    spare_days: int = 7
+    """For their size, no cages are destroyed that ended fewer days ago; where those alone take more
+    than ``keep_bytes``, no cage starts.
+    """
     pack_after_s: int = 86_400
     """After so many seconds the log of an ended cage becomes one archive."""
     host_keep_days: int = 0

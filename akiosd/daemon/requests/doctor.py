@@ -6,6 +6,7 @@ import os
 
 from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.host import Host
+from akiosd.daemon.requests.disk_use import describe_crowd
 from akiosd.errors import KernelError
 from akiosd.kernel import probe
 from akiosd.kernel.fanotify import FileEvents
@@ -45,12 +46,15 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
         _state("files", not untold, untold or "the kernel tells what is executed and written"),
-        _state(
-            "ledger",
-            not host.ledger.full,
-            "writable" if not host.ledger.full else describe_full(host.state_dir),
-        ),
+        _ledger(host),
     )
+
+
+def _ledger(host: Host) -> LayerState:
+    if host.ledger.full:
+        return _state("ledger", False, describe_full(host.state_dir))
+    crowded = describe_crowd(host.config.ledger, host.log_bytes)
+    return _state("ledger", not crowded, crowded or "writable", "degraded")
 
 
 def _why_untold(owner: int) -> str:
