@@ -30,6 +30,7 @@ from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.ledger.seen import refuse_older, remember
 from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
@@ -105,6 +106,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(settings, ledger)
     runtime = Path(config.runtime_dir)
+    refuse_older(ledger, runtime)
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
@@ -184,6 +186,7 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
             host.ledger.state.on_room = partial(supervisor.freeze_all, False)
             async with trio.open_nursery() as servers:
+                servers.start_soon(remember, host.ledger, runtime)
                 await servers.start(
                     partial(serve_clients, greet=lambda: say_hello(host.settings.digest)),
                     control,

@@ -61,6 +61,7 @@ UNIT = dict(settings("akiosd.service"))
         ("StateDirectoryMode", "0711"),
         ("RuntimeDirectory", "akios"),
         ("RuntimeDirectoryMode", "0755"),
+        ("RuntimeDirectoryPreserve", "yes"),  # daemon/ledger/seen.py remembers over a stop
         ("ConditionKernelVersion", ">=5.19"),
     ],
 )
