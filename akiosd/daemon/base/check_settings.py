@@ -11,12 +11,14 @@ import grp
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from akiosd.daemon.base.check_start import describe_state, find_refusals
 from akiosd.daemon.base.config import Config, find_config_errors, load_roots, read_trusted
+from akiosd.daemon.base.gateway_config import find_expired
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings, load_system_policy
 from akiosd.errors import AkiosError
 from akiosd.policy.schema import find_errors
@@ -50,6 +52,8 @@ def check_settings(path: Path | None, overrides: Overrides) -> int:
 def _tell_good(settings: Settings, is_root: bool) -> None:
     for read in settings.read:
         print(_printable(f"{read.path}: {'OK' if read.sha256 else 'absent'}"))
+    for expired in find_expired(settings.roots, datetime.now(UTC)):
+        print(_printable(f"gateway.roots: {expired}, which is not now"))
     if not settings.system.exists:
         print("without a system policy, the one that AKIOS comes with holds")
     if not is_root:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from akiosd.daemon.base.config import (
     parse_config,
     read_trusted,
 )
-from akiosd.daemon.base.gateway_config import GatewayConfig
+from akiosd.daemon.base.gateway_config import GatewayConfig, find_expired
 from akiosd.daemon.base.setting_ranges import RANGES
 from akiosd.daemon.base.settings import load_system_policy
 from akiosd.daemon.gateways.cage_ca import make_authority_now
@@ -59,6 +60,14 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         "agents",
     )
     assert (config.quotas.cages_per_user, config.log_level) == (3, "info")
+
+
+def test_a_root_that_is_not_valid_now_is_told() -> None:
+    pem, now = make_authority_now("cage").pem, datetime.now(UTC)
+    assert find_expired(b"", now) == find_expired(pem, now) == []
+    for then in (now - timedelta(days=1), now + timedelta(days=365)):
+        (told,) = find_expired(pem, then)
+        assert f"is valid from {now:%Y}" in told and "CN=" in told
 
 
 @pytest.mark.parametrize(
