@@ -16,7 +16,7 @@ import trio
 
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend
-from akiosd.errors import CageFailedError, ProtocolError
+from akiosd.errors import CageFailedError, GatewayFaultError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
@@ -80,14 +80,14 @@ class GatewayLink:
         return cls(ours, book, spend), Fd(theirs.detach())
 
     async def receive_ready(self) -> tuple[str, ...]:
-        """The gateway's posture.  CageFailedError when it ended, ProtocolError when it sends
+        """The gateway's posture.  CageFailedError when it ended, GatewayFaultError when it sends
         anything else first.
         """
         message = await self._receive()
         if message is None:
             raise CageFailedError("the gateway ended before it was ready", "gateway")
         if not isinstance(message, Ready):
-            raise ProtocolError("a gateway's first word is not Ready", "gateway")
+            raise GatewayFaultError("a gateway's first word is not Ready", "gateway")
         return message.posture
 
     async def send_setup(self, setup: Setup, listeners: Sequence[int]) -> None:
@@ -96,7 +96,7 @@ class GatewayLink:
         with trio.move_on_after(_SEND_S, shield=True) as patience:
             await scm_rights.send(self._socket, frame, listeners)
         if patience.cancelled_caught:
-            raise ProtocolError("a gateway does not read its setup", "gateway")
+            raise GatewayFaultError("a gateway does not read its setup", "gateway")
 
     async def send_connection(self, stream: Fd) -> None:
         """Hand over a stream of akiosctl's, which is closed here."""
@@ -120,8 +120,8 @@ class GatewayLink:
                 pass  # it is gone; reading tells
 
     async def run(self) -> None:
-        """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of a
-        gateway.
+        """Serve until the gateway closes its end.  Raises GatewayFaultError for what is
+        no message of a gateway.
         """
         async with trio.open_nursery() as nursery:
             while (message := await self._receive()) is not None:
@@ -153,12 +153,14 @@ class GatewayLink:
             await self._spend.settle(message.call, message.bill)
         elif isinstance(message, Address):
             if len(message.name) > _MAX_NAME or len(message.address) > _MAX_ADDRESS:
-                raise ProtocolError("a name that no host has, or no address of IPv4", "gateway")
+                raise GatewayFaultError(
+                    "the gateway told a name or an address that cannot exist", "gateway"
+                )
             room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
             if len(self.addresses) < MAX_ADDRESSES and len(message.name) <= room:
                 self.addresses[message.name] = message.address
         else:
-            raise ProtocolError("a gateway says Ready twice", "gateway")
+            raise GatewayFaultError("a gateway says Ready twice", "gateway")
 
     async def _record(self, report: GatewayRecords, nursery: trio.Nursery) -> None:
         now = time.time_ns()
@@ -166,8 +168,8 @@ class GatewayLink:
             msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records
         ]
         if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
-            raise ProtocolError(
-                "a report of nothing, or of what is not a gateway's to tell", "gateway"
+            raise GatewayFaultError(
+                "the gateway sent a report that akiosd does not accept", "gateway"
             )
         index = await self._book.append(stamped)
         if report.report > 0:
@@ -197,7 +199,7 @@ class GatewayLink:
                 try:
                     self._messages.append(_decoder.decode(frame.payload))
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise ProtocolError(
+                    raise GatewayFaultError(
                         f"a gateway's message is not one: {error}"[:200], "gateway"
                     ) from None
         return self._messages.pop(0)
@@ -220,4 +222,4 @@ class GatewayLink:
                 except OSError:
                     pass  # it is gone; reading tells
             if patience.cancelled_caught:
-                raise ProtocolError("a gateway does not read what it asked for", "gateway")
+                raise GatewayFaultError("a gateway does not read what it asked for", "gateway")

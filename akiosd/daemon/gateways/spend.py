@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from akiosd.errors import ProtocolError
+from akiosd.errors import GatewayFaultError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
@@ -240,7 +240,7 @@ class Spend:
 
 def _check_digest(found: bytes) -> None:
     if len(found) > _DIGEST:
-        raise ProtocolError(f"a digest of {len(found)} bytes", "gateway")
+        raise GatewayFaultError(f"a digest of {len(found)} bytes", "gateway")
 
 
 def _name(provider: str, model: str) -> str:

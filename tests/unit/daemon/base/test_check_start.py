@@ -179,7 +179,7 @@ def test_every_provider_whose_key_is_no_key_is_named(place: Place) -> None:
     place.provider.write_bytes(b"\xff\n")
     place.provider.chmod(0o600)
     (found,) = find_refusals(place.config)
-    assert found.what.startswith("the key of openai (set) is no such key")
+    assert "key of openai" in found.what
 
 
 def test_an_old_kernel_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

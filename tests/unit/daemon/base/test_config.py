@@ -96,8 +96,8 @@ def test_a_root_that_is_not_valid_now_is_told() -> None:
         ("ledger: {wipe_passes: 36}\n", "f, line 1", "is 36, and may be 0 to 35 passes"),
         ("ledger: {check_every_s: 0}\n", "f, line 1", "is 0, and may be 1 to 86400 seconds"),
         ("pools: {disk_image_bytes: 1}\n", "f, line 1", "is 1, and may be 64 MiB to 512.0 TiB"),
-        ("ledger: {host_keep_days: 30}\n", "f, line 1", "may still be kept"),
-        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "may still be kept"),
+        ("ledger: {host_keep_days: 30}\n", "f, line 1", "are still kept"),
+        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "are still kept"),
         ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
         (
             "gateway:\n  providers:\n    openai:\n      upsteam: x\n",
