@@ -456,9 +456,30 @@ class Layer(Form):
     detail: str
 
 
+class DiskUse(Form):
+    """Bytes of one kind of data.  ``bound`` is 0 where ``setting`` bounds it otherwise, as
+    ``detail`` says, or not at all.
+    """
+
+    what: str
+    bytes: int
+    bound: int
+    setting: str
+    detail: str
+
+
+class Hint(Form):
+    """What mends one layer on this host: commands for a shell, in their order."""
+
+    layer: str
+    commands: list[str]
+    note: str
+
+
 class Doctor(Form):
-    """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, and the layers
-    are what can be told from outside.
+    """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, the layers are
+    what can be told from outside, and nothing is known of the disk.  ``free_inodes`` is -1 where
+    the file system does not count them.  ``hints`` is empty without --fix-hints.
     """
 
     ok: bool
@@ -469,6 +490,10 @@ class Doctor(Form):
     cages: int
     uptime_ns: int
     state_dir: str
+    disk: list[DiskUse]
+    free_bytes: int
+    free_inodes: int
+    hints: list[Hint]
     socket: str
     next: str
 

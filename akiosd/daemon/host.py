@@ -60,6 +60,8 @@ class Host:
         )
         self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
+        self.log_bytes = 0
+        """What ended cages took when it was last measured."""
         self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(
@@ -87,10 +89,7 @@ class Host:
 
         Raises AkiosError when the host lacks what every cage needs.
         """
-        if probe.kernel_version() < probe.KERNEL_FLOOR:
-            raise KernelError(
-                f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel"
-            )
+        probe.refuse_old_kernel()
         directories.make(self.cages_dir, directories.CAGES_MODE)
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()

@@ -19,21 +19,25 @@ from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
+from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
+from akiosd.daemon.base.host_faults import in_words, is_fault
 from akiosd.daemon.base.log import configure_log, get_log, is_journal
 from akiosd.daemon.base.peers import Gate
 from akiosd.daemon.base.service import Service
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
+from akiosd.daemon.base.socket_path import CONTROL
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.ledger.seen import refuse_older, remember
 from akiosd.daemon.policy_mode.host import DomainHost, check_floor
 from akiosd.daemon.policy_mode.pool import DomainPool
 from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
-from akiosd.daemon.sockets.listening import CONTROL, Listeners, open_listeners
+from akiosd.daemon.sockets.listening import Listeners, open_listeners
 from akiosd.daemon.sockets.serve_clients import say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
 from akiosd.errors import AkiosError
@@ -66,7 +70,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read akiosd.yaml and the system policy, say what is wrong in them, and end",
+        help="say everything for which a start would be refused, and end",
     )
     parser.add_argument(
         "--detach",
@@ -140,6 +144,7 @@ async def _serve_with_ledger(
     # In a thread: what a killed akiosd left may be much, and the manager is told meanwhile.
     ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))
     host = (DomainHost if config.policy_mode else Host)(settings, ledger)
+    refuse_older(ledger, Path(config.runtime_dir))
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
@@ -214,6 +219,7 @@ async def _start_servers(
         partial(serve_events, accepting=monitors),
         *(listeners.events, gate, host.ledger, supervisor.owner_of),
     )
+    servers.start_soon(remember, host.ledger, Path(host.config.runtime_dir))
     servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
     servers.start_soon(expire, supervisor.registry, supervisor.changes, supervisor.logs, host)
     return clients, monitors
@@ -275,42 +281,50 @@ def main(argv: list[str] | None = None) -> int:
     up.
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    state = Path("/")
     try:
         handed = systemd.take_handed()
         if arguments.check:
             return check_settings(arguments.config, overrides_of(arguments))
         settings = load_settings(arguments.config, overrides_of(arguments))
         configure_log(settings.config.log_level)
-        check_user(settings.config.policy_mode)
-        harden()
-        config = settings.config
-        directories.make_state(Path(config.state_dir))
-        directories.make_runtime(Path(config.runtime_dir))
-        if arguments.detach:
-            arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
-        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
-        # has something to do.
-        sys.setswitchinterval(_SWITCH_S)
-        niceness.take()
-        trio.run(serve, settings, arguments, handed)
-    except AkiosError as error:
-        return _report(error)
+        state = Path(settings.config.state_dir)
+        _run(settings, arguments, handed)
+    except (AkiosError, OSError) as error:
+        if not is_fault(error):
+            raise
+        return _report(in_words(error, state))
     except BaseExceptionGroup as group:
         # Nurseries wrap what fails in them; the first cause is the one to act on.
-        causes, rest = group.split(AkiosError)
+        causes, rest = group.split(is_fault)
         if causes is None:
             raise
         if rest is not None:
             _log.error(
                 "stopped by several failures", failures=[repr(error) for error in rest.exceptions]
             )
-        return _report(_first(causes))
+        return _report(in_words(_first(causes), state))
     return 0
 
 
-def _first(group: BaseExceptionGroup[AkiosError]) -> AkiosError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+def _run(settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed) -> None:
+    check_user(settings.config.policy_mode)
+    harden()
+    config = settings.config
+    directories.make_state(Path(config.state_dir))
+    refuse_exposed_keys(Path(config.state_dir))
+    directories.make_runtime(Path(config.runtime_dir))
+    if arguments.detach:
+        arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
+    # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has
+    # something to do.
+    sys.setswitchinterval(_SWITCH_S)
+    niceness.take()
+    trio.run(serve, settings, arguments, handed)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _report(error: AkiosError) -> int:

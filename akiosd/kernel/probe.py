@@ -8,6 +8,7 @@ import platform
 
 import msgspec
 
+from akiosd.errors import KernelError
 from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
@@ -42,6 +43,15 @@ def kernel_version() -> tuple[int, int]:
     """(major, minor) of the running kernel."""
     major, minor = platform.release().split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def refuse_old_kernel() -> None:
+    """Raises KernelError on a kernel that lacks what every cage needs."""
+    if kernel_version() < KERNEL_FLOOR:
+        floor = ".".join(map(str, KERNEL_FLOOR))
+        raise KernelError(
+            f"Linux {platform.release()} is older than {floor}", "start", "run a newer kernel"
+        )
 
 
 def landlock_abi() -> int:

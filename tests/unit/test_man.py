@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -16,8 +17,10 @@ from akiosctl.commands import VERBS, akiosctl
 from akiosctl.policy_files import parse
 from akiosctl.run_options import OPTIONS, SHORT
 from akiosd.daemon.base.config import Config, parse_config
+from akiosd.daemon.base.setting_ranges import RANGES
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
+from akiosd.policy.yaml_lines import load_positions
 from akiosd.values.units import format_size
 from tests.unit import describe_policy
 
@@ -159,6 +162,25 @@ def test_the_examples_are_read_without_a_complaint() -> None:
     config = parse_config(example("akiosd.yaml.5"), "akiosd.yaml")
     assert config.gateway.providers and config.gateway.prices
     assert parse(example("akios-policy.5"), "policy.yaml").values["limits.memory"] == 512 << 20
+
+
+def test_every_number_of_the_configuration_is_described_with_its_range() -> None:
+    found = sections("akiosd.yaml.5")
+    for setting, allowed in RANGES.items():
+        section, _, key = setting.partition(".")
+        (text,) = re.findall(rf"^\\fB{key}\\fR .*\n(.+)", found[section], re.MULTILINE)
+        assert text.endswith(f" From {allowed}."), setting
+
+
+def test_the_example_of_the_configuration_has_every_key_and_is_taken() -> None:
+    example = re.search(r"^\.EX\n(.*?)^\.EE", source("akiosd.yaml.5"), re.DOTALL | re.MULTILINE)
+    assert example is not None
+    parse_config(example[1].encode(), "the example")
+    values: dict[str, Any] = dict(load_positions(example[1].encode(), "the example")[0])
+    for field in msgspec.structs.fields(Config):
+        inner = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        keys = {key.name for key in msgspec.structs.fields(field.type)} if inner else set()
+        assert field.name in values and keys <= set(values[field.name] if inner else ())
 
 
 def test_exit_statuses_are_those_of_the_reasons() -> None:

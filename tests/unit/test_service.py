@@ -61,7 +61,6 @@ UNIT = dict(settings("akiosd.service"))
         ("StartLimitIntervalSec", "0"),
         ("WatchdogSignal", "SIGKILL"),
         ("Requires", "akiosd.socket"),  # and so it comes and goes with the service
-        ("RuntimeDirectoryPreserve", "restart"),  # the sockets lie there
         ("Slice", "akios.slice"),
         ("TasksMax", "infinity"),
         ("OOMScoreAdjust", "-500"),
@@ -69,6 +68,7 @@ UNIT = dict(settings("akiosd.service"))
         ("StateDirectoryMode", "0711"),
         ("RuntimeDirectory", "akios"),
         ("RuntimeDirectoryMode", "0755"),
+        ("RuntimeDirectoryPreserve", "yes"),  # daemon/ledger/seen.py remembers over a stop
         ("ConditionKernelVersion", ">=5.19"),
     ],
 )

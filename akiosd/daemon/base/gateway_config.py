@@ -9,6 +9,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -150,6 +151,18 @@ def check_roots(pem: bytes, where: str) -> bytes:
             "keep only certificates that the host's own trust store lacks",
         )
     return pem
+
+
+def find_expired(pem: bytes, now: datetime) -> list[str]:
+    """In words, each certificate of a checked file that is not valid at ``now``: whatever it signed
+    is not accepted.
+    """
+    return [
+        f"{found.subject.rfc4514_string()} is valid from"
+        f" {found.not_valid_before_utc:%Y-%m-%d} to {found.not_valid_after_utc:%Y-%m-%d}"
+        for found in (x509.load_pem_x509_certificates(pem) if pem else ())
+        if not found.not_valid_before_utc <= now <= found.not_valid_after_utc
+    ]
 
 
 def _check_host(host: str, where: str) -> None:

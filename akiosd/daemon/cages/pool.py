@@ -102,9 +102,12 @@ class Pool:
                 try:
                     await self._fill()
                 except (AkiosError, OSError) as error:
-                    # The next run makes its own, and its caller is told what is wrong.
+                    # The next run makes its own, its caller is told what is wrong, and then this is
+                    # tried again: not before, for a host without room would be kept busy by it.
                     _log.error("no cage can be made in advance", error=str(error))
                     self.discard()
+                    await self._destroy_spoiled()
+                    self._wanted = trio.Event()
         finally:
             self.discard()
             await self._destroy_spoiled()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from akiosd.cage import domain_posture
+from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.host import Host
+from akiosd.daemon.requests.disk_use import describe_crowd
 from akiosd.errors import KernelError
 from akiosd.kernel import probe
 from akiosd.kernel.fanotify import FileEvents
@@ -48,11 +50,7 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
         _state("files", not untold, untold or "the kernel tells what is executed and written"),
-        _state(
-            "ledger",
-            not host.ledger.full,
-            "writable" if not host.ledger.full else "the disk is full",
-        ),
+        _ledger(host),
     )
 
 
@@ -66,12 +64,15 @@ def _policy_mode(host: Host) -> tuple[LayerState, ...]:
             "network", _can_notify(), f"{domain_posture.POLICY}: akiosd connects; {kernel}: no TCP"
         ),
         *domain_posture.never_held(),
-        _state(
-            "ledger",
-            not host.ledger.full,
-            "writable" if not host.ledger.full else "the disk is full",
-        ),
+        _ledger(host),
     )
+
+
+def _ledger(host: Host) -> LayerState:
+    if host.ledger.full:
+        return _state("ledger", False, describe_full(host.state_dir))
+    crowded = describe_crowd(host.config.ledger, host.log_bytes)
+    return _state("ledger", not crowded, crowded or "writable", "degraded")
 
 
 def _why_untold(owner: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from akiosd.daemon.base.socket_path import CONTROL, EVENTS
 from akiosd.daemon.base.systemd import Handed
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.errors import AkiosError
@@ -22,7 +23,7 @@ from akiosd.kernel.fds import Fd
 
 NAME = "clients"
 """``FileDescriptorName=`` of akiosd.socket."""
-CONTROL, EVENTS = "control.sock", "events.sock"
+
 _UNIT = "compare akiosd.socket with the one that AKIOS comes with: systemctl cat akiosd.socket"
 
 
