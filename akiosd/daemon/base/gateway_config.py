@@ -220,7 +220,7 @@ def _check_url(provider: str, url: str, where: str) -> None:
             f"{url!r} ends in {found[0]}, with which the paths of {provider} begin: they would have"
             " it twice",
             where,
-            f"leave it out: {url[: -len(found[0])]}",
+            f"write the URL without that end: {url[: -len(found[0])]}",
         )
 
 
