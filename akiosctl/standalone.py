@@ -137,8 +137,8 @@ def _stop(daemon: subprocess.Popen[bytes], directory: str) -> None:
             f"akiosd did not stop within {_STOP_SECONDS} s and was killed, so this exit status is"
             " not the agent's",
             directory,
-            "see its log, akiosd.log there, and what the agent did: akiosctl ledger show --dir"
-            f" {directory}/state/cages/*/audit; then remove the directory",
+            "go there, start it again (akiosd --state-dir $PWD/state --runtime-dir $PWD/run), and"
+            " read: akiosctl --socket run/control.sock ps --all, ledger show CAGE",
         ) from None
 
 

@@ -33,8 +33,8 @@ killed.
 """
 
 FIND_HANGING = (
-    "list them: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse[^ ]*) ' /proc/mounts; the one for which"
-    " timeout 5 stat -f DIRECTORY says nothing hangs: umount -l DIRECTORY"
+    r"list them: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts; one hangs if"
+    " timeout -s KILL 5 stat -f DIRECTORY prints nothing: umount -l DIRECTORY"
 )
 
 # File systems that answer from this machine's memory and disks.
