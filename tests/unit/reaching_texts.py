@@ -83,6 +83,10 @@ def is_text(node: ast.expr, names: Names) -> bool:
             return True
         case ast.Name(id=name):
             return name in names
+        case ast.Dict(values=values):
+            return bool(values) and all(is_text(value, names) for value in values)
+        case ast.Subscript(value=ast.Name(id=name)):
+            return name in names and isinstance(names[name].node, ast.Dict)
         case ast.IfExp(body=left, orelse=right) | ast.BinOp(left=left, op=ast.Add(), right=right):
             return is_text(left, names) or is_text(right, names)
         case ast.BoolOp(values=values):

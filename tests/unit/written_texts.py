@@ -60,8 +60,13 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
             return "".join(text_of(value, names, choices) for value in values)
         case ast.FormattedValue(value=value):
             return text_of(value, names, choices)
-        case ast.Name(id=name) if name in names:
+        case ast.Name(id=name) if name in names and not isinstance(names[name].node, ast.Dict):
             return text_of(names[name].node, names[name].names, choices)
+        case ast.Subscript(value=ast.Name(id=name)) if is_text(node, names):
+            table = names[name]
+            assert isinstance(table.node, ast.Dict)
+            part = table.node.values[choices.take(ast.dump(node), len(table.node.values))]
+            return text_of(part, table.names, choices)
         case ast.BinOp(left=left, op=ast.Add(), right=right) if is_text(node, names):
             return text_of(left, names, choices) + text_of(right, names, choices)
         case ast.IfExp(test=test, body=body, orelse=orelse) if is_text(node, names):
@@ -125,4 +130,9 @@ def name_of(node: ast.AST) -> str:
 
 
 def _is_method(func: ast.expr) -> bool:
-    return isinstance(func, ast.Attribute)
+    """Of something else than the object itself, whose name would say nothing."""
+    match func:
+        case ast.Attribute(value=ast.Name(id="self")):
+            return False
+        case _:
+            return isinstance(func, ast.Attribute)

@@ -142,11 +142,11 @@ def check_roots(pem: bytes, where: str) -> bytes:
             raise ValueError
     except ValueError:
         raise AkiosError(
-            "is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml"
+            "it is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml"
         ) from None
     if len(pem) > MAX_ROOTS_BYTES:
         raise AkiosError(
-            f"is larger than {MAX_ROOTS_BYTES} bytes",
+            f"it is larger than {MAX_ROOTS_BYTES} bytes",
             where,
             "keep only certificates that the host's own trust store lacks",
         )

@@ -279,7 +279,8 @@ def _build(
     )
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
-        what = f"Landlock has {probe.describe_landlock(host.facts.landlock_abi)}"
+        found = probe.describe_landlock(host.facts.landlock_abi)
+        what = f"a cage needs Landlock, and this kernel's is {found}"
         raise LayerUnavailableError(
             what, "landlock", f"{MISSING}; --allow-degraded runs without it"
         )
