@@ -49,6 +49,13 @@ def one_name(a, b):
         what = f"it has mode {mode:o}"
         raise AkiosError(what, "file", "chmod")
 
+def after_a_raise(a):
+    what = "it is busy"
+    if a:
+        what = "it is gone"
+        raise AkiosError(what, "", "look for it")
+    raise AkiosError(what, "", "wait")
+
 def together(a):
     if a:
         what, hint = "no key", "set one"
@@ -91,6 +98,8 @@ def test_each_error_has_the_texts_that_reach_it() -> None:
     ] == [
         ("it is full", "disk", "make room"),
         ("it has mode {mode}", "file", "chmod"),
+        ("it is gone", "", "look for it"),
+        ("it is busy", "", "wait"),
         ("no key", "", "set one"),
         ("no disk", "", "mount one"),
         ("it was moved", "", "move"),
