@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from akiosd.kernel import cage_etc, memory_disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.keeper import Keeper
 from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.system_trees import SystemTrees
 from akiosd.kernel.trust_mount import HostRoots
@@ -58,6 +59,8 @@ class Host:
         self.cgroups = CgroupHost(
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )
+        self.keeper: Keeper | None = None
+        """Who holds what cages need to outlive this akiosd; None where there is nobody."""
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.roots = HostRoots()
         self.disks: Disks | None = None
@@ -76,9 +79,16 @@ class Host:
         """The system policy as it holds now."""
         return self.settings.policy
 
-    async def open(self) -> None:
+    async def open_keeper(self) -> None:
+        """Find the keeper, or start one."""
+        try:
+            self.keeper = await Keeper.open(Path(self.config.runtime_dir, "keeper.sock"))
+        except (OSError, KernelError) as error:
+            _log.warning("cages do not outlive this akiosd", why=str(error))
+
+    async def open(self, spared: Collection[str] = ()) -> None:
         """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon
-        left.
+        left, but for the control groups ``spared``, in which cages go on.
 
         Raises AkiosError when the host lacks what every cage needs.
         """
@@ -91,7 +101,7 @@ class Host:
         await self.launcher.start()
         self.cgroups.set_up(compile_base_pids(self.facts.pools))
         async with trio.open_nursery() as nursery:
-            for name in self.cgroups.leaves():
+            for name in set(self.cgroups.leaves()) - set(spared):
                 nursery.start_soon(self._remove_left, name)
         self.zygote.start()
         self.disks = memory_disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
@@ -117,6 +127,8 @@ class Host:
         await self.zygote.close()
         if self.disks is not None:
             self.disks.close()
+        if self.keeper is not None:
+            await self.keeper.leave()
         try:
             await self.cgroups.tear_down()
         except KernelError as error:

@@ -22,9 +22,9 @@ from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
-from akiosd.daemon.cages import pending_changes
-from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.requests.expire_ended import expire
@@ -33,12 +33,12 @@ from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
 from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
-from akiosd.errors import AkiosError, LedgerError
+from akiosd.errors import AkiosError
 from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG, CageId, LogId
+from akiosd.values.ids import HOST_LOG
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
@@ -105,27 +105,9 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
-            await host.open()
-            await finish_destructions(ledger, host.cages_dir)
-            assert host.disks is not None
-            told = await _read_ends(ledger, pending_changes.list_running(host.cages_dir))
-            for cage in await trio.to_thread.run_sync(
-                pending_changes.recover, host.cages_dir, host.disks, told
-            ):
-                _log.warning("changes of a killed agent were kept", cage=cage)
-            for cage in pending_changes.list_torn(host.cages_dir):
-                where = str(host.cages_dir / cage)
-                _log.warning(
-                    "a record of a running agent is torn; its disk is kept, for you to look at",
-                    where=where,
-                )
-            pending_changes.sweep(host.cages_dir, host.disks, ledger.logs())
-            _end_interrupted(ledger)
-            ledger.append(
-                HOST_LOG,
-                records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()),
-            )
-            await _serve_until_told(host, runtime, arguments)
+            await host.open_keeper()
+            cages = await take_over(host)
+            await _serve_until_told(host, runtime, arguments, cages)
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
@@ -134,33 +116,9 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
                 await ledger.aclose()
 
 
-async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_changes.Told]:
-    """The ends of cages whose logs have them, though nothing else was written down: akiosd was
-    killed right then.
-    """
-    told: dict[str, pending_changes.Told] = {}
-    for cage in cages:
-        try:
-            entry = await ledger.read_last(LogId(CageId(cage)))
-        except LedgerError as error:
-            _log.error("the end of a cage is not known", cage=cage, why=error.what)
-            continue
-        end = records.decode_entry(entry) if entry else None
-        if isinstance(end, records.End):
-            told[cage] = end.ts, end.exit_code, end.reason
-    return told
-
-
-def _end_interrupted(ledger: Ledger) -> None:
-    """Cages that died with a daemon before us: their logs get the end that nobody could write."""
-    for log in ledger.interrupted:
-        now, reason = time.time_ns(), pending_changes.LOST
-        ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
-        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
-        ledger.close_log(log)
-
-
-async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Namespace) -> None:
+async def _serve_until_told(
+    host: Host, runtime: Path, arguments: argparse.Namespace, cages: list[Cage]
+) -> None:
     config = host.config
     gate = Gate(
         config.groups.user,
@@ -174,8 +132,11 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
     try:
         async with trio.open_nursery() as nursery:
             pool = Pool(host, config.pools.userns)
-            await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
+            # First: in them system calls wait for an answer.
+            for cage in cages:
+                supervisor.runs.adopt(cage)
+            await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)

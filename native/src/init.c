@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -140,7 +141,7 @@ static _Noreturn void watch(pid_t agent, int signals)
     }
 }
 
-static void wait_go(void)
+static int wait_go(void)
 {
     struct akios_status message;
     ssize_t got;
@@ -149,6 +150,7 @@ static void wait_go(void)
     while (got < 0 && errno == EINTR);
     if (got != (ssize_t)sizeof message || message.kind != AKIOS_STATUS_GO)
         _exit(0);
+    return message.value != 0;
 }
 
 _Noreturn void akios_init(struct akios_child *child)
@@ -178,7 +180,8 @@ _Noreturn void akios_init(struct akios_child *child)
     /* Up to here and until the listener is served: no call that any policy has notified. */
     akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count,
                       (uint32_t)child->listener_fd);
-    wait_go();
+    if (wait_go() && prctl(PR_SET_PDEATHSIG, 0) < 0)
+        _exit(125);
     /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */
     if (child->listener_fd >= 0)
         close(child->listener_fd);
