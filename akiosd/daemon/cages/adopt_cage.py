@@ -134,6 +134,7 @@ def _make(host: Host, found: Found) -> Cage:
     running = Running(
         state=state,
         life=found.life,
+        sections=found.memory.sections,
         kept=kept,
         process=fds["process"],
         status=StatusChannel.of(fds["status"]),

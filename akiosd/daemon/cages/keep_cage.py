@@ -43,11 +43,6 @@ class KeptCage:
         """Why the cage is not kept; "" while it is, or may be."""
         self._asked = memory is not None
 
-    @property
-    def memory(self) -> StateMemory | None:
-        """Where other parts of the cage write sections of their own; None where it is not kept."""
-        return self._memory
-
     def begin(self, state: CageState) -> None:
         """Make the memory, and write down what does not change."""
         if self._keeper is None:
@@ -62,10 +57,16 @@ class KeptCage:
     def remember(self, **changes: Any) -> None:
         """Change fields of the life, and write it."""
         self.life = msgspec.structs.replace(self.life, seen_ns=time.time_ns(), **changes)
+        self.write(LIFE, encode(self.life))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a section of the memory; it is there when this returns.  A memory that cannot be
+        written is one that nobody goes on with.
+        """
         if self._memory is None:
             return
         try:
-            self._memory.write(LIFE, encode(self.life))
+            self._memory.write(name, data)
         except (OSError, StateError) as error:
             self._fail(error)
 

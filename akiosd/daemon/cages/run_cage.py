@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +89,8 @@ class Running(NamedTuple):
 
     state: CageState
     life: LifeState
+    sections: Mapping[str, bytes]
+    """All of its state memory."""
     kept: KeptCage
     process: Fd
     status: StatusChannel
