@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import prctl
 import trio
@@ -21,6 +22,7 @@ from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.base.restart_job import wants_restart
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.run_cage import Cage
@@ -42,6 +44,7 @@ from akiosd.values.ids import HOST_LOG
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
+_MAKES_WAY = "restarted: cages go on"
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -155,7 +158,8 @@ async def _serve_until_told(
                 )
                 _say_ready(arguments.ready_fd)
                 _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
-                await _wait_for_stop(renewer, nursery)
+                if await _wait_for_stop(renewer, nursery) and host.keeper is not None:
+                    await _make_way(host, supervisor)
                 systemd.notify("STOPPING=1")
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
@@ -179,13 +183,36 @@ def _say_ready(ready_fd: int) -> None:
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> bool:
+    """Returns whether another akiosd is to go on with the cages."""
+    wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
+    with trio.open_signal_receiver(*wanted) as signals:
         async for signo in signals:
             if signo != signal.SIGHUP:
-                _log.info("stopping", signal=signal.Signals(signo).name)
-                return
+                leaves = signo == signal.SIGUSR2 or (
+                    signo == signal.SIGTERM and await wants_restart()
+                )
+                said = "leaving the cages to another akiosd" if leaves else "stopping"
+                _log.info(said, signal=signal.Signals(signo).name)
+                return leaves
             await renewer.renew(nursery)
+    return False
+
+
+async def _make_way(host: Host, supervisor: Supervisor) -> NoReturn:
+    """End, and leave every cage as it is: what was recorded is on disk, the rest is with the
+    keeper.
+
+    Nothing is unwound: each of our tasks gives back, at its end, what the next akiosd needs.
+    """
+    systemd.notify("STOPPING=1")
+    supervisor.leave()
+    ledger = host.ledger
+    ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason=_MAKES_WAY))
+    for log in ledger.logs():
+        if ledger.size(log):
+            await ledger.wait_durable(log, ledger.size(log) - 1)
+    os._exit(0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -74,6 +74,10 @@ class Supervisor:
         """Answer one request with the handler of its type."""
         await self._handlers[type(request)](peer, request, fds, client)
 
+    def leave(self) -> None:
+        """Nothing is begun any more, and what clients do from now on ends no cage."""
+        self._admission.stopping = self.runs.leaving = True
+
     async def stop_all(self) -> None:
         """Kill every cage and wait until all have ended and given back what they held."""
         self._admission.stopping = True
