@@ -105,17 +105,19 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(settings, ledger)
     runtime = Path(config.runtime_dir)
+    asked = False
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
             await host.open_keeper()
             cages = await take_over(host)
             await _serve_until_told(host, runtime, arguments, cages)
+            asked = True
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
-                await host.close()
+                await host.close(for_good=asked)
                 await ledger.aclose()
 
 
@@ -139,6 +141,7 @@ async def _serve_until_told(
             # First: in them system calls wait for an answer.
             for cage in cages:
                 supervisor.runs.adopt(cage)
+            nursery.start_soon(host.watch_keeper)
             await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()

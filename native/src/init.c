@@ -141,7 +141,7 @@ static _Noreturn void watch(pid_t agent, int signals)
     }
 }
 
-static int wait_go(void)
+static void wait_go(void)
 {
     struct akios_status message;
     ssize_t got;
@@ -150,7 +150,9 @@ static int wait_go(void)
     while (got < 0 && errno == EINTR);
     if (got != (ssize_t)sizeof message || message.kind != AKIOS_STATUS_GO)
         _exit(0);
-    return message.value != 0;
+    /* Another holds the status socket, too, and closes it when akiosd does not come back. */
+    if (message.value == AKIOS_GO_KEPT && prctl(PR_SET_PDEATHSIG, 0) < 0)
+        _exit(0);
 }
 
 _Noreturn void akios_init(struct akios_child *child)
@@ -180,8 +182,7 @@ _Noreturn void akios_init(struct akios_child *child)
     /* Up to here and until the listener is served: no call that any policy has notified. */
     akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count,
                       (uint32_t)child->listener_fd);
-    if (wait_go() && prctl(PR_SET_PDEATHSIG, 0) < 0)
-        _exit(125);
+    wait_go();
     /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */
     if (child->listener_fd >= 0)
         close(child->listener_fd);

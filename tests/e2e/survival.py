@@ -31,6 +31,7 @@ def begin(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=daemon.base,
+        bufsize=0,
     )
     assert client.stdout is not None
     assert client.stdout.readline(), client.communicate()[1]
@@ -60,8 +61,8 @@ def the_cage(daemon: Daemon) -> str:
 def verified(daemon: Daemon) -> bool:
     """Whether every log is what its roots say."""
     done = daemon.ctl("ledger", "verify", "--all")
-    assert "OK" in done.stdout, done.stdout + done.stderr
-    return done.returncode == 0
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 def host_ends(daemon: Daemon) -> dict[str, str]:

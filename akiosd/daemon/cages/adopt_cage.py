@@ -93,9 +93,8 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
         close_all(fd for held in parts.values() for fd in held)
         return Refused(cage, error.what if isinstance(error, AkiosError) else str(error))
     close_all(parts.get(LEAF, ()))
-    names = sorted((name for name in parts if name.startswith(BOUND)), key=lambda n: (len(n), n))
-    bound = [fd for name in names for fd in parts[name]]
-    return Found(cage, state, life, memory, fds, parts.get(RING, []), bound)
+    ring, bound = parts.get(RING, []), parts.get(BOUND, [])
+    return Found(cage, state, life, memory, fds, ring, bound)
 
 
 def _check(life: LifeState, fds: Mapping[str, Fd]) -> None:

@@ -4,7 +4,7 @@ descriptors with the keeper (:mod:`akiosd.kernel.keeper`).
     core       the state memory, then what ``CageState.core`` names, in its order
     leaf       the directory of its v2 control group: the keeper kills by it
     ring       what its pump writes into
-    bound/N    the sockets its gateway listens on, sixteen under a name
+    bound      the sockets its gateway listens on
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.cage_state import CAGE, LIFE, CageState, LifeState, encode
 from akiosd.errors import AkiosError
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.keeper import MOST_FDS, Keeper
+from akiosd.kernel.keeper import Keeper
 from akiosd.kernel.state_memory import StateMemory, read_boot
 
 _log = get_log("keep")
@@ -84,14 +84,11 @@ class KeptCage:
         if self._keeper is None or self._memory is None:
             return
         self._asked = True
-        packed: dict[str, Sequence[int]] = {LEAF: [leaf], CORE: [self._memory.fd.fileno(), *core]}
-        if ring:
-            packed[RING] = ring
-        for number, start in enumerate(range(0, len(bound), MOST_FDS)):
-            packed[f"{BOUND}/{number}"] = bound[start : start + MOST_FDS]
+        parts: dict[str, Sequence[int]] = {LEAF: [leaf], CORE: [self._memory.fd.fileno(), *core]}
+        parts |= {RING: ring} if ring else {}
+        parts |= {BOUND: bound} if bound else {}
         try:
-            for part, fds in packed.items():
-                await self._keeper.keep(f"{self._cage}/{part}", fds)
+            await self._keeper.keep({f"{self._cage}/{part}": fds for part, fds in parts.items()})
         except (OSError, AkiosError) as error:
             self._fail(error)
 

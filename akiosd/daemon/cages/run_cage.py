@@ -177,6 +177,8 @@ class Cage:
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
         if running is not None:
             self._take(running)
+        else:
+            self.kept.remember(detached=self.detached)
 
     # ---- what others may do to it ----------------------------------------------------------------
 

@@ -23,15 +23,17 @@ from akiosd.daemon.cages.adopt_cage import (
 )
 from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.run_cage import Cage
-from akiosd.daemon.host import Host
+from akiosd.daemon.host import KEEPER_ENDED, Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.keeper_process import forget_ended, read_ended
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 
 _log = get_log("main")
 _ENDED = "killed: akiosd ended, and could not go on with it: {}"
 _OVER = "it had ended"
+_AWAY = "akiosd was away for more than {} s"
 
 
 async def take_over(host: Host) -> list[Cage]:
@@ -41,6 +43,7 @@ async def take_over(host: Host) -> list[Cage]:
     ledger = host.ledger
     taken = by_cage(await host.keeper.take_all()) if host.keeper is not None else {}
     found, why = await _sort_out(ledger, taken)
+    why |= _ended_by_keeper(host)
     # Those that are not gone on with are killed here, with their groups.
     await host.open(groups_of(one.cage for one in found))
     assert host.disks is not None
@@ -55,6 +58,19 @@ async def take_over(host: Host) -> list[Cage]:
         HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid())
     )
     return cages
+
+
+def _ended_by_keeper(host: Host) -> dict[str, str]:
+    """Cages that were ended while nobody was there, and why."""
+    path = host.state_dir / KEEPER_ENDED
+    try:
+        ended = read_ended(path)
+        forget_ended(path)
+    except OSError as error:
+        _log.error("what the keeper ended is not known", where=str(path), error=str(error))
+        return {}
+    words = _AWAY.format(host.config.restart.come_back_s)
+    return {name.partition("/")[0]: words for name in ended}
 
 
 async def _sort_out(
