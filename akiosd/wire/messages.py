@@ -143,6 +143,17 @@ class Attach(Message, frozen=True, tag="attach"):
     cage: str = ""
 
 
+class Rejoin(Message, frozen=True, tag="rejoin"):
+    """Whose run a restart of akiosd interrupted goes on with it; answered by :class:`Started`, and
+    by :class:`Ended` like the :class:`Run`.
+
+    The client has what the output goes through already: with that :class:`Started` comes at most
+    the pipe for its copy.  A cage that has ended meanwhile is answered by its end.
+    """
+
+    cage: str = ""
+
+
 class Detach(Message, frozen=True, tag="detach"):
     """Leave a cage running without its client; its output goes to the bounded file again."""
 
@@ -624,6 +635,7 @@ Request = (
     | Stop
     | List
     | Attach
+    | Rejoin
     | Detach
     | Output
     | View
