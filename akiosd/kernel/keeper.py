@@ -202,7 +202,10 @@ class Keeper:
             # One that refuses a connection says so, and does not wait for our words.
             with contextlib.suppress(BrokenPipeError):
                 await scm_rights.send(self._socket, _REQUEST.pack(kind, number) + slots, fds)
-            chunk = await scm_rights.receive(self._socket, _ANSWER.size, _MOST_FDS)
+            try:
+                chunk = await scm_rights.receive(self._socket, _ANSWER.size, _MOST_FDS)
+            except ConnectionResetError:  # told once, before what it said as it closed
+                chunk = await scm_rights.receive(self._socket, _ANSWER.size, _MOST_FDS)
         owned = [Fd(number) for number in chunk.fds]
         if len(chunk.data) != _ANSWER.size:
             close_all(owned)
