@@ -11,17 +11,19 @@ import time
 from akiosctl.client import PlainClient
 from akiosd.errors import AkiosError
 
-PATIENCE_S = 90.0
-"""The keeper ends cages whose akiosd has been away for so long."""
-PAUSE_S = 0.1
+_LONGER_S = 10.0
+"""An akiosd that came back at the last moment needs some time to start."""
 _QUIET_S = 2.0
 _MOST_KEPT = 16
 
 
 class Absence:
-    """One time that akiosd is away.  ``gone`` is what the user is told if it stays away."""
+    """One time that akiosd is away.  ``gone`` is what the user is told if it stays away for longer
+    than ``come_back_s``, when the cage has ended.
+    """
 
-    def __init__(self, path: str, cage: str, gone: AkiosError) -> None:
+    def __init__(self, path: str, cage: str, gone: AkiosError, come_back_s: int) -> None:
+        self._patience_s = come_back_s + _LONGER_S
         self._path, self._cage, self._gone = path, cage, gone
         self._since = time.monotonic()
         self._said = False
@@ -41,7 +43,7 @@ class Absence:
         try:
             client = PlainClient(self._path)
         except AkiosError:
-            if away > PATIENCE_S:
+            if away > self._patience_s:
                 raise self._gone from None
             if away > _QUIET_S and not self._said:
                 self._said = True

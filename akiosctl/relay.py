@@ -51,12 +51,9 @@ class Relay:
         *,
         detach_keys: bytes = b"",
         watches: bool = False,
-        comes_back: bool = True,
     ) -> None:
-        """``watches``: what would end or interrupt the caller leaves the cage running.
-        ``comes_back``: an akiosd that goes away is waited for.
-        """
-        self._comes_back = comes_back
+        """``watches``: what would end or interrupt the caller leaves the cage running."""
+        self._come_back_s = int(started.get("come_back_s", 0))
         self._client = client
         self._request = request
         self._cage = str(started.get("cage", ""))
@@ -188,7 +185,7 @@ class Relay:
         try:
             self._client.feed()
         except GoneError as gone:
-            if not self._comes_back:
+            if not self._come_back_s:
                 raise
             from akiosctl.come_back import Absence
 
@@ -196,7 +193,7 @@ class Relay:
             self._client.close()
             self._unanswered.clear()
             self._detach_request = 0
-            self._absence = Absence(self._client.path, self._cage, gone)
+            self._absence = Absence(self._client.path, self._cage, gone, self._come_back_s)
 
     def _look_for_akiosd(self) -> bool:
         """Go on where it is back; True when the cage is left, for it needs no client."""

@@ -91,7 +91,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             print(cage)
             return 0
         keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
-        relay = Relay(client, number, started, detach_keys=keys, comes_back=keeps)
+        relay = Relay(client, number, started, detach_keys=keys)
         try:
             ended = relay.run(received)
         finally:

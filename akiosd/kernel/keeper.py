@@ -228,10 +228,16 @@ class Keeper:
                 await client.connect(str(self._path))
                 self._socket = client
                 result, pid, _, _ = await self._exchange(_HELLO, self._come_back_s)
-            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, EOFError):
+            except (FileNotFoundError, ConnectionRefusedError):
                 client.close()
                 self._forget()
                 return False
+            except (ConnectionResetError, EOFError):
+                # It turned us away and did not wait for our words, or ended just now: then the next
+                # look finds nobody.
+                client.close()
+                self._forget()
+                continue
             if result == _VERSION:
                 self.pid, self._process = pid, Fd(os.pidfd_open(pid))
                 return True

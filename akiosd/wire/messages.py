@@ -362,7 +362,8 @@ class Started(Message, frozen=True, tag="started"):
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
-    waiting, a copy of the output that it copies.
+    waiting, a copy of the output that it copies.  ``come_back_s``: for so many seconds the cage
+    goes on where akiosd ends, and the client should look for another; 0: it ends with akiosd.
     """
 
     cage: str = ""
@@ -370,6 +371,7 @@ class Started(Message, frozen=True, tag="started"):
     one_output: bool = False
     output: int = 0
     kept: bool = False
+    come_back_s: int = 0
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 

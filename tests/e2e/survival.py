@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -71,3 +72,23 @@ def host_ends(daemon: Daemon) -> dict[str, str]:
     assert done.returncode == 0, done.stderr
     lines = map(json.loads, done.stdout.splitlines())
     return {line["cage"]: line["reason"] for line in lines if line["kind"] == "cage_end"}
+
+
+def keeper_pid(daemon: Daemon) -> int:
+    """The keeper that listens for this daemon; 0 for none.  Its parent may be any process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                program = os.readlink(entry / "exe")
+                if program.endswith("akios-keeper") and _listens(entry, daemon):
+                    return int(entry.name)
+            except OSError:
+                continue
+    return 0
+
+
+def _listens(process: Path, daemon: Daemon) -> bool:
+    path = str(daemon.base / "run" / "keeper.sock")
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    inodes = {f"socket:[{row[6]}]" for row in rows if row[-1] == path}
+    return any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir())

@@ -138,6 +138,7 @@ def _make(host: Host, found: Found) -> Cage:
         process=fds["process"],
         status=StatusChannel.of(fds["status"]),
         listener=fds["listener"],
+        ring=found.ring,
         mounts=fds["mounts"],
         files=fds.get("files"),
         stdio=[Fd(-1), *stdio] if stdio else [],

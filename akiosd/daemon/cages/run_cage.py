@@ -64,6 +64,7 @@ DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
 _PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
+_NO_RING = "the records that akiosd had not written when it ended were not kept"
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -95,6 +96,7 @@ class Running(NamedTuple):
     process: Fd
     status: StatusChannel
     listener: Fd
+    ring: list[Fd]
     mounts: Fd
     files: Fd | None
     stdio: list[Fd]
@@ -196,6 +198,11 @@ class Cage:
         """From now on it runs without a client."""
         self.detached = True
         self.kept.remember(detached=True)
+
+    @property
+    def come_back_s(self) -> int:
+        """For how many seconds it goes on without an akiosd; 0 for one that is not kept."""
+        return 0 if self.kept.why_not else self.host.config.restart.come_back_s
 
     def attach(self, attached: bool) -> None:
         """Whether a client reads the output of a detached cage."""
@@ -553,6 +560,7 @@ class Cage:
             tty=self.master is not None,
             one_output=self.has_one_output,
             output=self.policy.limits.output,
+            come_back_s=self.come_back_s,
             posture=self.posture,
             notes=self._notes(),
         )
@@ -605,7 +613,7 @@ class Cage:
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
             self._nursery.start_soon(self._files.run, self._book)
-        self._record_gap(life)
+        self._record_gap(running)
         self._said.repeat(life.said)
         self._nursery.start_soon(self._said.listen)
         self._nursery.start_soon(self._gateway.run)
@@ -622,11 +630,13 @@ class Cage:
             self._cgroup.freeze(False)
         self.kept.remember(adoptions=0, akiosd=__version__)
 
-    def _record_gap(self, life: LifeState) -> None:
+    def _record_gap(self, running: Running) -> None:
         """Say in its log that nobody was there, and since when."""
-        ledger = self.host.ledger
+        ledger, life = self.host.ledger, running.life
         if life.life.state == "running" and ledger.size(self.log) <= life.started_index:
             self._record_start()  # it was killed before that was on disk
+        if not running.ring:
+            ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
         ledger.append(
             self.log,
             records.DaemonRestarted(

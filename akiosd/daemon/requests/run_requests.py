@@ -164,6 +164,7 @@ class RunRequests:
                 cage=cage.id,
                 tty=cage.request.tty is not None,
                 output=cage.policy.limits.output,
+                come_back_s=cage.come_back_s,
                 posture=cage.posture,
             )
             try:
@@ -261,6 +262,7 @@ class RunRequests:
                 tty=cage.master is not None,
                 one_output=cage.has_one_output,
                 output=cage.policy.limits.output,
+                come_back_s=cage.come_back_s,
                 posture=cage.posture,
             )
             await self._hand_over(cage, client, started, numbers)
