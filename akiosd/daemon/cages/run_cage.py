@@ -600,7 +600,13 @@ class Cage:
         self._gateway = self._make_gateway()
         compiled = Compiled(b"", state.pump_table)
         self._calls = CallRecorder(
-            self.host.ledger, self.log, compiled, self.policy.limits, self._bulk, self.peer.uid
+            self.host.ledger,
+            self.log,
+            compiled,
+            self.policy.limits,
+            self._bulk,
+            self.peer.uid,
+            running.ring,
         )
         self._calls.bytes, self._calls.dead_ends = life.audit_bytes, life.dead_ends
         self._calls.on_progress = self._calls_progress
