@@ -19,7 +19,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
 from akiosd.daemon.base.settings import Settings
 from akiosd.daemon.base.uids import CageUids
-from akiosd.daemon.base.zygote import Zygote
+from akiosd.daemon.base.zygote import OldZygotes, Zygote
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import KernelError
 from akiosd.kernel import cage_etc, memory_disk, mounts, probe, userns
@@ -55,6 +55,7 @@ class Host:
         self.hurry = Hurry()
         self.launcher = Launcher()
         self.zygote = Zygote()
+        self.old_zygotes = OldZygotes()
         self.cgroups = CgroupHost(
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )

@@ -334,9 +334,7 @@ class Cage:
         assert prepared.authority is not None
         listeners.fit(bound, prepared.network, self.policy.network)
         prepared.bound = []
-        return Gateway(
-            self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend
-        )
+        return Gateway(self.host, self.id, self.policy, prepared.authority, bound, self.spend)
 
     @property
     def master(self) -> Fd | None:
