@@ -57,7 +57,7 @@ FILLED: dict[str, str] = {
     "akiosd.values.records.Syscall": "native/src/shim_entry.c writes it",
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
-        for name in ("Attach", "Bind", "Detach", "Run", "Signal", "Tty")
+        for name in ("Attach", "Bind", "Detach", "Rejoin", "Run", "Signal", "Tty")
     },
 }
 

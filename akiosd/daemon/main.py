@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import prctl
 import trio
@@ -21,10 +22,11 @@ from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.base.restart_job import wants_restart
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
-from akiosd.daemon.cages import pending_changes
-from akiosd.daemon.cages.erase_data import finish_destructions
 from akiosd.daemon.cages.pool import Pool
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.requests.expire_ended import expire
@@ -33,15 +35,16 @@ from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
 from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
-from akiosd.errors import AkiosError, LedgerError
+from akiosd.errors import AkiosError
 from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG, CageId, LogId
+from akiosd.values.ids import HOST_LOG
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
+_MAKES_WAY = "restarted: cages go on"
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -102,65 +105,25 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(settings, ledger)
     runtime = Path(config.runtime_dir)
+    asked = False
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
-            await host.open()
-            await finish_destructions(ledger, host.cages_dir)
-            assert host.disks is not None
-            told = await _read_ends(ledger, pending_changes.list_running(host.cages_dir))
-            for cage in await trio.to_thread.run_sync(
-                pending_changes.recover, host.cages_dir, host.disks, told
-            ):
-                _log.warning("changes of a killed agent were kept", cage=cage)
-            for cage in pending_changes.list_torn(host.cages_dir):
-                where = str(host.cages_dir / cage)
-                _log.warning(
-                    "a record of a running agent is torn; its disk is kept, for you to look at",
-                    where=where,
-                )
-            pending_changes.sweep(host.cages_dir, host.disks, ledger.logs())
-            _end_interrupted(ledger)
-            ledger.append(
-                HOST_LOG,
-                records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()),
-            )
-            await _serve_until_told(host, runtime, arguments)
+            await host.open_keeper()
+            cages = await take_over(host)
+            await _serve_until_told(host, runtime, arguments, cages)
+            asked = True
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
-                await host.close()
+                await host.close(for_good=asked)
                 await ledger.aclose()
 
 
-async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_changes.Told]:
-    """The ends of cages whose logs have them, though nothing else was written down: akiosd was
-    killed right then.
-    """
-    told: dict[str, pending_changes.Told] = {}
-    for cage in cages:
-        try:
-            entry = await ledger.read_last(LogId(CageId(cage)))
-        except LedgerError as error:
-            _log.error("the end of a cage is not known", cage=cage, why=error.what)
-            continue
-        end = records.decode_entry(entry) if entry else None
-        if isinstance(end, records.End):
-            told[cage] = end.ts, end.exit_code, end.reason
-    return told
-
-
-def _end_interrupted(ledger: Ledger) -> None:
-    """Cages that died with a daemon before us: their logs get the end that nobody could write."""
-    for log in ledger.interrupted:
-        now, reason = time.time_ns(), pending_changes.LOST
-        ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
-        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
-        ledger.close_log(log)
-
-
-async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Namespace) -> None:
+async def _serve_until_told(
+    host: Host, runtime: Path, arguments: argparse.Namespace, cages: list[Cage]
+) -> None:
     config = host.config
     gate = Gate(
         config.groups.user,
@@ -174,8 +137,12 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
     try:
         async with trio.open_nursery() as nursery:
             pool = Pool(host, config.pools.userns)
-            await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
+            # First: in them system calls wait for an answer.
+            for cage in cages:
+                supervisor.runs.adopt(cage)
+            nursery.start_soon(host.watch_keeper)
+            await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
@@ -194,7 +161,8 @@ async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Names
                 )
                 _say_ready(arguments.ready_fd)
                 _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
-                await _wait_for_stop(renewer, nursery)
+                if await _wait_for_stop(renewer, nursery) and host.keeper is not None:
+                    await _make_way(host, supervisor)
                 systemd.notify("STOPPING=1")
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
@@ -218,13 +186,36 @@ def _say_ready(ready_fd: int) -> None:
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> bool:
+    """Returns whether another akiosd is to go on with the cages."""
+    wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
+    with trio.open_signal_receiver(*wanted) as signals:
         async for signo in signals:
             if signo != signal.SIGHUP:
-                _log.info("stopping", signal=signal.Signals(signo).name)
-                return
+                leaves = signo == signal.SIGUSR2 or (
+                    signo == signal.SIGTERM and await wants_restart()
+                )
+                said = "leaving the cages to another akiosd" if leaves else "stopping"
+                _log.info(said, signal=signal.Signals(signo).name)
+                return leaves
             await renewer.renew(nursery)
+    return False
+
+
+async def _make_way(host: Host, supervisor: Supervisor) -> NoReturn:
+    """End, and leave every cage as it is: what was recorded is on disk, the rest is with the
+    keeper.
+
+    Nothing is unwound: each of our tasks gives back, at its end, what the next akiosd needs.
+    """
+    systemd.notify("STOPPING=1")
+    supervisor.leave()
+    ledger = host.ledger
+    ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason=_MAKES_WAY))
+    for log in ledger.logs():
+        if ledger.size(log):
+            await ledger.wait_durable(log, ledger.size(log) - 1)
+    os._exit(0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -57,6 +57,10 @@ class StateMemory:
         """
         self._writer.write(name, data)
 
+    def spoil(self) -> None:
+        """Make it a memory that nobody believes: what it says does not hold any more."""
+        self._map[:8] = bytes(8)
+
     def close(self) -> None:
         """Unmap it and close the descriptor; whoever else holds one still has it."""
         if not self.fd.closed:

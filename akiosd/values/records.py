@@ -156,6 +156,23 @@ class DaemonStart(Record, frozen=True, kw_only=True, tag="daemon_start"):
     pid: int = 0
 
 
+class DaemonRestarted(Record, frozen=True, kw_only=True, tag="daemon_restarted"):
+    """In a cage's log: it outlived the akiosd that had begun it, and another goes on with it.
+
+    ``away_since`` (Unix time in ns) is the last that is known of the earlier one, ``before`` its
+    version.  Between that and ``ts`` nobody answered its system calls: they waited.  ``answered``
+    of them were waiting; ``replayed`` records were found that were not in the log yet; ``lost`` is
+    how many are known to be missing.
+    """
+
+    away_since: int
+    before: str = ""
+    version: str = ""
+    answered: int = 0
+    replayed: int = 0
+    lost: int = 0
+
+
 class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
     reason: str = ""
 
@@ -411,6 +428,7 @@ KnownRecord = (
     | Lost
     | End
     | DaemonStart
+    | DaemonRestarted
     | SettingsRead
     | DaemonStop
     | KeyEpoch

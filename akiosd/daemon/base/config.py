@@ -132,6 +132,15 @@ class Uids(Section, frozen=True):
         )
 
 
+class RestartConfig(Section, frozen=True):
+    """What happens to cages when akiosd ends and another takes its place."""
+
+    come_back_s: int = 90
+    """After so many seconds without akiosd, in which cages wait where they need it, they are ended.
+    0: they end with it.
+    """
+
+
 class Config(Section, frozen=True):
     """All of ``akiosd.yaml``, with its defaults."""
 
@@ -145,6 +154,7 @@ class Config(Section, frozen=True):
     uids: Uids = Uids()
     ledger: LedgerConfig = LedgerConfig()
     ended: EndedConfig = EndedConfig()
+    restart: RestartConfig = RestartConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 
@@ -318,7 +328,7 @@ def _find_contradictions(config: Config, where: Where) -> Iterator[AkiosError]:
         if not getattr(config, key).startswith("/"):
             what = f"{key} is not an absolute path"
             yield AkiosError(what, where(key), "write a path that starts with /")
-    for section in ("quotas", "pools", "ledger", "ended"):
+    for section in ("quotas", "pools", "ledger", "ended", "restart"):
         for key, number in msgspec.structs.asdict(getattr(config, section)).items():
             if number < 0:
                 yield AkiosError(

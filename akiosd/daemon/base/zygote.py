@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 import trio
@@ -16,6 +15,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.errors import AkiosError, CageFailedError, KernelError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.keeper import Keeper
 from akiosd.kernel.programs import HelperProcess
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Outlive, ToZygote, Waiting
 
@@ -31,13 +31,6 @@ def _encode_to(message: ToZygote) -> bytes:
 
 
 _decoder: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
-
-
-class Keeper(Protocol):
-    """Who holds descriptors while there is no akiosd (:class:`akiosd.kernel.keeper.Keeper`)."""
-
-    async def keep(self, name: str, fds: Sequence[int]) -> None: ...
-    async def drop(self, name: str) -> None: ...
 
 
 def kept_name(pid: int) -> str:
@@ -108,7 +101,7 @@ class Zygote(HelperProcess):
             return
         assert self._socket is not None
         try:
-            await self.keeper.keep(kept_name(self.pid), [self._socket.fileno()])
+            await self.keeper.keep({kept_name(self.pid): [self._socket.fileno()]})
         except (AkiosError, OSError) as error:
             _log.warning("gateways do not outlive akiosd", why=str(error))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -63,6 +64,8 @@ class CallRecorder:
         self._ring = Ring()
         self._pump: Pump | None = None
         self._done = trio.Event()
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called after each append, with the numbers below brought up to date."""
         self.bytes = 0
         self.dead_ends = 0
         """Connections to where no name leads, as far as the log shows at a glance."""
@@ -86,6 +89,10 @@ class CallRecorder:
             listener.close()
             raise
         listener.take()
+
+    def descriptors(self) -> Sequence[int]:
+        """What another akiosd needs of the ring; owned here."""
+        return ()
 
     @property
     def running(self) -> bool:
@@ -116,6 +123,7 @@ class CallRecorder:
                 self._ledger.append_many(self._log, entries)
                 self.bytes += len(entries.data) - 2 * entries.count
                 self.dead_ends += count_dead_ends(entries.data)
+                self.on_progress()
                 if within and full_at and self.bytes > full_at:
                     within = False
                     self._pump.stop()

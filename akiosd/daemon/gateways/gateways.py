@@ -88,7 +88,7 @@ class Gateway:
         self._state, self._left = left.state, left
         if self._state.uid:
             self._host.uids.adopt(self._state.uid)
-            self._group = self._host.cgroups.leaf(self._cage + GROUP_SUFFIX)
+        self._group = self._host.cgroups.leaf(self._cage + GROUP_SUFFIX)
         if left.process is not None:
             self._is_resuming = True
             self._host.old_zygotes.use(self._state.zygote)
@@ -130,10 +130,14 @@ class Gateway:
         if left is None:
             return None
         await self._spend.resume()
-        if left.process is None:
-            await self._spend.gateway_lost()
-            return None
-        return left
+        if left.process is not None:
+            return left
+        await self._spend.gateway_lost()
+        if self._group is not None:
+            # There may be one that was forked and could not be kept any more.
+            await self._group.destroy()
+            self._group = None
+        return None
 
     async def connect(self, stream: Fd) -> None:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; forks a gateway if

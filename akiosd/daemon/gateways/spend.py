@@ -67,7 +67,7 @@ class Spend:
         self._closed = self._told = False
 
     @classmethod
-    def restore(cls, budget: Budget, book: Book, on_final: OnFinal, data: bytes) -> Spend:
+    def restore(cls, budget: Budget, book: Book, on_final: OnFinal, data: bytes | None) -> Spend:
         """The account as an earlier akiosd left it; ``data`` is the section ``SPEND`` of the cage's
         state memory.  Call :meth:`resume` before anything else is asked of it.  Raises StateError.
         """

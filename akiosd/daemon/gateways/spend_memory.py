@@ -86,10 +86,12 @@ class SpendMemory:
         """What an earlier akiosd may not have got onto the disk."""
 
     @classmethod
-    def restore(cls, book: Book, data: bytes, limits: Budget) -> SpendMemory:
+    def restore(cls, book: Book, data: bytes | None, limits: Budget) -> SpendMemory:
         """From a section that an earlier akiosd wrote; ``limits`` are those of the cage's policy.
         Raises StateError.
         """
+        if data is None:
+            raise StateError(f"the state memory of a cage lacks its section {SPEND}", SPEND)
         try:
             state = _decode(data)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
