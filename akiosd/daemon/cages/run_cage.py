@@ -627,6 +627,7 @@ class Cage:
         """Take up every task of a cage that runs: its calls first, which wait for an answer."""
         assert self._calls is not None and self._said is not None and self._gateway is not None
         life = running.life
+        self._calls.on_resumed = functools.partial(self._record_return, running)
         self._calls.start(running.listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
@@ -649,18 +650,23 @@ class Cage:
         self.kept.remember(adoptions=0, akiosd=__version__)
 
     def _record_gap(self, running: Running) -> None:
-        """Say in its log that nobody was there, and since when."""
+        """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
         if life.life.state == "running" and ledger.size(self.log) <= life.started_index:
             self._record_start()  # it was killed before that was on disk
         if not running.ring:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
-        ledger.append(
-            self.log,
-            records.DaemonRestarted(
-                ts=time.time_ns(), away_since=life.seen_ns, before=life.akiosd, version=__version__
-            ),
+
+    def _record_return(self, running: Running, replayed: int) -> None:
+        life = running.life
+        record = records.DaemonRestarted(
+            ts=time.time_ns(),
+            away_since=life.seen_ns,
+            before=life.akiosd,
+            version=__version__,
+            replayed=replayed,
         )
+        self.host.ledger.append(self.log, record)
 
     # ---- its words ------------------------------------------------------------------------------
 
