@@ -6,11 +6,13 @@ the other, each of which goes on with what the one before left.
 The descriptors stay with this process.  An owner writes entries into the file LOG as the daemon
 does into its own: gathered, then written in frames, so that a kill also loses what was appended and
 not yet on disk.  The first KILLS owners are killed at a random place; the next runs until the pump
-has ended.  Prints how many were killed.
+has ended.  Prints how many were killed, and how many of them after a call was received and before
+its decision was journalled.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import select
@@ -27,6 +29,8 @@ from akiosd.ledger.bundle import Batch, decode_bundle
 
 _FRAME = struct.Struct("=II")
 _MOST_S = 0.006
+# The ids of the notification and of the journal in the ring's memory: native/include/ring.h
+_NOTIF, _JOURNAL = 256, 768
 
 
 def read_log(path: str) -> list[bytes]:
@@ -97,20 +101,36 @@ def fork_owner(arguments: list[str]) -> int:
     return pid
 
 
+def wait_moment(memory: mmap.mmap, chance: random.Random) -> None:
+    """Any moment; or, every second time, one at which a call was received and not journalled."""
+    time.sleep(chance.random() * _MOST_S)
+    end = time.monotonic() + _MOST_S * chance.randrange(2)
+    while time.monotonic() < end:
+        if is_halfway(memory):
+            return
+
+
+def is_halfway(memory: mmap.mmap) -> bool:
+    received = memory[_NOTIF : _NOTIF + 8]
+    return received != bytes(8) and received != memory[_JOURNAL : _JOURNAL + 8]
+
+
 def main(arguments: list[str]) -> None:
-    chance, killed = random.Random(len(arguments[4])), 0
+    chance, killed, halfway = random.Random(len(arguments[4])), 0, 0
+    memory = mmap.mmap(int(arguments[1]), 4096, prot=mmap.PROT_READ)
     for _ in range(int(arguments[6])):
         pid = fork_owner(arguments)
-        time.sleep(chance.random() * _MOST_S)
+        wait_moment(memory, chance)
         os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         if not os.WIFSIGNALED(status):
             assert os.waitstatus_to_exitcode(status) == 0
             break
         killed += 1
+        halfway += is_halfway(memory)
     last = fork_owner(arguments)
     assert os.waitstatus_to_exitcode(os.waitpid(last, 0)[1]) == 0
-    print(killed)
+    print(killed, halfway)
 
 
 if __name__ == "__main__":
