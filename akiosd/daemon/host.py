@@ -19,7 +19,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
 from akiosd.daemon.base.settings import Settings
 from akiosd.daemon.base.uids import CageUids
-from akiosd.daemon.base.zygote import Zygote
+from akiosd.daemon.base.zygote import OldZygotes, Zygote
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import KernelError
 from akiosd.kernel import cage_etc, memory_disk, mounts, probe, userns
@@ -61,6 +61,7 @@ class Host:
         self.hurry = Hurry()
         self.launcher = Launcher()
         self.zygote = Zygote()
+        self.old_zygotes = OldZygotes()
         self.cgroups = CgroupHost(
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )
@@ -95,6 +96,7 @@ class Host:
             )
         except KernelError as error:
             _log.warning("cages do not outlive this akiosd", why=str(error))
+        self.zygote.keeper = self.old_zygotes.keeper = self.keeper
 
     async def watch_keeper(self) -> None:
         """Say that the cages are served again, and have another keeper take the place of one that
@@ -146,7 +148,8 @@ class Host:
         if self.system_userns is not None:
             self.system_userns.close()
         await self.launcher.close()
-        await self.zygote.close()
+        if for_good:
+            await self.zygote.close()
         if self.disks is not None:
             self.disks.close()
         if self.keeper is not None:

@@ -160,17 +160,14 @@ class DaemonRestarted(Record, frozen=True, kw_only=True, tag="daemon_restarted")
     """In a cage's log: it outlived the akiosd that had begun it, and another goes on with it.
 
     ``away_since`` (Unix time in ns) is the last that is known of the earlier one, ``before`` its
-    version.  Between that and ``ts`` nobody answered its system calls: they waited.  ``answered``
-    of them were waiting; ``replayed`` records were found that were not in the log yet; ``lost`` is
-    how many are known to be missing.
+    version.  Between that and ``ts`` nobody answered its system calls: they waited.  ``replayed``
+    records of before stand here only now; what is missing, a ``lost`` record says.
     """
 
     away_since: int
     before: str = ""
     version: str = ""
-    answered: int = 0
     replayed: int = 0
-    lost: int = 0
 
 
 class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):

@@ -139,7 +139,10 @@ def test_a_second_daemon_takes_no_cage_over(private: Daemon, tmp_path: Path) -> 
     with begin(private, SEVERAL.format(300)) as client:
         other = subprocess.run(
             [BIN / "akiosd", "--config", private.config, "--state-dir", tmp_path],
-            capture_output=True, text=True, timeout=60, cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd="/",
         )
         assert other.returncode == 1 and "another akiosd serves this socket" in other.stderr
         kill_and_start(private)

@@ -21,6 +21,7 @@ from akiosd.daemon.cages.keep_cage import BOUND, CORE, LEAF, RING, KeptCage, unp
 from akiosd.daemon.cages.prepared_cage import STDIO, Prepared
 from akiosd.daemon.cages.run_cage import Cage, Opened, Running
 from akiosd.daemon.gateways.cage_ca import Authority
+from akiosd.daemon.gateways.kept_gateway import GATEWAY
 from akiosd.daemon.gateways.listeners import Bound
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError
@@ -50,11 +51,12 @@ class Found(NamedTuple):
     fds: dict[str, Fd]
     ring: list[Fd]
     bound: list[Fd]
+    gateway: list[Fd]
 
     def close(self) -> None:
         """Nobody goes on with it."""
         self.memory.close()
-        close_all((*self.fds.values(), *self.ring, *self.bound))
+        close_all((*self.fds.values(), *self.ring, *self.bound, *self.gateway))
 
 
 class Refused(NamedTuple):
@@ -94,7 +96,7 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
         return Refused(cage, error.what if isinstance(error, AkiosError) else str(error))
     close_all(parts.get(LEAF, ()))
     ring, bound = parts.get(RING, []), parts.get(BOUND, [])
-    return Found(cage, state, life, memory, fds, ring, bound)
+    return Found(cage, state, life, memory, fds, ring, bound, parts.get(GATEWAY, []))
 
 
 def _check(life: LifeState, fds: Mapping[str, Fd]) -> None:
@@ -143,6 +145,7 @@ def _make(host: Host, found: Found) -> Cage:
         files=fds.get("files"),
         stdio=[Fd(-1), *stdio] if stdio else [],
         master=fds.get("master"),
+        gateway=found.gateway,
     )
     hurried = host.hurry.begin()
     hurried.end()

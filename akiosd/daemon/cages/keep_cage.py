@@ -5,6 +5,7 @@ descriptors with the keeper (:mod:`akiosd.kernel.keeper`).
     leaf       the directory of its v2 control group: the keeper kills by it
     ring       what its pump writes into
     bound      the sockets its gateway listens on
+    gateway    its gateway's process, and the socket to it (daemon/gateways/kept_gateway.py)
 """
 
 from __future__ import annotations
@@ -92,6 +93,27 @@ class KeptCage:
         except (OSError, AkiosError) as error:
             self._fail(error)
 
+    async def keep_part(self, part: str, fds: Sequence[int]) -> None:
+        """Give the keeper copies of what came to be after ``go``; where that fails, the cage goes
+        on without it after akiosd.
+        """
+        if self._keeper is None or self._memory is None or not self._asked:
+            return
+        try:
+            await self._keeper.keep({f"{self._cage}/{part}": fds})
+        except (OSError, AkiosError) as error:
+            _log.warning("a part of a cage does not outlive akiosd", cage=self._cage, part=part)
+            self.why_not = error.what if isinstance(error, AkiosError) else str(error)
+
+    async def drop_part(self, part: str) -> None:
+        """Let go of such a part, which is gone."""
+        if self._keeper is not None and self._asked:
+            try:
+                await self._keeper.drop(f"{self._cage}/{part}")
+            except (OSError, AkiosError) as error:
+                # The next akiosd finds that it is dead.
+                _log.warning("a dead part is still kept", cage=self._cage, error=str(error))
+
     async def drop(self) -> None:
         """The cage has ended: nobody is to go on with it."""
         if self._keeper is not None and self._asked:
@@ -106,6 +128,7 @@ class KeptCage:
         """Close the memory; the keeper's copies stay."""
         if self._memory is not None:
             self._memory.close()
+            self._memory = None
 
     def _fail(self, error: OSError | AkiosError) -> None:
         self.why_not = error.what if isinstance(error, AkiosError) else str(error)

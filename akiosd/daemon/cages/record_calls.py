@@ -74,6 +74,10 @@ class CallRecorder:
         self._done = trio.Event()
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each append, with the numbers below brought up to date."""
+        self.on_resumed: Callable[[int], None] = lambda replayed: None
+        """Called once what an earlier akiosd had read and not written is in the log, with how many
+        records that were.
+        """
         self.bytes = 0
         self.dead_ends = 0
         """Connections to where no name leads, as far as the log shows at a glance."""
@@ -126,8 +130,11 @@ class CallRecorder:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._settle, pump)
+                replayed = 0
                 for entries in pump.resume(self._size_left) if self._size_left is not None else ():
                     within = await self._take(pump, entries) and within
+                    replayed += len(entries)
+                self.on_resumed(replayed)
                 async for entries in pump.entries():
                     if not self._ledger.has_room:
                         await self._ledger.wait_room()

@@ -41,7 +41,9 @@ from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
+from akiosd.daemon.gateways.kept_gateway import GATEWAY, read_left
 from akiosd.daemon.gateways.spend import Spend
+from akiosd.daemon.gateways.spend_memory import SPEND
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import pidfd, probe
@@ -101,6 +103,8 @@ class Running(NamedTuple):
     files: Fd | None
     stdio: list[Fd]
     master: Fd | None
+    gateway: list[Fd]
+    """What was kept of the process of its gateway; none where there was none."""
 
 
 class Cage:
@@ -417,9 +421,12 @@ class Cage:
         if self._running is None:
             listeners.fit(bound, prepared.network, self.policy.network)
         prepared.bound, self._bound = [], list(bound)
-        return Gateway(
-            self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend
+        made = Gateway(
+            self.host, self.id, self.policy, prepared.authority, bound, self.spend, self.kept
         )
+        if self._running is not None:
+            made.adopt(read_left(self._running.sections.get(GATEWAY), self._running.gateway))
+        return made
 
     @property
     def master(self) -> Fd | None:
@@ -470,6 +477,7 @@ class Cage:
             with listener, self._cgroup.open_v2() as leaf:
                 core = self._core(listener)
                 self.kept.begin(self._state(tuple(core)))
+                self.spend.memory.keep_in(self.kept.write)
                 self._calls_progress()
                 bound = [one.fd.fileno() for one in self._bound]
                 ring = self._calls.descriptors() if self._calls is not None else ()
@@ -597,6 +605,10 @@ class Cage:
         self._said.master = running.master
         if running.files is not None:
             self._files = FileRecorder(state.owner, self.peer.uid, running.files)
+        self.spend = Spend.restore(
+            self.policy.budget, self._book, self._end_by_spending, running.sections.get(SPEND)
+        )
+        self.spend.memory.keep_in(self.kept.write)
         self._gateway = self._make_gateway()
         compiled = Compiled(b"", state.pump_table)
         self._calls = CallRecorder(
@@ -615,6 +627,7 @@ class Cage:
         """Take up every task of a cage that runs: its calls first, which wait for an answer."""
         assert self._calls is not None and self._said is not None and self._gateway is not None
         life = running.life
+        self._calls.on_resumed = functools.partial(self._record_return, running)
         self._calls.start(running.listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
@@ -637,18 +650,23 @@ class Cage:
         self.kept.remember(adoptions=0, akiosd=__version__)
 
     def _record_gap(self, running: Running) -> None:
-        """Say in its log that nobody was there, and since when."""
+        """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
         if life.life.state == "running" and ledger.size(self.log) <= life.started_index:
             self._record_start()  # it was killed before that was on disk
         if not running.ring:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
-        ledger.append(
-            self.log,
-            records.DaemonRestarted(
-                ts=time.time_ns(), away_since=life.seen_ns, before=life.akiosd, version=__version__
-            ),
+
+    def _record_return(self, running: Running, replayed: int) -> None:
+        life = running.life
+        record = records.DaemonRestarted(
+            ts=time.time_ns(),
+            away_since=life.seen_ns,
+            before=life.akiosd,
+            version=__version__,
+            replayed=replayed,
         )
+        self.host.ledger.append(self.log, record)
 
     # ---- its words ------------------------------------------------------------------------------
 

@@ -41,13 +41,15 @@ async def take_over(host: Host) -> list[Cage]:
     be run.
     """
     ledger = host.ledger
-    taken = by_cage(await host.keeper.take_all()) if host.keeper is not None else {}
-    found, why = await _sort_out(ledger, taken)
+    taken = await host.keeper.take_all() if host.keeper is not None else {}
+    found, why = await _sort_out(ledger, by_cage(taken))
     why |= _ended_by_keeper(host)
     # Those that are not gone on with are killed here, with their groups.
     await host.open(groups_of(one.cage for one in found))
     assert host.disks is not None
+    host.old_zygotes.take(taken)
     cages = _make_cages(host, found, why)
+    await host.old_zygotes.sweep()
     for cage in why:
         await _forget(host, cage)
     await finish_destructions(ledger, host.cages_dir)

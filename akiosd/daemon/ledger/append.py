@@ -352,6 +352,10 @@ class Ledger:
             raise LedgerError("the log is not open", where=log)
         return self._sequencer.logs[log].size
 
+    def durable_size(self, log: LogId) -> int:
+        """How many of them are in the WAL on disk."""
+        return self._sequencer.logs[log].durable if log in self._sequencer.logs else 0
+
     def first_index(self, log: LogId) -> int:
         """The index of the first entry that still exists: the host log may have been pruned."""
         return self._minimum if log == HOST_LOG else 0
