@@ -67,6 +67,7 @@ class Host:
         )
         self.keeper: Keeper | None = None
         """Who holds what cages need to outlive this akiosd; None where there is nobody."""
+        self.zygote.follow = self.cgroups.follow
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.roots = HostRoots()
         self.disks: Disks | None = None

@@ -159,6 +159,17 @@ class CgroupHost:
         """The leaves of the cage ``name``; nothing is made yet."""
         return CageCgroup(self, name)
 
+    def follow(self, pid: int, other: int) -> None:
+        """Move the process ``pid`` into the v2 group in which ``other`` is: what ends the one group
+        does not end it any more.  Raises KernelError.
+        """
+        found = [read(f"/proc/{one}/cgroup").rpartition("0::/") for one in (pid, other)]
+        if not all(before for _, before, _ in found):
+            raise KernelError("a process that is to follow another, or that one, is gone", "cgroup")
+        (*_, ours), (*_, theirs) = found
+        if ours != theirs:
+            write(Path(self.layout.v2, theirs, "cgroup.procs"), str(pid))
+
     def open_helpers(self) -> Fd:
         """The directory of the group of short-lived helper processes; the descriptor is the
         caller's.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import trio
@@ -47,6 +47,8 @@ class Zygote(HelperProcess):
 
     def __init__(self) -> None:
         self.keeper: Keeper | None = None
+        self.follow: Callable[[int, int], None] = lambda pid, other: None
+        """Moves a process into the control group of another; raises KernelError."""
         self._is_kept = False
         # A name is looked up as it is: else one that does not exist is tried again below the host's
         # own domain.
@@ -101,6 +103,8 @@ class Zygote(HelperProcess):
             return
         assert self._socket is not None
         try:
+            # Where a service manager ends all that is in akiosd's group, it has to be in another.
+            self.follow(self.pid, self.keeper.pid)
             await self.keeper.keep({kept_name(self.pid): [self._socket.fileno()]})
         except (AkiosError, OSError) as error:
             _log.warning("gateways do not outlive akiosd", why=str(error))
