@@ -145,6 +145,8 @@ def test_a_stream_goes_on_and_the_next_call_waits(priced: Daemon, models: Models
         kill(priced)
         models.pause.set()
         assert agent.read() == "True", "the stream ends while there is no akiosd"
+        config = priced.config.read_text()
+        priced.config.write_text(config.replace("output: 100,", "output: 200,"))
         agent.go_on()
         # Whatever it would be answered, nobody can answer it.
         time.sleep(1)
@@ -152,9 +154,9 @@ def test_a_stream_goes_on_and_the_next_call_waits(priced: Daemon, models: Models
         priced.start()
         assert agent.read() == "200" and len(models.received) == 2
         assert gateway_of(priced, agent.cage) == gateway, "the same process"
-        assert wait_until(lambda: budget(priced, agent.cage)["usd_micro"] == 2 * COST)
+        assert wait_until(lambda: budget(priced, agent.cage)["usd_micro"] == 3 * COST)
         agent.end()
-    assert paid(priced, agent.cage) == [COST, COST]
+    assert paid(priced, agent.cage) == [COST, 2 * COST], "at the prices of the akiosd that grants"
     assert "gateway_failed" not in {one["kind"] for one in priced.events(agent.cage)}
     assert verified(priced)
 

@@ -6,8 +6,6 @@ report that has to be on disk stays until it is: whoever comes then is asked abo
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from akiosd.wire.frame import encode_frame
@@ -16,17 +14,13 @@ from akiosd.wire.gateway import FromTold, GatewayRecords
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _Said(NamedTuple):
-    number: int
-    frame: bytes
-
-
 class Outbox:
     """Frames that were told and are not known to outlive akiosd."""
 
     def __init__(self) -> None:
         self._last = self._taken = 0
-        self._said: list[_Said] = []
+        self._said: dict[int, bytes] = {}
+        """Frames that were not taken yet, by their numbers."""
         self._unkept: dict[int, bytes] = {}
         """Reports that have to be on disk, and are not known to be."""
 
@@ -38,7 +32,7 @@ class Outbox:
         """Give ``message`` its number; returns that, and the frame to send."""
         frame = encode_frame(_encode(msgspec.structs.replace(message, number=self._last + 1)))
         self._last += 1
-        self._said.append(_Said(self._last, frame))
+        self._said[self._last] = frame
         if isinstance(message, GatewayRecords) and message.durable:
             self._unkept[self._last] = frame
         return self._last, frame
@@ -46,7 +40,8 @@ class Outbox:
     def take(self, number: int) -> None:
         """Everything up to ``number`` outlives akiosd."""
         if self._taken < number <= self._last:
-            self._said = [said for said in self._said if said.number > number]
+            for said in range(self._taken + 1, number + 1):
+                del self._said[said]
             self._taken = number
 
     def keep(self, number: int) -> None:
@@ -57,5 +52,5 @@ class Outbox:
 
     def say_again(self) -> list[bytes]:
         """The frames that another akiosd has to be told, in their order."""
-        missing = {said.number: said.frame for said in self._said} | self._unkept
+        missing = self._said | self._unkept
         return [missing[number] for number in sorted(missing)]
