@@ -101,6 +101,14 @@ class Host:
         self.zygote.keeper = self.old_zygotes.keeper = self.keeper
         self.zygote.group = self.cgroups.outliving
 
+    async def _renew_patience(self) -> None:
+        """restart.come_back_s may be another now."""
+        if self.keeper is not None and self.config.restart.come_back_s:
+            try:
+                await self.keeper.be_patient(self.config.restart.come_back_s)
+            except KernelError as error:
+                _tell_lost(error)
+
     async def watch_keeper(self) -> None:
         """Say that the cages are served again, and have another keeper take the place of one that
         is lost.
@@ -108,6 +116,7 @@ class Host:
         if self.keeper is None:
             return
         try:
+            self.renewed.add(self._renew_patience)
             await self.keeper.here()
         except KernelError as error:
             _tell_lost(error)

@@ -57,5 +57,5 @@ class Outbox:
 
     def say_again(self) -> list[bytes]:
         """The frames that another akiosd has to be told, in their order."""
-        missing = dict(self._said) | self._unkept
+        missing = {said.number: said.frame for said in self._said} | self._unkept
         return [missing[number] for number in sorted(missing)]
