@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import trio
@@ -14,6 +15,7 @@ import trio
 from akiosd.daemon.base.log import get_log
 from akiosd.errors import AkiosError, CageFailedError, KernelError
 from akiosd.kernel import scm_rights
+from akiosd.kernel.cgroup import write
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.keeper import Keeper
 from akiosd.kernel.programs import HelperProcess
@@ -47,6 +49,8 @@ class Zygote(HelperProcess):
 
     def __init__(self) -> None:
         self.keeper: Keeper | None = None
+        self.group: Path | None = None
+        """The control group it is to live in, where its own would end with akiosd."""
         self._is_kept = False
         # A name is looked up as it is: else one that does not exist is tried again below the host's
         # own domain.
@@ -64,6 +68,8 @@ class Zygote(HelperProcess):
         """
         try:
             self.spawn()
+            if self.group is not None:
+                write(self.group / "cgroup.procs", str(self.pid))
         except OSError as error:
             raise KernelError(
                 f"the process that makes gateways cannot be started: {error.strerror}",
