@@ -54,7 +54,7 @@ def choose(
         same = [cage for cage in own if _is_at(cage, found.directory) and not _lacks(cage, need)]
         better = newest(same) if back is not None else None
         hint = (
-            f"of this directory {better.cage} could be meant: name it"
+            f"you may mean {better.cage}, of the same directory: give that name"
             if better
             else "list them: akiosctl ps --all"
         )
@@ -100,7 +100,7 @@ def _last(own: Sequence[CageInfo], here: DirectoryId | None, name: str, back: in
     if found:
         known = "1 cage" if len(found) == 1 else f"{len(found)} cages"
         raise AkiosError(
-            f"of this directory only {known} of yours can be named so",
+            f"you have only {known} of this directory",
             name,
             f"the oldest is {found[-1].cage}; list them: akiosctl ps --all",
         )

@@ -99,8 +99,8 @@ def _explain_connect(path: str, error: OSError) -> AkiosError:
         return GoneError(
             NOT_RUNNING,
             path,
-            "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"
-            " run --standalone",
+            "start it: sudo systemctl enable --now akiosd; or without a service: sudo akiosctl"
+            " run --standalone -- CMD",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return AkiosError(

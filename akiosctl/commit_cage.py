@@ -226,7 +226,8 @@ def become_owner(cage: CageInfo) -> None:
         raise AkiosError(
             f"the user of this cage, {cage.uid}, is not known here",
             cage.cage,
-            "let that user commit it",
+            f"create an account with the uid {cage.uid}, or discard it as root: sudo akiosctl"
+            " discard",
         )
     os.setresgid(gid, gid, gid)
     os.setresuid(cage.uid, cage.uid, cage.uid)

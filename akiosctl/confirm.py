@@ -37,7 +37,9 @@ def ask(question: str, count: int | None, verb: str) -> None:
         print(file=sys.stderr)  # Ctrl-D leaves the cursor behind the question
     if answer.strip().lower() not in ("y", "yes"):
         raise AkiosError(
-            "nothing was done", verb, "see the changes: akiosctl diff; --yes does it without asking"
+            "nothing was done: the answer was not yes",
+            verb,
+            "see the changes: akiosctl diff; --yes does it without asking",
         )
 
 

@@ -30,7 +30,10 @@ class KeptDamagedError(AkiosError):
     verdict.
     """
 
-    NEXT = "put back a copy of it; or remove it, and pin the log anew: akiosctl ledger pin"
+    NEXT = (
+        "put back a copy of it; or remove it, and with it what it protects, and pin the log anew:"
+        " akiosctl ledger pin"
+    )
 
     def __init__(self, what: str, path: Path) -> None:
         super().__init__(what, str(path))
@@ -72,10 +75,7 @@ def load_known(origin: str) -> Known:
     """
     cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
-        what = (
-            "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys"
-            " are missing"
-        )
+        what = "the keys of the witnesses that must have signed the kept checkpoint are missing"
         raise KeptDamagedError(what, _beside(origin, ".witnesses"))
     return Known(load_pin(origin), load_pinned_key(origin), cosigned, witnesses)
 
@@ -217,5 +217,7 @@ def _write(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise AkiosError(
-            f"it cannot be kept: {error.strerror}", str(path), "check the mode of its directory"
+            f"the pin cannot be kept: {error.strerror}",
+            str(path),
+            "check the mode of its directory",
         ) from None

@@ -91,7 +91,7 @@ class Relay:
         if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
             raise AkiosError(
-                "akiosd did not send what the output goes through", "started", _SAME_VERSION
+                "akiosd sent no pipe or terminal for the output", "started", _SAME_VERSION
             )
         previous = {}
         watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from akiosd.errors import AkiosError, LedgerError
+from akiosd.errors import AGAIN, AkiosError, LedgerError
 from akiosd.store.fsck import Kept, kept_checkpoints, open_log_files
 from akiosd.wire.messages import ListLogFiles, LogFileData, LogFileNames, ReadLogFile
 
@@ -40,7 +40,7 @@ class SocketFiles:
         while len(data) < size:
             piece = self._piece(path, len(data))
             if piece.size != size:
-                raise LedgerError("the file changed while it was read", where=path)
+                raise LedgerError("the file changed while it was read", path, AGAIN)
             if not piece.data:
                 raise AkiosError("akiosd does not give the whole file", path, "ask again")
             data += piece.data

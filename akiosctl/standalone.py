@@ -44,7 +44,7 @@ def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int
         )
     if options.has("detach"):
         raise AkiosError(
-            "--standalone ends with its run, so it cannot be left",
+            "the akiosd of --standalone ends with its run, so it cannot go to the background",
             "akiosctl run",
             "leave out --detach",
         )
@@ -113,7 +113,9 @@ def _wait_ready(ready: int, daemon: subprocess.Popen[bytes], log: str) -> None:
     with open(log, "rb") as file:
         lines = file.read().decode("utf-8", "replace").splitlines()
     raise AkiosError(
-        "akiosd did not start", "--standalone", "; ".join(lines[-3:]) or "it said nothing"
+        "akiosd did not start: " + ("; ".join(lines[-3:]) or "it said nothing"),
+        "--standalone",
+        "see what this host lacks: akiosctl doctor",
     )
 
 
@@ -127,7 +129,8 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
         raise AkiosError(
             "akiosd did not stop in time and was killed",
             "--standalone",
-            "the exit status is not the agent's: run it again",
+            "the exit status is not the agent's: see what it did, akiosctl logs, before you run"
+            " it again",
         ) from None
 
 

@@ -4,6 +4,9 @@ next.
 
 from __future__ import annotations
 
+AGAIN = "ask again; if it stays so: sudo akiosctl ledger verify"
+"""What helps where a file changed under its reader."""
+
 
 class AkiosError(Exception):
     """A failure a person can act on.
@@ -38,7 +41,15 @@ class PolicyError(AkiosError):
 class ProtocolError(AkiosError):
     """The peer broke the wire protocol; the connection is closed."""
 
-    NEXT = "install the same version of akiosd and akiosctl, and restart akiosd"
+    NEXT = (
+        "install the same version of akiosd and akiosctl (both have --version), and restart akiosd"
+    )
+
+
+class GatewayFaultError(ProtocolError):
+    """A gateway and akiosd, which are of one installation, do not agree: no user did that."""
+
+    NEXT = "this is a fault of AKIOS: restart akiosd, and report it with journalctl -u akiosd"
 
 
 class DeniedError(AkiosError):
@@ -62,7 +73,19 @@ class LayerUnavailableError(AkiosError):
 class LedgerError(AkiosError):
     """The ledger cannot be written, or what is on disk is not what was written."""
 
-    NEXT = "see what is damaged: sudo akiosctl ledger verify --all"
+    NEXT = "see what is damaged: sudo akiosctl ledger verify --all; then docs/ledger.md"
+
+
+class LedgerStateError(LedgerError):
+    """The running ledger was asked for something out of turn: nothing on disk is wrong."""
+
+    NEXT = "restart akiosd; if it comes again, report it with journalctl -u akiosd"
+
+
+class LedgerDiskError(LedgerError):
+    """The disk failed, or has no room: nothing that was written is wrong."""
+
+    NEXT = "check the disk and its room (dmesg, df), then restart akiosd"
 
 
 class CageFailedError(AkiosError):

@@ -121,7 +121,7 @@ def commit(
             explain_block(plan),
             where="commit",
             next=(
-                "see them with akiosctl diff, and copy what you want of them yourself; "
+                "see what is refused with akiosctl diff, and copy what you want of it; "
                 "--skip-refused commits the rest, --force overwrites what you changed since the "
                 "cage started"
             ),

@@ -54,7 +54,7 @@ class GitDirectory:
             raise AkiosError(
                 f"{os.fsdecode(workspace)}/.git no longer leads to {os.fsdecode(self.root)}",
                 "the git directory that was shown with the workspace",
-                "put it back, or move the workspace back to where git knows it",
+                "put it back; if the worktree was moved: git worktree repair",
             )
         self.name = os.fsencode(place.name)
 

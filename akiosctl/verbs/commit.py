@@ -69,8 +69,9 @@ def command(
     if failure is not None:
         kept = f"the old files are in {quote_path(report.kept)}; " if report.kept else ""
         raise AkiosError(
-            f"stopped at {quote_path(failure.operation.path)}: {failure.reason}",
+            f"not all was committed: it stopped at {quote_path(failure.operation.path)},"
+            f" {failure.reason}",
             "commit",
-            f"{kept}correct it and run akiosctl commit {name} again",
+            f"{kept}mend that path, and go on: akiosctl commit {name}",
         )
     return 0

@@ -45,7 +45,9 @@ def command(
     """
     if cages and (everything or older_than is not None):
         raise AkiosError(
-            "cages are named, and all of them are meant", "discard", "give either of both"
+            "some cages are named, and --all or --older-than means others",
+            "discard",
+            "give one of them",
         )
     report = _Report(wipe, wants_json(ctx, as_json))
     code = 0

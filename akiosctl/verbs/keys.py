@@ -112,7 +112,7 @@ def ask_key(provider: str) -> bytes:
         return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
     except UnicodeEncodeError:
         raise AkiosError(
-            "a key has printable ASCII characters alone", "keys set", "paste the key alone"
+            "a key consists of printable ASCII characters only", "keys set", "paste the key alone"
         ) from None
 
 

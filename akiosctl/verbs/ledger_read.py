@@ -80,7 +80,9 @@ def key_of(vkey: str | None, quorum: Quorum) -> str | None:
     if vkey is not None or not quorum.logs:
         return vkey
     if len(quorum.logs) > 1:
-        raise AkiosError("the policy names several logs", "--policy", "say which key with --vkey")
+        raise AkiosError(
+            "the witness policy has the keys of several logs", "--policy", "give this log's: --vkey"
+        )
     return str(quorum.logs[0])
 
 
@@ -105,7 +107,7 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "see akiosctl ledger verify",
+                "run: sudo akiosctl ledger verify",
             )
         source.trust = replace(source.trust, vkey=Vkey.parse(report.vkey))
     return open_checkpoint(note, source.vkey), note
@@ -118,10 +120,10 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
         what = (
-            f"the log changed since it was verified: it had {report.size} records, and now another"
-            f" log of {found.size} is there"
+            f"the log of {report.size} records that was verified was replaced by another, of"
+            f" {found.size}"
         )
-        raise AkiosError(what, found.origin, "see akiosctl ledger verify")
+        raise AkiosError(what, found.origin, "run: sudo akiosctl ledger verify")
     return found, note
 
 
@@ -166,7 +168,7 @@ def export(
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "see akiosctl ledger verify",
+                "run: sudo akiosctl ledger verify",
             )
         if form == "archive":
             assert out is not None
@@ -342,7 +344,7 @@ def keys(
                 raise AkiosError(
                     "there is no list of the host's keys here",
                     source.cage,
-                    "leave out --dir: akiosd has it",
+                    "put host.keys beside the log; on its host, leave out --dir",
                 )
             sys.stdout.write(source.trust.key_list.decode())
             return

@@ -75,7 +75,7 @@ def witness(
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}",
                 report.first_bad,
-                "see akiosctl ledger verify",
+                "run: sudo akiosctl ledger verify",
             )
         found, note, given = _cosign(source, asked, report)
     save_pin(source.vkey, note)
@@ -148,9 +148,9 @@ def _parse_size(body: bytes, size: int, url: str) -> int:
         raise AkiosError("the witness did not answer with a size", url, "check the URL") from None
     if known > size:
         raise AkiosError(
-            f"the witness saw {known} records of this log, of which only {size} are left",
+            f"the log was rolled back: the witness saw {known} records of it, and {size} are left",
             url,
-            "the log was rolled back: restore it from a backup",
+            f"restore a backup with at least {known} records",
         )
     return known
 

@@ -48,9 +48,11 @@ def command(
         frames = [frame for frame in source.read() if frame.time_ns >= since]
         if not frames and not source.running and not since:
             raise AkiosError(
-                f"nothing that {name} wrote is kept",
+                f"nothing that {name} wrote is kept: it wrote nothing, ran with --no-logs, or it"
+                " is too"
+                " long ago",
                 "output",
-                "it wrote nothing, ran with --no-logs, or it was too long ago",
+                "see when it ran: akiosctl ps --all",
             )
         printer.write(last_lines(frames, tail) if tail is not None else frames)
         printer.next = max(printer.next, source.end)
@@ -91,7 +93,7 @@ class _Source:
             raise AkiosError(
                 "this output was kept by another version of akiosd",
                 self._cage,
-                "install the same version of both",
+                "read it with the akiosctl of that version",
             )
         frames = join(
             [

@@ -27,8 +27,8 @@ from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.keeper import Keeper
-from akiosd.kernel.keeper_process import spawn_directly
 from akiosd.kernel.launcher import Launcher
+from akiosd.kernel.scope import Scope
 from akiosd.kernel.system_trees import SystemTrees
 from akiosd.kernel.trust_mount import HostRoots
 from akiosd.kernel.userns import IdMap
@@ -62,12 +62,11 @@ class Host:
         self.launcher = Launcher()
         self.zygote = Zygote()
         self.old_zygotes = OldZygotes()
-        self.cgroups = CgroupHost(
-            find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
-        )
+        self._layout = find_layout(Path("/proc/self/mountinfo").read_text())
         self.keeper: Keeper | None = None
         """Who holds what cages need to outlive this akiosd; None where there is nobody."""
-        self.zygote.follow = self.cgroups.follow
+        self.cgroups: CgroupHost
+        """Of the cages; there once :meth:`open_keeper` has returned."""
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.roots = HostRoots()
         self.disks: Disks | None = None
@@ -89,15 +88,26 @@ class Host:
     async def open_keeper(self) -> None:
         """Find the keeper, or start one; without one, cages end with this akiosd."""
         path, come_back_s = Path(self.config.runtime_dir, KEEPER), self.config.restart.come_back_s
-        if not come_back_s:
-            return
-        try:
-            self.keeper = await Keeper.open(
-                path, self.state_dir / KEEPER_ENDED, come_back_s, spawn_directly
-            )
-        except KernelError as error:
-            _log.warning("cages do not outlive this akiosd", why=str(error))
+        name = cgroup_name(self.config.state_dir)
+        if come_back_s:
+            scope = Scope(self._layout, name.replace("akios", "akios-cages", 1))
+            try:
+                self.keeper = await Keeper.open(
+                    path, self.state_dir / KEEPER_ENDED, come_back_s, scope.spawn
+                )
+            except KernelError as error:
+                _log.warning("cages do not outlive this akiosd", why=str(error))
+        self.cgroups = CgroupHost(self._layout, name, self.keeper.pid if self.keeper else 0)
         self.zygote.keeper = self.old_zygotes.keeper = self.keeper
+        self.zygote.group = self.cgroups.outliving
+
+    async def _renew_patience(self) -> None:
+        """restart.come_back_s may be another now."""
+        if self.keeper is not None and self.config.restart.come_back_s:
+            try:
+                await self.keeper.be_patient(self.config.restart.come_back_s)
+            except KernelError as error:
+                _tell_lost(error)
 
     async def watch_keeper(self) -> None:
         """Say that the cages are served again, and have another keeper take the place of one that
@@ -106,6 +116,7 @@ class Host:
         if self.keeper is None:
             return
         try:
+            self.renewed.add(self._renew_patience)
             await self.keeper.here()
         except KernelError as error:
             _tell_lost(error)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.programs import spawn_helper
 
 PROGRAM = Path(__file__).with_name("akios-keeper")
 
@@ -23,21 +22,8 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 def spawn_directly(words: list[str], listener: int, ended: int) -> int:
     """Start ``words``, which end with a keeper's, as a child of ours, in our control group."""
-    with Fd(_dup_high(listener)) as socket_copy, Fd(_dup_high(ended)) as file_copy:
-        return os.posix_spawn(
-            words[0],
-            words,
-            {"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-                (os.POSIX_SPAWN_DUP2, 0, 1),
-                *([] if _outlives_us(2) else [(os.POSIX_SPAWN_DUP2, 0, 2)]),
-                (os.POSIX_SPAWN_DUP2, socket_copy.fileno(), 3),
-                (os.POSIX_SPAWN_DUP2, file_copy.fileno(), 4),
-            ],
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE],
-        )
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    return spawn_helper(words, environment, listener, ended, quiet=not _outlives_us(2))
 
 
 def open_ended(path: Path) -> Fd:
@@ -62,11 +48,6 @@ def forget_ended(path: Path) -> None:
     """Empty the file, into which a keeper may still write.  Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         os.truncate(path, 0)
-
-
-def _dup_high(fd: int) -> int:
-    """A copy beyond the numbers that a keeper expects."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
 
 
 def _outlives_us(fd: int) -> bool:

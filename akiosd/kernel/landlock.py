@@ -22,6 +22,12 @@ from akiosd.policy.compile.landlock import (
     handled_rights,
 )
 
+MISSING = (
+    "with ABI 0, boot with lsm=landlock,LIST, where LIST is /sys/kernel/security/lsm; else run a"
+    " newer"
+    " kernel"
+)
+
 _BIND_TCP = 1 << 0  # since ABI 4
 _RULESET_ATTR = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
@@ -37,7 +43,7 @@ def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
     abi = landlock_abi()
     if abi < FLOOR_ABI:
         raise LayerUnavailableError(
-            f"Landlock is ABI {abi}, needed is {FLOOR_ABI}", "landlock", "boot with lsm=landlock,…"
+            f"Landlock has ABI {abi}, needed is {FLOOR_ABI}", "landlock", MISSING
         )
     net = _BIND_TCP if abi >= 4 else 0
     scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if abi >= 6 else 0

@@ -71,7 +71,8 @@ class Launcher(HelperProcess):
             raise KernelError(
                 f"the launcher cannot be started: {error.strerror}",
                 self.words[0],
-                "install AKIOS again so that its native part is built",
+                "install AKIOS again: the package, or in a checkout packaging/quickstart"
+                " --setup-only",
                 error.errno or 0,
             ) from error
         _pid, fd = await self._answer("start")

@@ -87,7 +87,12 @@ class Memory:
         image, where = directory / IMAGE, self._base / directory.name
         if image.exists():
             what = "the changes are in an image, and there are no loop devices to mount it"
-            raise KernelError(what, str(image), "start akiosd where there are", errno=errno.ENODEV)
+            raise KernelError(
+                what,
+                str(image),
+                "modprobe loop; in a container, give it /dev/loop-control",
+                errno=errno.ENODEV,
+            )
         if not os.path.ismount(where):
             raise FileNotFoundError(errno.ENOENT, "its disk was in memory and is gone", str(where))
         return self._slot(where, size)

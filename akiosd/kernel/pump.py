@@ -233,7 +233,9 @@ class Pump:
         KernelError.
         """
         if self._place is not None:
-            result = lib.akios_ring_move_row(self._ring, *self._place, first)
+            result = lib.akios_ring_move_row(
+                self._ring, self._place.number, self._place.without, first
+            )
             self._place = None
         else:
             result = lib.akios_ring_note(self._ring, first, self._given)

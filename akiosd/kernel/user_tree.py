@@ -32,6 +32,12 @@ MAX_UNANSWERED = 16
 killed.
 """
 
+FIND_HANGING = (
+    "list them: findmnt -t nfs,nfs4,cifs,fuse; timeout 5 stat -f DIRECTORY shows which hangs;"
+    " unmount"
+    " it with umount -l"
+)
+
 # File systems that answer from this machine's memory and disks.
 LOCAL = frozenset(
     ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs",
@@ -228,7 +234,7 @@ async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"")
         raise CageFailedError(
             f"{_unanswered} questions to file systems are not answered",
             where,
-            "see which of them hang",
+            FIND_HANGING,
         )
     _unanswered += 1
     try:
@@ -254,7 +260,10 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
             if await process.wait() == 0 and len(data) >= size:
                 return data
             raise CageFailedError(
-                "its file system refuses to say what it is", where, "check its mount options"
+                "its file system refuses to say what it is",
+                where,
+                "see it with findmnt -T; a FUSE file system answers root only when mounted with"
+                " allow_root",
             )
     hint = "check that it is there, and what serves it"
     raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)

@@ -72,7 +72,7 @@ PYTHON = Hasher(python_nodes, python_bundle, python_ends)
 class ProofError(LedgerError):
     """A proof does not prove what it claims."""
 
-    NEXT = "get the proof again from where it came from"
+    NEXT = "have it made again on its host: akiosctl ledger prove; if it stays so, do not trust it"
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -153,7 +153,7 @@ def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]
     if not 0 < old_size <= size:
         raise ProofError(
             f"no consistency proof exists from size {old_size} to {size}",
-            next="use sizes 0 < old <= new",
+            next="give two sizes of this log, the smaller one first",
         )
     start, end, path, whole = 0, size, [], True
     while end != old_size:

@@ -26,7 +26,11 @@ _NOT_IN_NAMES = re.compile(r"[+\s\x00-\x1f\x7f-\x9f]")
 class NoteError(LedgerError):
     """A note or key is not well formed, or no trusted key signed it."""
 
-    NEXT = "get it again from where it came from"
+    NEXT = (
+        "fetch it again from its host (sudo akiosctl ledger keys, ledger export); if it stays"
+        " so, do"
+        " not trust it"
+    )
 
 
 class UntrustedNoteError(NoteError):
@@ -271,6 +275,6 @@ def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:
         raise NoteError(
             "the checkpoint is of another log",
             where=checkpoint.origin,
-            next=f"expected {vkeys[0].name}",
+            next=f"give the checkpoint of {vkeys[0].name}",
         )
     return checkpoint

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerError, LedgerStateError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge, Growth, extend, outgrown
 from akiosd.ledger.frame import Entries, Forget, Head, Mark, encode_mark
@@ -89,7 +89,7 @@ class Sequencer:
     def open_log(self, log: LogId, edge: Edge | None = None) -> Log:
         """Begin with a log at ``edge`` (default: an empty log)."""
         if log in self.logs:
-            raise LedgerError("the log is already open", where=log)
+            raise LedgerStateError("the log is already open", where=log)
         edge = edge or Edge()
         state = self.logs[log] = Log(log, edge, edge.size, edge.size)
         return state
@@ -99,7 +99,7 @@ class Sequencer:
         names them.
         """
         if self._open(log).closed:
-            raise LedgerError("the log is closed", where=log)
+            raise LedgerStateError("the log is closed", where=log)
         return self.append_own(log, entries)
 
     def append_own(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
@@ -111,7 +111,9 @@ class Sequencer:
         if entries:
             if not isinstance(entries, Batch):
                 if max(map(len, entries)) > MAX_ENTRY_BYTES:
-                    raise LedgerError(f"an entry is at most {MAX_ENTRY_BYTES} bytes", where=log)
+                    raise LedgerStateError(
+                        f"an entry is larger than {MAX_ENTRY_BYTES} bytes", where=log
+                    )
                 entries = Batch.of(entries)
             state.queue.extend(entries.split(self._share_bytes))
             state.queued += entries.count
@@ -173,7 +175,7 @@ class Sequencer:
         """The frame in flight is durable: returns what may now be announced."""
         commit, self._in_flight = self._in_flight, None
         if commit is None:
-            raise LedgerError("no commit is in flight")
+            raise LedgerStateError("no commit is in flight")
         announced = [mark for mark in commit.marks if isinstance(mark, Entries)]
         for mark in announced:
             self.queued_bytes -= self._durable(mark)
@@ -265,7 +267,7 @@ class Sequencer:
         try:
             return self.logs[log]
         except KeyError:
-            raise LedgerError("the log is not open", where=log) from None
+            raise LedgerStateError("the log is not open", where=log) from None
 
     def _drop(self, log: LogId) -> None:
         state = self.logs.pop(log, None)

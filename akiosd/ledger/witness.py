@@ -101,7 +101,9 @@ def add_cosignatures(
     cosigned.
     """
     if len(answer) > MAX_NOTE_BYTES:
-        raise NoteError("the witness's answer is too long")
+        raise NoteError(
+            "the witness's answer is too long", next="check the witness's URL, or ask its operator"
+        )
     whole = parse_note(checkpoint + answer)
     given: dict[str, int] = {}
     lines = b""

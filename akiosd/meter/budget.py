@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import msgspec
 
-from akiosd.errors import ProtocolError
+from akiosd.errors import GatewayFaultError
 from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
@@ -72,7 +72,7 @@ def reserve(
     does not count against it.
     """
     if call in account.open:
-        raise ProtocolError(f"the call {call} is open already", "reserve")
+        raise GatewayFaultError(f"the call {call} is open already", "reserve")
     if account.ending is not None:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
@@ -108,7 +108,7 @@ def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Accoun
     A bill that is estimated is booked at the whole reservation.
     """
     if call not in account.open:
-        raise ProtocolError(f"the call {call} is not open", "settle")
+        raise GatewayFaultError(f"the call {call} is not open", "settle")
     held = account.open[call]
     unknown = bill.estimated and bill.outcome != "failed"
     tokens = held.tokens if unknown else _credible(bill.tokens)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from akiosd.errors import LedgerError
+from akiosd.errors import AGAIN, LedgerError
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 
 _BLOCK = 512
@@ -77,7 +77,7 @@ def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | Non
             continue
         data = reader.read(path, limit)
         if data is None:
-            raise LedgerError("the file went while the log was packed", where=path)
+            raise LedgerError("the file went while the log was packed", path, AGAIN)
         length += _write(out, _PREFIX + path, data)
     if key_list is not None:
         length += _write(out, KEYS_IN_ARCHIVE, key_list)
@@ -167,7 +167,7 @@ class PackedLog:
             return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135], 8)
         except ValueError:
             raise LedgerError(
-                "the archive changed while it was read", f"byte {self._offsets[place]}"
+                "the archive changed while it was read", f"byte {self._offsets[place]}", AGAIN
             ) from None
 
     def _find(self, name: str) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerDiskError, LedgerError
 from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
 from akiosd.ledger.host_word import CageWord
@@ -109,7 +109,7 @@ def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
             half = places.archive.with_name(places.archive.name + ".tmp")
             overwrite(half.parent, How(), [half.name])
             half.unlink(missing_ok=True)
-            raise LedgerError(
+            raise LedgerDiskError(
                 f"the log cannot be packed: {error.strerror}", where=str(places.archive)
             ) from error
         os.utime(places.archive, ns=(ended, ended))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerDiskError, LedgerError
 from akiosd.kernel import syscalls
 from akiosd.store.archive_format import PackedLog
 
@@ -221,7 +221,7 @@ class Directory:
         try:
             self._sync(paths)
         except OSError as error:
-            raise LedgerError(
+            raise LedgerDiskError(
                 f"fsync failed: {error.strerror}", where=str(error.filename or self.root)
             ) from error
 
@@ -229,7 +229,9 @@ class Directory:
         try:
             self._syncfs()
         except OSError as error:
-            raise LedgerError(f"syncfs failed: {error.strerror}", where=str(self.root)) from error
+            raise LedgerDiskError(
+                f"syncfs failed: {error.strerror}", where=str(self.root)
+            ) from error
 
     def _syncfs(self) -> None:
         syscalls.syncfs(self._fd)

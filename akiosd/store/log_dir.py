@@ -63,7 +63,9 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
     touched = Touched([], [])
     if publication.old_size == 0:
         if read_file(disk, publication.log, "checkpoint", MAX_NOTE_BYTES) is not None:
-            raise LedgerError("a log of that name exists already", where=base)
+            raise LedgerError(
+                "a log of that name exists already", base, "move that one out of the directory"
+            )
         touched.dirs += disk.make_dirs(parent(base), 0o700)
         _write(disk, touched, f"{base}.vkey", f"{key.vkey(publication.log)}\n".encode())
     _keep_checkpoint(disk, touched, publication)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from akiosd.errors import LedgerError
+from akiosd.errors import AGAIN, LedgerError
 
 _DEEPEST = 16  # directories one in another; the path of the last tile of 2**63 entries has 9
 _OUTSIDE = frozenset(("", ".", ".."))
@@ -124,5 +124,5 @@ def _read_exactly(fd: int, size: int, path: str) -> bytes:
     while len(data) < want and (chunk := os.read(fd, want - len(data))):
         data += chunk
     if len(data) != size:
-        raise LedgerError("the file changed while it was read", where=path)
+        raise LedgerError("the file changed while it was read", path, AGAIN)
     return bytes(data)

@@ -74,7 +74,7 @@ def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
         if report.exit_code != 0:
             what = f"the entries do not lead to the signed root: {report.detail}"
             raise LedgerError(
-                what, report.first_bad, "tiles are made again only of entries that are whole"
+                what, report.first_bad, "restore the log from a backup: tiles cannot mend entries"
             )
         wrong = [
             name

@@ -57,7 +57,10 @@ def resume(outgrown: Outgrown, size: int) -> int:
         record = None
     if not isinstance(record, LogPruned) or record.minimum != known.minimum:
         raise LedgerError(
-            "the host log does not say that it was pruned", PATH, "restore the file, or remove it"
+            "the host log does not say that it was pruned",
+            PATH,
+            "restore it from the backup that the log is from; if the log was never pruned,"
+            " remove it",
         )
     remove_below(outgrown, known.minimum)
     return known.minimum

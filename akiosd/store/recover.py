@@ -220,10 +220,10 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
     if unknown:
         log = min(unknown)
         what = (
-            f"the host's log does not know {log}, whose log is there: it is older, and records of"
-            " it are lost"
+            f"the host's log does not list {log}, whose log is there: the host's log has lost"
+            " records"
         )
-        next = f"{_WAY_OUT}; or, if that cage's log is not of here, move its directory away"
+        next = f"{_WAY_OUT}; or, if that log came from another host, move its directory away"
         raise LedgerError(what, directory(log), next)
 
 

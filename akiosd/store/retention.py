@@ -58,7 +58,9 @@ def survey_cages(cages_dir: Path) -> list[Use]:
                 found.append(Use(LogId(entry.name), _bytes_below(entry.path), ended))
     except OSError as error:
         raise LedgerError(
-            f"the cages cannot be read: {error.strerror}", where=str(cages_dir)
+            f"the cages cannot be read: {error.strerror}",
+            str(cages_dir),
+            "check the mode of this directory, and its disk: dmesg",
         ) from error
     return found
 

@@ -41,9 +41,9 @@ def open_scratch(path: str | Path, folder: int | None = None) -> int:
 
 def _in_the_way(path: str | Path) -> LedgerError:
     return LedgerError(
-        "something that is not ours lies where a file is to be written",
+        "akiosd did not make the file that lies where it wants to write",
         str(path),
-        "look at it first",
+        "look at it with ls -l, move it away, and start akiosd again",
     )
 
 

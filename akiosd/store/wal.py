@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerDiskError, LedgerError, LedgerStateError
 from akiosd.ledger.frame import MAGIC_BYTES, WalFrame, encode_frame, scan_segment
 from akiosd.store.durable import Disk, RegionFile, write_durably
 
@@ -116,7 +116,11 @@ class Wal:
 
     def _look(self, name: str) -> _Found:
         if not name[:-4].isdigit():
-            raise LedgerError("not a WAL segment", where=f"{DIRECTORY}/{name}", next="remove it")
+            raise LedgerError(
+                "not a WAL segment",
+                where=f"{DIRECTORY}/{name}",
+                next="move it out of the directory",
+            )
         self._next_name = max(self._next_name, int(name[:-4]) + 1)
         scan = scan_segment(self._magic, self._read(name))
         seqs = range(scan.frames[0].seq, scan.frames[-1].seq + 1) if scan.frames else range(0)
@@ -228,7 +232,7 @@ class Wal:
         if self._leave_segment or not self._used or self._offset + len(frame) > self.segment_bytes:
             frame = encode_frame(self._magic, self.seq, base, self._opening + body)
             if len(frame) > self.segment_bytes:
-                raise LedgerError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
+                raise LedgerStateError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
             self._next_segment()
         name = self._used[-1].name
         try:
@@ -237,7 +241,7 @@ class Wal:
             self._file.write_at(self._offset, frame)
             self._file.data_sync()
         except OSError as error:
-            raise LedgerError(
+            raise LedgerDiskError(
                 f"writing the WAL failed: {error.strerror}", where=f"{DIRECTORY}/{name}"
             ) from error
         self._offset += len(frame)

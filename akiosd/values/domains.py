@@ -36,7 +36,7 @@ def _canonical_host(name: str, text: str) -> str:
         if _READ_DIFFERENTLY.search(host):
             next_step = "write its ASCII form, which begins with xn--"
             raise PolicyError(
-                f"{text!r} is two different domains, by the old rules and the new", next=next_step
+                f"{text!r} is one domain by IDNA 2003, and another by IDNA 2008", next=next_step
             )
         try:
             host = host.encode("idna").decode("ascii")

@@ -99,22 +99,18 @@ def check_request(message: Message, fd_count: int) -> None:
             f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS)
         )
     if isinstance(message, Stop) and message.grace_ns < 0:
-        raise DeniedError("a grace period is not negative", "stop", _OTHER_CLIENT)
+        raise DeniedError("the grace period is negative", "stop", _OTHER_CLIENT)
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
-        raise DeniedError("a cursor is an index, 0 or more", "subscribe", _OTHER_CLIENT)
+        raise DeniedError("a cursor is negative", "subscribe", _OTHER_CLIENT)
 
 
 def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> None:
     if message.cage:
         _check_cage(message.cage)  # else the host log
     if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
-        raise DeniedError(
-            "a range of entries runs from a lower index to a higher one", "read_log", _OTHER_CLIENT
-        )
+        raise DeniedError("the range of entries ends before it begins", "read_log", _OTHER_CLIENT)
     if isinstance(message, ReadLogFile | ListLogFiles) and message.start < 0:
-        raise DeniedError(
-            "a place in a file, or in a list, is not negative", "read_log_file", _OTHER_CLIENT
-        )
+        raise DeniedError("the place to begin at is negative", "read_log_file", _OTHER_CLIENT)
     if isinstance(message, ReadLogFile):
         shown = message.path[:_MAX_NAME]
         if shown != message.path or _LOG_FILE.fullmatch(shown) is None:
@@ -193,7 +189,7 @@ def _check_run(run: Run, fd_count: int) -> None:
             raise DeniedError(
                 "nothing can be shown inside a workspace that is a plain bind",
                 "run",
-                "use another mode",
+                "run it with workspace: cow, which is the default",
             )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise DeniedError("the user name is not one a passwd file could hold", "run", _OTHER_CLIENT)
@@ -220,8 +216,7 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
         raise DeniedError(
             f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
             "run",
-            "send the workspace first, then one descriptor for each bind, and one for what holds a"
-            " file",
+            _OTHER_CLIENT,
         )
     if sum(bind.kind == "git" for bind in run.binds) > 1:
         raise DeniedError(
@@ -234,7 +229,9 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             or set(b"/\0") & set(bind.name)
         ):
             raise DeniedError(
-                "a bind has a holder without a name in it, or the other way", "run", _OTHER_CLIENT
+                "a bind names a directory without a file in it, or a file without its directory",
+                "run",
+                _OTHER_CLIENT,
             )
 
 
@@ -255,7 +252,9 @@ def _check_stores(run: Run) -> None:
         if not below or path.rpartition(b"/")[2].decode("utf-8", "replace") not in STORES:
             shown = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
-                f"{shown} is not a trust store that the cage shows", "run", "leave it out"
+                f"the cage does not show {shown} as a trust store",
+                "run",
+                "unset the variable that names it, or add its file to filesystem.read",
             )
 
 

@@ -72,7 +72,10 @@ class FrameReader:
             self._unclaimed += arrived
             self._break()
             if truncated:
-                raise ProtocolError("the kernel dropped file descriptors of a message (MSG_CTRUNC)")
+                raise ProtocolError(
+                    "the kernel dropped file descriptors of a message (MSG_CTRUNC)",
+                    next="raise the limit of open files: ulimit -n",
+                )
             raise ProtocolError(f"more than {MAX_FDS} file descriptors in one message")
         old = len(self._buffer)
         self._buffer += data
@@ -99,9 +102,7 @@ class FrameReader:
                 break
             (length,) = _LENGTH.unpack_from(self._buffer, start)
             if not 0 < length <= MAX_FRAME:
-                raise ProtocolError(
-                    f"a frame of {length} bytes: the limit is {MAX_FRAME}, and none is empty"
-                )
+                raise ProtocolError(f"a frame has {length} bytes; allowed are 1 to {MAX_FRAME}")
             end = start + HEADER_SIZE + length
             if end > len(self._buffer):
                 break
@@ -123,7 +124,8 @@ class FrameReader:
         self._break()
         if pending:
             raise ProtocolError(
-                f"the connection ended inside a frame ({pending} bytes of it had arrived)"
+                f"the connection ended inside a frame ({pending} bytes of it had arrived)",
+                next="see whether the other side ended; akiosd: journalctl -u akiosd",
             )
 
     def close(self) -> list[int]:

@@ -155,7 +155,10 @@ class ServerSession(Session):
         if message.id in self.open_requests:
             raise ProtocolError(f"request {message.id} is already open", type(message).__name__)
         if len(self.open_requests) >= MAX_OPEN_REQUESTS:
-            raise ProtocolError(f"more than {MAX_OPEN_REQUESTS} open requests on one connection")
+            raise ProtocolError(
+                f"more than {MAX_OPEN_REQUESTS} open requests on one connection",
+                next="wait for an answer before you ask more, or open another connection",
+            )
         self.open_requests.add(message.id)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bytes:

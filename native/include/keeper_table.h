@@ -14,8 +14,6 @@ struct akios_kept {
     int fds[];
 };
 
-size_t akios_kept_count(void);
-
 /* In the order of names; NULL behind the last. */
 const struct akios_kept *akios_kept_at(size_t index);
 

@@ -9,11 +9,6 @@
 static struct akios_kept **entries;
 static size_t count, room, descriptors;
 
-size_t akios_kept_count(void)
-{
-    return count;
-}
-
 const struct akios_kept *akios_kept_at(size_t index)
 {
     return index < count ? entries[index] : NULL;

@@ -91,7 +91,7 @@ def test_what_its_namespace_may_not_uncover_stays_covered(daemon: Daemon, covere
         timeout=90,
     )
     if covered:
-        assert done.returncode == 125 and "may not uncover" in done.stderr, done.stderr
+        assert done.returncode == 125 and "may not look underneath" in done.stderr, done.stderr
     else:
         assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
 

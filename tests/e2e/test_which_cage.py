@@ -74,7 +74,7 @@ def test_the_newest_is_meant_changed_or_not(daemon: Daemon, uid: int) -> None:
         assert (
             done.returncode == 125
             and second in done.stderr
-            and f"{first} could be meant" in done.stderr
+            and f"you may mean {first}" in done.stderr
         )
     assert list(where.iterdir()) == []
     assert verb(daemon, where, "commit", first, uid=uid).returncode == 0

@@ -408,7 +408,9 @@ def test_what_somebody_looks_at_is_not_destroyed_under_them(daemon: Daemon) -> N
     )
     for verb in ("discard", "commit", "diff"):
         done = daemon.ctl(verb, uid=NOBODY, cwd=workspace)
-        assert done.returncode == 125 and "somebody else is looking" in done.stderr, done.stderr
+        assert done.returncode == 125 and "another diff or commit is open" in done.stderr, (
+            done.stderr
+        )
     reader.stdout.read()
     assert reader.wait(60) == 0
     reader.stdout.close()

@@ -194,24 +194,6 @@ HYBRID = """\
 """
 
 
-@needs_cgroups
-async def test_a_process_follows_another_into_its_group(host: CgroupHost) -> None:
-    group = host.v2 / "somewhere"
-    group.mkdir()
-    with subprocess.Popen(["sleep", "60"]) as one, subprocess.Popen(["sleep", "60"]) as other:
-        try:
-            (group / "cgroup.procs").write_text(str(other.pid))
-            assert f"{one.pid}\n" not in (group / "cgroup.procs").read_text()
-            for _ in range(2):
-                host.follow(one.pid, other.pid)
-                assert f"{one.pid}\n" in (group / "cgroup.procs").read_text()
-            with pytest.raises(KernelError):
-                host.follow(one.pid, 1 << 30)
-        finally:
-            one.kill()
-            other.kill()
-
-
 def test_the_layout_is_read_from_the_mount_table() -> None:
     layout = find_layout(HYBRID)
     assert layout.v2 == "/sys/fs/cgroup/unified"

@@ -143,7 +143,19 @@ def errors() -> Iterator[Told]:
     known = classes(trees)
     kinds = {name: (next_of(name, known), takes_where(name, known)) for name in family(known)}
     for module, tree in trees.items():
-        yield from read_scope(module, tree, constants(tree.body), kinds)
+        yield from read_scope(module, tree, imported(tree, trees) | constants(tree.body), kinds)
+
+
+def imported(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, ast.expr]:
+    """Texts that a module takes from another one of ours."""
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            source = trees.get(node.module.replace(".", "/") + ".py")
+            texts = constants(source.body) if source is not None else {}
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
+            found |= {name: texts[of] for name, of in names.items() if of in texts}
+    return found
 
 
 def read_scope(

@@ -347,9 +347,9 @@ def _find_in_ledger(ledger: LedgerConfig, where: Where) -> Iterator[AkiosError]:
         what = "ledger.check_every_s is 0"
         yield AkiosError(what, where("ledger", "check_every_s"), "write 1 or more")
     if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
-        what = "ledger.host_keep_days forgets destructions of cages that may still be kept"
-        next = "give ledger.keep_days as well, at most as many"
-        yield AkiosError(what, where("ledger", "host_keep_days"), next)
+        what = "the host's log would forget cages whose logs are still kept"
+        hint = "set ledger.keep_days too, no larger than ledger.host_keep_days"
+        yield AkiosError(what, where("ledger", "host_keep_days"), hint)
 
 
 def _find_in_uids(uids: Uids, where: Where) -> Iterator[AkiosError]:

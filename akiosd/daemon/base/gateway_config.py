@@ -138,7 +138,7 @@ def check_roots(pem: bytes, where: str) -> bytes:
         raise AkiosError(
             f"is larger than {MAX_ROOTS_BYTES} bytes",
             where,
-            "leave only what the host does not trust",
+            "keep only certificates that the host's own trust store lacks",
         )
     return pem
 

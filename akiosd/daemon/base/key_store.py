@@ -121,7 +121,9 @@ class KeyStore:
             return disk.read(f"{_DIRECTORY}/{provider}", _MAX_BYTES)
         except LedgerError as error:
             raise AkiosError(
-                error.what, str(self._state_dir / _DIRECTORY / provider), "set it again"
+                error.what,
+                str(self._state_dir / _DIRECTORY / provider),
+                f"set the key again: sudo akiosctl keys set {provider}",
             ) from None
         finally:
             disk.close()
@@ -168,6 +170,6 @@ def _parse(provider: str, data: bytes, source: str) -> Key:
         if region:
             check_region(provider, region, "region")
     except AkiosError as error:
-        words = f"the key of {provider} ({source}) is no such key: {error.what}"
-        raise AkiosError(words, error.where, f"akiosctl keys set {provider}") from None
+        words = f"{source} does not hold a valid key of {provider}: {error.what}"
+        raise AkiosError(words, error.where, f"sudo akiosctl keys set {provider}") from None
     return Key(value, region, source)

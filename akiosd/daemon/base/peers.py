@@ -64,7 +64,7 @@ class Peer(msgspec.Struct, frozen=True):
             raise DeniedError(
                 "a monitor only reads",
                 type(message).__name__,
-                "ask to be added to the group of users",
+                "become a member of the group akios: sudo usermod -aG akios NAME",
             )
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import trio
@@ -14,6 +15,7 @@ import trio
 from akiosd.daemon.base.log import get_log
 from akiosd.errors import AkiosError, CageFailedError, KernelError
 from akiosd.kernel import scm_rights
+from akiosd.kernel.cgroup import write
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.keeper import Keeper
 from akiosd.kernel.programs import HelperProcess
@@ -47,8 +49,8 @@ class Zygote(HelperProcess):
 
     def __init__(self) -> None:
         self.keeper: Keeper | None = None
-        self.follow: Callable[[int, int], None] = lambda pid, other: None
-        """Moves a process into the control group of another; raises KernelError."""
+        self.group: Path | None = None
+        """The control group it is to live in, where its own would end with akiosd."""
         self._is_kept = False
         # A name is looked up as it is: else one that does not exist is tried again below the host's
         # own domain.
@@ -66,6 +68,8 @@ class Zygote(HelperProcess):
         """
         try:
             self.spawn()
+            if self.group is not None:
+                write(self.group / "cgroup.procs", str(self.pid))
         except OSError as error:
             raise KernelError(
                 f"the process that makes gateways cannot be started: {error.strerror}",
@@ -103,8 +107,6 @@ class Zygote(HelperProcess):
             return
         assert self._socket is not None
         try:
-            # Where a service manager ends all that is in akiosd's group, it has to be in another.
-            self.follow(self.pid, self.keeper.pid)
             await self.keeper.keep({kept_name(self.pid): [self._socket.fileno()]})
         except (AkiosError, OSError) as error:
             _log.warning("gateways do not outlive akiosd", why=str(error))

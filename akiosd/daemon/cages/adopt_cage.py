@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgspec
 
 from akiosd.cage.state_format import StateError
-from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages.cage_state import CAGE, LIFE, CageState, LifeState, decode, encode
 from akiosd.daemon.cages.git_directory import GitDirectory
@@ -28,8 +27,6 @@ from akiosd.errors import AkiosError
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.state_memory import StateMemory, read_boot
 from akiosd.values.ids import CageId, is_cage_id
-
-_log = get_log("adopt")
 
 MOST_TRIES = 2
 """An akiosd that ends while it takes a cage over is started again; after so many of them in a row

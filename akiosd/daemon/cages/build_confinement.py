@@ -20,6 +20,7 @@ from akiosd.daemon.host import Host
 from akiosd.errors import CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import acl, cage_etc, mounts, probe, user_tree
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.landlock import MISSING
 from akiosd.kernel.mount_space import MountSpace, own_name
 from akiosd.kernel.overlay_layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
@@ -212,10 +213,8 @@ class _Opened:
             ) from error
         file = self.shown(bind).directory
         if found != (file.device, file.inode):
-            problem = f"{what} is not the file of that name in its directory"
-            raise DeniedError(
-                problem, what, "run it again: it was replaced, or something was mounted over it"
-            )
+            problem = f"{what} was replaced or mounted over while it was opened"
+            raise DeniedError(problem, what, "run it again")
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
@@ -280,9 +279,9 @@ def _build(
     )
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
-        what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
+        what = f"Landlock has {probe.describe_landlock(host.facts.landlock_abi)}"
         raise LayerUnavailableError(
-            what, "landlock", "boot with lsm=landlock,…; or --allow-degraded"
+            what, "landlock", f"{MISSING}; --allow-degraded runs without it"
         )
     spec = CageSpec(
         name=prepared.cage,
@@ -459,7 +458,7 @@ def _check_file_system(known: Known, what: str, space: MountSpace | None) -> Non
         raise CageFailedError(
             f"{what} lies neither in akiosd's mount namespace ({own_name()}) nor in {yours}",
             what,
-            "open it where akiosctl runs: without chroot, and not from a mount that was taken away",
+            "run akiosctl in an ordinary shell of this host, and leave out what was unmounted",
         )
     if kind in probe.REFUSED_FILE_SYSTEMS:
         raise DeniedError(
@@ -483,7 +482,7 @@ def _clone_for_caller(
                 tree = mounts.clone_idmapped(fd, -1, attrs, clone)
             except OSError:
                 raise CageFailedError(
-                    f"{what} has mounts in it that your mount namespace may not uncover",
+                    f"{what} has mounts below it, and you may not look underneath them",
                     what,
                     "choose a directory without mounts below it",
                 ) from error
@@ -498,7 +497,11 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
-        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what, _LEAVE_OUT)
+        raise DeniedError(
+            f"{what} is not in the policy's filesystem.{bind.kind}",
+            what,
+            f"add it to filesystem.{bind.kind} in the policy, and run again",
+        )
     kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise DeniedError(
@@ -510,7 +513,7 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
         raise DeniedError(
             f"{what} came without the directory that holds it",
             what,
-            "use the akiosctl of this version",
+            "use the akiosctl that was installed with this akiosd",
         )
     mode = "cow" if is_writable(bind, parts.run) else "sealed"
     return BindSpec(bind.path, f"bind:{number}", mode, bind.name, bind.kind == "git")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from akiosd.errors import CageFailedError
+from akiosd.kernel.user_tree import FIND_HANGING
 
 MOST = 4
 """Waiting threads of one user with which no further cage begins."""
@@ -24,7 +25,7 @@ def check(uid: int) -> None:
         what = (
             f"{_waiting[uid]} threads of akiosd wait for file systems of yours that do not answer"
         )
-        raise CageFailedError(what, "workspace", "see which of them hang, and unmount or mend them")
+        raise CageFailedError(what, "workspace", FIND_HANGING)
 
 
 def add(uid: int) -> None:

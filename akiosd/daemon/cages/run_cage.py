@@ -231,9 +231,9 @@ class Cage:
         if self._gateway is None or self.life.state != "running":
             stream.close()
             raise DeniedError(
-                f"the cage {self.id} does not run its agent now",
+                f"the agent of {self.id} is not running: it is starting, or has ended",
                 "http",
-                "list cages with: akiosctl ps",
+                "list cages with: akiosctl ps --all",
             )
         await self._gateway.connect(stream)
 
@@ -253,7 +253,8 @@ class Cage:
         """
         why = object()
         if self.life.state != "running":
-            raise DeniedError(f"{self.id} does not run its agent now", "diff", "ask again")
+            what = f"the agent of {self.id} is not running: it is starting, or has ended"
+            raise DeniedError(what, "diff", "ask again, or see akiosctl ps --all")
         self.freeze(True, why)
         try:
             with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:

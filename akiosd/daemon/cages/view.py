@@ -52,7 +52,7 @@ async def open_view(
             raise DeniedError(
                 "the git directory that was shown with the workspace is missing",
                 kept.info.cage,
-                "see where .git of the workspace leads",
+                "put it back: the file .git in the workspace names it",
             )
         _check_same(git, kept.git, kept, "the git directory that was shown to the cage")
         lowers.append((kept.git_upper, git))
@@ -63,7 +63,9 @@ async def open_view(
 
 def _check_same(directory: Fd, wanted: DirectoryId, kept: KeptCage, what: str) -> None:
     if not identify(directory.fileno()).is_same(wanted):
-        raise DeniedError(f"this is not {what}", kept.info.cage, "go back to that directory")
+        raise DeniedError(
+            f"this directory is not {what}", kept.info.cage, "see where it ran: akiosctl ps --all"
+        )
 
 
 def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
@@ -75,7 +77,7 @@ def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
         raise DeniedError(
             "the workspace was opened in a mount namespace that is neither yours nor akiosd's",
             cage,
-            "go to that directory where you started the cage",
+            "run it in the login or container in which you started the cage",
         ) from None
 
 
@@ -131,7 +133,7 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
                 if error.errno != errno.EBUSY:
                     raise
             await trio.sleep(_PAUSE_S)
-    raise DeniedError("somebody else is looking at these changes", kept.info.cage, WAIT)
+    raise DeniedError("another diff or commit is open on these changes", kept.info.cage, WAIT)
 
 
 def view_plan(uppers: Sequence[str]) -> Plan:

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from akiosd.daemon.gateways.spend import Spend
-from akiosd.errors import CageFailedError, ProtocolError
+from akiosd.errors import CageFailedError, GatewayFaultError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
@@ -87,14 +87,14 @@ class GatewayLink:
         return cls(ours, spend), Fd(theirs.detach())
 
     async def receive_ready(self) -> tuple[str, ...]:
-        """The gateway's posture.  CageFailedError when it ended, ProtocolError when it sends
+        """The gateway's posture.  CageFailedError when it ended, GatewayFaultError when it sends
         anything else first.
         """
         message = await self._receive()
         if message is None:
             raise CageFailedError("the gateway ended before it was ready", "gateway")
         if not isinstance(message, Ready):
-            raise ProtocolError("a gateway's first word is not Ready", "gateway")
+            raise GatewayFaultError("a gateway's first word is not Ready", "gateway")
         return message.posture
 
     async def send_setup(self, setup: Setup, listeners: Sequence[int]) -> None:
@@ -103,7 +103,7 @@ class GatewayLink:
         with trio.move_on_after(_SEND_S, shield=True) as patience:
             await scm_rights.send(self._socket, frame, listeners)
         if patience.cancelled_caught:
-            raise ProtocolError("a gateway does not read its setup", "gateway")
+            raise GatewayFaultError("a gateway does not read its setup", "gateway")
 
     async def send_connection(self, stream: Fd) -> None:
         """Hand over a stream of akiosctl's, which is closed here."""
@@ -122,8 +122,8 @@ class GatewayLink:
         await self._say(Prices(prices=prices))
 
     async def run(self) -> None:
-        """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of a
-        gateway.
+        """Serve until the gateway closes its end.  Raises GatewayFaultError for what is
+        no message of a gateway.
         """
         async with trio.open_nursery() as nursery:
             while (message := await self._receive()) is not None:
@@ -151,14 +151,14 @@ class GatewayLink:
             )
             await self._send(Answer(call=message.call, verdict=verdict))
         elif isinstance(message, Ready):
-            raise ProtocolError("a gateway says Ready twice", "gateway")
+            raise GatewayFaultError("a gateway says Ready twice", "gateway")
         else:
             self._untold = True
             taken = self._spend.memory.state.taken
             if message.number == taken + 1:
                 await self._take_told(message)
             elif not 0 < message.number <= taken:
-                raise ProtocolError("a gateway does not count what it tells", "gateway")
+                raise GatewayFaultError("a gateway does not count what it tells", "gateway")
             if isinstance(message, GatewayRecords) and message.durable:
                 token = object()
                 await self._unkept.acquire_on_behalf_of(token)
@@ -178,7 +178,9 @@ class GatewayLink:
 
     def _remember(self, told: Address) -> None:
         if len(told.name) > _MAX_NAME or len(told.address) > _MAX_ADDRESS:
-            raise ProtocolError("a name that no host has, or no address of IPv4", "gateway")
+            raise GatewayFaultError(
+                "the gateway told a name or an address that cannot exist", "gateway"
+            )
         room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
         if len(self.addresses) < MAX_ADDRESSES and len(told.name) <= room:
             self.addresses[told.name] = told.address
@@ -206,7 +208,7 @@ class GatewayLink:
                 try:
                     self._messages.append(_decoder.decode(frame.payload))
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise ProtocolError(
+                    raise GatewayFaultError(
                         f"a gateway's message is not one: {error}"[:200], "gateway"
                     ) from None
         return self._messages.pop(0)
@@ -237,13 +239,13 @@ class GatewayLink:
                 except OSError:
                     pass  # it is gone; reading tells
             if patience.cancelled_caught:
-                raise ProtocolError("a gateway does not read what it asked for", "gateway")
+                raise GatewayFaultError("a gateway does not read what it asked for", "gateway")
 
 
 def _stamp(reported: Sequence[GatewayRecord]) -> list[GatewayRecord]:
-    """The records with the time of akiosd.  Raises ProtocolError."""
+    """The records with the time of akiosd.  Raises GatewayFaultError."""
     now = time.time_ns()
     stamped = [msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in reported]
     if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
-        raise ProtocolError("a report of nothing, or of what is not a gateway's to tell", "gateway")
+        raise GatewayFaultError("the gateway sent a report that akiosd does not accept", "gateway")
     return stamped

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from akiosd.daemon.gateways.spend_memory import Book, Refused, SpendMemory, SpendState
-from akiosd.errors import ProtocolError
+from akiosd.errors import GatewayFaultError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
@@ -96,7 +96,7 @@ class Spend:
         """Decide whether a call may be made; see :func:`akiosd.meter.budget.reserve`.
 
         A ``patient`` call may be told to wait, and is asked for again after another was settled;
-        ``waited_ns`` says how long it has waited. Raises ProtocolError when ``call`` is open
+        ``waited_ns`` says how long it has waited. Raises GatewayFaultError when ``call`` is open
         already or ``ask`` is malformed.
         """
         _check_digest(ask.request)
@@ -308,7 +308,7 @@ class Spend:
 
 def _check_digest(found: bytes) -> None:
     if len(found) > _DIGEST:
-        raise ProtocolError(f"a digest of {len(found)} bytes", "gateway")
+        raise GatewayFaultError(f"a digest of {len(found)} bytes", "gateway")
 
 
 def _name(provider: str, model: str) -> str:

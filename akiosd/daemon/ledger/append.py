@@ -18,7 +18,7 @@ from akiosd.daemon.ledger.commit import WAITING_BYTES, Committer
 from akiosd.daemon.ledger.publish import Publisher
 from akiosd.daemon.ledger.rotate_key import KeyRing
 from akiosd.daemon.ledger.state import LedgerState, Subscriber
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerDiskError, LedgerError, LedgerStateError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import Epoch
@@ -349,7 +349,7 @@ class Ledger:
     def size(self, log: LogId) -> int:
         """Entries appended so far, durable or not; ``LedgerError`` if the log is not open."""
         if log not in self._sequencer.logs:
-            raise LedgerError("the log is not open", where=log)
+            raise LedgerStateError("the log is not open", where=log)
         return self._sequencer.logs[log].size
 
     def durable_size(self, log: LogId) -> int:
@@ -447,7 +447,7 @@ class Ledger:
     def _read_checkpoint(self, log: LogId) -> bytes:
         note = read_file(self._disk, log, "checkpoint", MAX_NOTE_BYTES)
         if note is None:
-            raise LedgerError("there is no such log", where=log)
+            raise LedgerError("there is no such log", log, "list the cages: akiosctl ps --all")
         return note
 
     def _checkpoint_size(self, log: LogId) -> int:
@@ -491,7 +491,9 @@ class Ledger:
             raise
         except OSError as error:
             where = str(error.filename or "")
-            self.state.fail(LedgerError(f"the ledger's disk failed: {error.strerror}", where=where))
+            self.state.fail(
+                LedgerDiskError(f"the ledger's disk failed: {error.strerror}", where=where)
+            )
             raise
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import trio
 
 from akiosd.daemon.ledger.state import LedgerState
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerError, LedgerStateError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.frame import Entries, Head, Mark
 from akiosd.ledger.sequencer import Commit
@@ -133,7 +133,8 @@ class Committer:
             if not await self.in_thread(self.drop_reserve):
                 if self._state.stopping:
                     raise LedgerError(
-                        "no room for the last records", next="make room on the state file system"
+                        "no room for the last records",
+                        next="make room where state_dir lies, and start akiosd",
                     )
                 await trio.sleep(RETRY_S)
 
@@ -167,7 +168,7 @@ class Committer:
             if state is None or state.durable > index:
                 return
             if index >= state.size:
-                raise LedgerError(f"entry {index} was never appended", where=log)
+                raise LedgerStateError(f"entry {index} was never appended", where=log)
             self._state.to_commit.set()
             if hasten:
                 self._state.urgent.set()

@@ -145,7 +145,8 @@ class Publisher:
             if not await committer.in_thread(committer.drop_reserve):
                 if self._state.stopping:
                     raise LedgerError(
-                        "no room to publish", next="make room; the next start publishes"
+                        "no room to publish",
+                        next="make room where state_dir lies; the next start of akiosd publishes",
                     ) from error
                 await trio.sleep(RETRY_S)
             return

@@ -16,7 +16,7 @@ import trio
 
 from akiosd.daemon.ledger.commit import Committer
 from akiosd.daemon.ledger.state import LedgerState
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerDiskError, LedgerError
 from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_EPOCHS, MAX_KEY_LIST_BYTES
 from akiosd.store.durable import Disk, write_durably
 from akiosd.store.keys import NEXT_PATH, LedgerKey, install_next, save_next
@@ -92,7 +92,8 @@ class KeyRing:
         async with self._lock:
             if self._state.full:
                 raise LedgerError(
-                    "the disk is full: the key is not changed now", next="make room first"
+                    "the disk is full: the key is not changed now",
+                    next="make room where state_dir lies",
                 )
             if len(self.current.epochs) >= MAX_EPOCHS:
                 what = f"a host has at most {MAX_EPOCHS} keys: this one stays"
@@ -102,7 +103,7 @@ class KeyRing:
             try:
                 await self._committer.in_thread(save_next, self._disk, newer)
             except OSError as error:
-                raise LedgerError(
+                raise LedgerDiskError(
                     f"the new key cannot be kept: {error.strerror}", where=NEXT_PATH
                 ) from error
             self._newer = newer
@@ -110,7 +111,7 @@ class KeyRing:
             try:
                 await self._committer.in_thread(install_next, self._disk)
             except OSError as error:
-                failure = LedgerError(
+                failure = LedgerDiskError(
                     f"the new key cannot be put in place: {error.strerror}", where=NEXT_PATH
                 )
                 self._state.fail(failure)

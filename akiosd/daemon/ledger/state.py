@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-from akiosd.errors import LedgerError
+from akiosd.errors import LedgerError, LedgerStateError
 from akiosd.ledger.sequencer import Sequencer
 from akiosd.values.ids import LogId
 
@@ -55,7 +55,7 @@ class LedgerState:
                 "the ledger has failed", where=self.failure.what, next="restart akiosd"
             )
         if self.stopped.is_set():
-            raise LedgerError("the ledger is closed")
+            raise LedgerStateError("the ledger is closed")
 
     def fail(self, error: LedgerError) -> None:
         """Keep the first failure, and wake everybody who waits for progress: they find it."""

@@ -41,7 +41,7 @@ class Admission:
             raise DeniedError(
                 "No space left on device: the ledger cannot be written",
                 where,
-                "make room on its disk",
+                "make room there (df), or have old logs destroyed: akiosctl ledger prune",
             )
         self._check_quotas(peer, run)
         self._check_policy(run.policy)
@@ -95,7 +95,9 @@ class Admission:
         # Each is a directory of files that stays while akiosd runs.
         known = self._accounts.setdefault(peer.uid, set())
         if (run.user_name, run.home) not in known and len(known) >= _MAX_ACCOUNTS:
-            what = f"{len(known)} user names and homes of yours were used already"
+            what = (
+                f"you have run cages with {len(known)} values of HOME and USER, which is the most"
+            )
             raise DeniedError(what, "run", "run with your own HOME and USER")
         known.add((run.user_name, run.home))
 

@@ -51,7 +51,7 @@ class ChangeRequests:
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
-            raise DeniedError("somebody else is looking at these changes", request.cage, WAIT)
+            raise DeniedError("another diff or commit is open on these changes", request.cage, WAIT)
         workspace, git = self._take_directories(request.cage, fds)
         self._busy.add(request.cage)
         try:
@@ -77,7 +77,7 @@ class ChangeRequests:
             )
         if cage.policy.filesystem.workspace not in ("cow", "rw"):
             raise DeniedError(
-                "this cage keeps no changes: it runs with --ro or rw-direct",
+                "this cage keeps no changes: it reads only (--ro), or writes at once (rw-direct)",
                 request.cage,
                 "look at the workspace itself",
             )
@@ -117,7 +117,7 @@ class ChangeRequests:
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise DeniedError("somebody else is looking at these changes", cage, WAIT)
+            raise DeniedError("another diff or commit is open on these changes", cage, WAIT)
 
     async def discard(
         self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection

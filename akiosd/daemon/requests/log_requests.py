@@ -71,7 +71,11 @@ class LogKeeper:
             )
         why = self._why_busy(request.cage)
         if why:
-            raise DeniedError(why, request.cage, "end or settle it first: akiosctl ps --all")
+            raise DeniedError(
+                why,
+                request.cage,
+                "stop it, or commit or discard its changes, first: akiosctl ps --all",
+            )
         wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
         await client.reply(
@@ -94,7 +98,8 @@ class LogKeeper:
         failed: dict[LogId, str] = {}
         if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
             raise DeniedError(
-                "the clock of this host jumped; ages count again when it was right for a day",
+                "the clock of this host jumped; --older-than works when it has been right for a"
+                " day",
                 "prune",
                 "until then prune by size: --max-size",
             )

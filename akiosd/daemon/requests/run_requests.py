@@ -283,7 +283,7 @@ class RunRequests:
         cage = self._registry.find(peer, request.cage)
         if cage.master is None and not cage.detached:
             raise DeniedError(
-                "only a cage with a terminal can be left",
+                "only a cage with a terminal can be detached from",
                 "detach",
                 "start it with -t, or with --detach",
             )

@@ -22,7 +22,7 @@ from functools import partial
 import msgspec
 import trio
 
-from akiosd.errors import ProtocolError
+from akiosd.errors import GatewayFaultError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.gateway.daemon_link.outbox import Outbox
 from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
@@ -192,7 +192,7 @@ class Link:
             raise LinkLostError from None
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
-            raise ProtocolError("the first frame is no setup with its sockets", "link")
+            raise GatewayFaultError("the first frame is no setup with its sockets", "link")
         self._prices = message.prices
         return message, [socket.socket(fileno=fd) for fd in fds]
 
@@ -256,7 +256,7 @@ class Link:
         """
         with trio.CancelScope(shield=True):
             self._enqueue_folded(math.inf)
-            with contextlib.suppress(LinkLostError, ProtocolError):
+            with contextlib.suppress(LinkLostError, GatewayFaultError):
                 await self._tell_all()
         self._socket.close()
         self._relink.close()
@@ -488,7 +488,7 @@ class Link:
             return _decoder.decode(frame.payload), frame.fds
         except msgspec.MsgspecError as error:
             close_all(frame.fds)
-            raise ProtocolError(f"a message of akiosd's is not one: {error}", "link") from None
+            raise GatewayFaultError(f"a message of akiosd's is not one: {error}", "link") from None
 
     async def _read(self) -> scm_rights.Chunk:
         try:

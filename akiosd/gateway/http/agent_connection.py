@@ -67,14 +67,16 @@ class Wire:
                     return self._take_head(end + len(END))
                 if len(self._buffer) > self._limits.head_bytes:
                     raise BadHeadError(
-                        f"the head is larger than {self._limits.head_bytes} bytes", 431
+                        f"the head is larger than {self._limits.head_bytes} bytes",
+                        431,
+                        "send shorter headers",
                     )
                 data = await self._stream.receive_some(_READ)
                 if not data:
                     return None
                 self._buffer += data
         if self._buffer:
-            raise BadHeadError("the head did not come in time", 408)
+            raise BadHeadError("the head did not come in time", 408, "send it without a pause")
         return None
 
     def _take_head(self, size: int) -> bytes:

@@ -24,7 +24,7 @@ from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.net.room import Share
 from akiosd.gateway.redaction.sparse_json import LARGE, parse_sparse
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump
-from akiosd.gateway.upstream.client import Response, UpstreamError
+from akiosd.gateway.upstream.client import ProviderError, Response, UpstreamError
 from akiosd.meter import prices
 from akiosd.meter.budget import longest as longest_output
 from akiosd.values.denial import Denial
@@ -118,7 +118,7 @@ class Call:
             await self._wait_grant()
             error = str(failure)[:200]
             if isinstance(failure, BrokenStreamError):
-                raise UpstreamError(
+                raise ProviderError(
                     f"the provider's stream cannot be read: {failure}", "reply"
                 ) from None
             raise
@@ -216,7 +216,7 @@ class Call:
         try:
             value = parse_sparse(body)
         except BadJsonError:
-            raise UpstreamError("the provider's answer is not JSON", "reply") from None
+            raise ProviderError("the provider's answer is not JSON", "reply") from None
         for event in value if isinstance(value, list) else [value]:
             if isinstance(event, dict):
                 self._meter.take(event, "")
@@ -248,7 +248,10 @@ class Call:
                     if self._is_beyond():
                         await exchange.flush()
                         raise UpstreamError(
-                            "the answer went beyond what was reserved for it", "reply"
+                            "the answer went beyond what was reserved for it",
+                            "reply",
+                            "ask for fewer tokens (max_tokens), or correct the model's max_output"
+                            " in akiosd.yaml",
                         )
             await self._pass(reply.flush())
         self._complete = not reply.meter.failed

@@ -12,7 +12,7 @@ from akiosd.gateway.http.exchange import Exchange
 from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider
 from akiosd.gateway.net.room import Share
 from akiosd.gateway.redaction.sparse_json import LARGE
-from akiosd.gateway.upstream.client import Response, UpstreamError
+from akiosd.gateway.upstream.client import ProviderError, Response
 from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.wire.gateway import ProviderSetup
@@ -92,7 +92,7 @@ class Sender:
 def plain_encoding(response: Response) -> None:
     """Raises :class:`UpstreamError` for a reply that is compressed: it could not be read."""
     if response.header(b"content-encoding") not in (b"", b"identity"):
-        raise UpstreamError(
+        raise ProviderError(
             "the provider's answer is compressed though that was not asked for", "reply"
         )
 
@@ -114,7 +114,7 @@ async def read_reply(response: Response, share: Share, most: int) -> bytearray:
         async for chunk in chunks:
             size = len(whole) + len(chunk)
             if size > most:
-                raise UpstreamError(f"the provider's answer is larger than {most} bytes", "reply")
+                raise ProviderError(f"the provider's answer is larger than {most} bytes", "reply")
             if size > LARGE:
                 await share.grow(size - share.size)
             whole += chunk

@@ -82,7 +82,9 @@ class Decoder:
             raise TooLargeError(f"the decoded body is larger than {self._limit} bytes", "body")
         if self._given > _FREE and self._given > _RATIO * self._taken:
             raise TooLargeError(
-                f"the body grows more than {_RATIO} times when it is decoded", "body"
+                f"the body grows more than {_RATIO} times when it is decoded",
+                "body",
+                "send it without Content-Encoding",
             )
 
     def finish(self) -> None:

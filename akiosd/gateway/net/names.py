@@ -201,7 +201,9 @@ def capture_ports(network: Network) -> tuple[int, ...]:
     if taken:
         what = f"port {min(taken)} is AKIOS's own in a cage"
         local = " and ".join(LOCAL_PORTS.values())
-        raise PolicyError(what, "network.ports", f"remove it, or {local} from network.providers")
+        raise PolicyError(
+            what, "network.ports", f"remove the port here, or {local} from network.providers"
+        )
     if len(named) + len(WEB_PORTS) > MAX_PORTS:
         what = f"the policy names {len(named)} ports, at most {MAX_PORTS - len(WEB_PORTS)} can be"
         raise PolicyError(what, "network.ports", "name fewer ports")

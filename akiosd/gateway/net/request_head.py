@@ -39,8 +39,8 @@ class MalformedError(AkiosError):
 class BadHeadError(MalformedError):
     """The head of a request is malformed; ``status`` is that of the answer."""
 
-    def __init__(self, what: str, status: int = 400) -> None:
-        super().__init__(what, "request head")
+    def __init__(self, what: str, status: int = 400, next: str = "") -> None:
+        super().__init__(what, "request head", next)
         self.status = status
 
 
@@ -52,7 +52,8 @@ def check_head(head: bytes, limits: Limits) -> None:
     if not _REQUEST_LINE.match(lines[0]):
         raise BadHeadError("the request line is not METHOD target HTTP/1.1")
     if len(lines) - 1 > limits.head_fields:
-        raise BadHeadError(f"more than {limits.head_fields} header fields", 431)
+        what = f"more than {limits.head_fields} header fields"
+        raise BadHeadError(what, 431, "send fewer headers")
     seen: dict[bytes, bytes] = {}
     for line in lines[1:]:
         if line[:1] in (b" ", b"\t"):

@@ -142,7 +142,11 @@ class Binary:
     def push(self, data: bytes) -> bytes:
         if data and self._found.binary == "block":
             what = "the body is not text, and the policy blocks such bodies"
-            raise BlockedBinaryError(what, "redaction", "redact.binary: pass")
+            raise BlockedBinaryError(
+                what,
+                "redaction",
+                "to let such bodies through, write in the policy: redact: {binary: pass}",
+            )
         self._found.unread += len(data)
         return data
 

@@ -30,12 +30,18 @@ class UpstreamError(AkiosError):
     """
 
     timeout = False
-    NEXT = "try again; if it stays so, check that this host reaches it"
+    NEXT = "try again; if it stays so, see whether this host reaches it: curl -v https://HOST/"
 
     @property
     def status(self) -> int:
         """The HTTP status for the agent."""
         return 504 if self.timeout else 502
+
+
+class ProviderError(UpstreamError):
+    """A model's provider answered what its API does not say."""
+
+    NEXT = "check that the provider's upstream in akiosd.yaml is its API; else ask again"
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -134,7 +140,9 @@ class Connection:
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:
-                raise UpstreamError("the upstream says more than it was asked", self._host)
+                raise UpstreamError(
+                    "the upstream sent bytes after the end of its answer", self._host
+                )
             if before_wait is not None:
                 await before_wait()
             self._take(await self._receive(seconds))

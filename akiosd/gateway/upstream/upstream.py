@@ -235,11 +235,13 @@ class Upstreams:
         await self._close_idle(math.inf)
 
 
-_NOT_PUBLIC_HINT = "a host inside is reached by naming it in hosts of akiosd.yaml"
+_NOT_PUBLIC_HINT = "to reach a host of your own network, name it under gateway.hosts in akiosd.yaml"
 _REACH_HINT = "check that this host reaches it"
 
 
-_TLS_HINT = "a private authority is trusted by naming its certificate in roots of akiosd.yaml"
+_TLS_HINT = (
+    "to trust an authority of your own, name its certificates under gateway.roots in akiosd.yaml"
+)
 
 
 def _tls_words(error: BaseException | None) -> str:
@@ -281,7 +283,11 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
     scheme, _, rest = text.partition("://")
     parts = urlsplit(text)
     if scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise UpstreamError("the upstream's URL is not http:// or https:// and a host", "upstream")
+        raise UpstreamError(
+            "the upstream's URL is not http:// or https:// and a host",
+            "upstream",
+            "correct the provider's upstream in akiosd.yaml",
+        )
     target = rest[len(parts.netloc) :].partition("#")[0]
     if not target.startswith("/"):
         target = "/" + target

@@ -170,5 +170,5 @@ def test_a_key_is_not_passed_on_by_an_option(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(AkiosError, match="keys do not enter a cage") as caught:
             choose_environment(policy, given, kept)
         assert "akiosctl keys set" in caught.value.next and "sk-ant-real" not in str(caught.value)
-    with pytest.raises(AkiosError, match="that the cage trusts"):
+    with pytest.raises(AkiosError, match="is set by AKIOS"):
         choose_environment(policy, ["SSL_CERT_FILE=/x"], [])

@@ -64,7 +64,7 @@ def test_nor_into_a_file_that_somebody_else_made_there(log: Path, tmp_path: Path
     theirs = tmp_path / "out.tar.tmp"
     theirs.write_bytes(b"")
     os.chown(theirs, 65534, 65534)
-    with pytest.raises(LedgerError, match="not ours"):
+    with pytest.raises(LedgerError, match="akiosd did not make"):
         pack_log(log, tmp_path / "out.tar", VKEY)
     assert theirs.read_bytes() == b""
 

@@ -64,8 +64,8 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("ledger: {keep_days: -1}\n", "f, line 1", "negative"),
         ("ledger: {wipe_passes: 36}\n", "f, line 1", "35 passes"),
         ("ledger: {check_every_s: 0}\n", "f, line 1", "check_every_s is 0"),
-        ("ledger: {host_keep_days: 30}\n", "f, line 1", "may still be kept"),
-        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "may still be kept"),
+        ("ledger: {host_keep_days: 30}\n", "f, line 1", "are still kept"),
+        ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "are still kept"),
         ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
         (
             "gateway:\n  providers:\n    openai:\n      upsteam: x\n",

@@ -45,7 +45,7 @@ def test_no_cage_and_no_place_before_the_first() -> None:
         with pytest.raises(DeniedError, match="not a cage"):
             check_request(message, 0)
     for message in (ReadLogFile(path="checkpoint", start=-1), ListLogFiles(start=-1)):
-        with pytest.raises(DeniedError, match="not negative"):
+        with pytest.raises(DeniedError, match="is negative"):
             check_request(message, 0)
 
 
