@@ -256,7 +256,7 @@ class Link:
         """
         with trio.CancelScope(shield=True):
             self._enqueue_folded(math.inf)
-            with contextlib.suppress(LinkLostError, ProtocolError):
+            with contextlib.suppress(LinkLostError, GatewayFaultError):
                 await self._tell_all()
         self._socket.close()
         self._relink.close()
