@@ -123,6 +123,8 @@ async def pair() -> AsyncIterator[tuple[Link, GatewayLink, Notes]]:
             yield link, theirs, notes
         finally:
             theirs.close()
+            link._socket.close()
+            link._relink.close()
 
 
 @asynccontextmanager
