@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +31,9 @@ DEFAULT_SOCKET = "/run/akios/control.sock"
 PROTOCOL = 1
 NOT_RUNNING = "akiosd is not running"
 _READ = 1 << 16
+PATIENCE_S = 90.0
+"""How long a connection that nobody has taken yet waits for akiosd."""
+_QUIET_S = 2.0
 
 
 class DaemonError(AkiosError):
@@ -59,6 +64,7 @@ class _Connection:
         except OSError as error:
             self._socket.close()
             raise _explain_connect(path, error) from None
+        self._heard = False
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -77,11 +83,31 @@ class _Connection:
                 raise AkiosError(what, self.path, "see whether it runs: akiosctl doctor") from None
 
     def receive(self) -> Chunk:
-        """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
+        """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped.
+
+        Raises :class:`GoneError` when akiosd says nothing at all for ``PATIENCE_S``: systemd
+        listens in its place while it restarts (systemd.socket(5)).
+        """
+        if not self._heard:
+            self._wait_first()
+            self._heard = True
         try:
             return receive_blocking(self._socket, _READ, MAX_FDS + 1)
         except ConnectionError:
             return Chunk(b"", [], False)
+
+    def _wait_first(self) -> None:
+        poll = select.poll()  # select(2) takes no descriptor above 1023
+        poll.register(self._socket, select.POLLIN)
+        if poll.poll(_QUIET_S * 1000):
+            return
+        print("akios: akiosd does not answer yet: waiting until it is back", file=sys.stderr)
+        if not poll.poll((PATIENCE_S - _QUIET_S) * 1000):
+            raise GoneError(
+                f"akiosd has not answered for {PATIENCE_S:.0f} s",
+                self.path,
+                "see why it does not start: systemctl status akiosd",
+            )
 
     def close(self) -> None:
         self._socket.close()

@@ -22,6 +22,7 @@ KERNEL_FLOOR = (5, 19)
 GROUP = "akios"
 NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")
 CONTROLLERS = ("memory", "pids", "cpu")
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _UNITS = (
     *("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"),
     *("/lib/systemd/system", "/usr/local/lib/systemd/system"),
@@ -41,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True):
     unit: str
     systemd: bool
     member: bool
+    mkfs: bool
     program: str
     """As one would type it."""
 
@@ -85,6 +87,11 @@ def judge(facts: Facts) -> list[Finding]:
             "user notification"
             if "user_notif" in facts.seccomp
             else "this kernel has no user notification",
+        ),
+        _find(
+            "programs",
+            facts.mkfs,
+            "mkfs.ext4" if facts.mkfs else "mkfs.ext4 is not installed: cages have no disks",
         ),
         _find(
             "access",
@@ -137,6 +144,7 @@ def read_facts() -> Facts:
         unit=next((path for path in _UNITS if os.path.exists(f"{path}/akiosd.service")), ""),
         systemd=os.path.isdir("/run/systemd/system"),
         member=_is_member(),
+        mkfs=shutil.which("mkfs.ext4", path=_SYSTEM_PATH) is not None,
         program=_program(),
     )
 
@@ -160,11 +168,20 @@ def _has_overlay(release: str) -> bool:
     return any("/overlay.ko" in word for path in lists for word in _words(str(path)))
 
 
-def _is_member() -> bool:
+def group_exists() -> bool:
+    """Whether this host has the group whose members may run cages."""
+    return _find_group() is not None
+
+
+def _find_group() -> int | None:
     try:
-        return os.geteuid() == 0 or grp.getgrnam(GROUP).gr_gid in (os.getegid(), *os.getgroups())
+        return grp.getgrnam(GROUP).gr_gid
     except KeyError:
-        return False
+        return None
+
+
+def _is_member() -> bool:
+    return os.geteuid() == 0 or _find_group() in (os.getegid(), *os.getgroups())
 
 
 def _program() -> str:

@@ -66,7 +66,12 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
     ),
     "--standalone": ("standalone", FLAG, "", "as root: a private akiosd for this run"),
     "--socket": ("socket", VALUE, "PATH", "akiosd's control socket"),
-    "--json": ("json", FLAG, "", "the report as one JSON line on stderr"),
+    "--json": (
+        "json",
+        FLAG,
+        "",
+        "the report as one JSON line on stderr; with -d the cage",
+    ),
     "--verbose": ("verbose", FLAG, "", "say what is shown inside"),
     "--quiet": ("quiet", FLAG, "", "say nothing but errors"),
     "--help": ("help", FLAG, "", "this text"),

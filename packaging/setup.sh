@@ -12,7 +12,7 @@ unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
 build_packages=(
   gcc libc6-dev python3 python3-venv python3-dev libseccomp-dev libcap-dev libssl-dev ca-certificates e2fsprogs kmod util-linux
 )
-test_packages=(git tmux strace bubblewrap procps openssh-client mmdebstrap debian-archive-keyring xz-utils zstd)
+test_packages=(git tmux strace bubblewrap procps openssh-client mmdebstrap debian-archive-keyring mandoc xz-utils zstd)
 
 # What each environment takes on disk, in MB.
 run_venv_mb=90

@@ -54,7 +54,6 @@ where it is written.
 TOLD = ("akiosctl.help.schemas",)
 """What is defined here describes JSON that others read; tests/e2e/test_examples.py holds it true."""
 FILLED: dict[str, str] = {
-    "akiosd.values.records.Syscall": "native/src/shim_entry.c writes it",
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
         for name in ("Attach", "Bind", "Detach", "Rejoin", "Run", "Signal", "Tty")
@@ -68,7 +67,6 @@ NATIVE_KEPT: dict[str, str] = {
         f"constant AKIOS_FAULT_{name}": "a bit found by shifting AKIOS_FAULT_PATH"
         for name in ("PATH2", "ARGV", "SOCKADDR")
     },
-    "field handled_access_net": "struct landlock_ruleset_attr is the kernel's; TCP is left to the network namespace",
     **{
         f"field {name}": "struct clone_args is the kernel's"
         for name in (

@@ -46,7 +46,19 @@ INSIDE: dict[str, tuple[str, ...]] = {
             "process",
         ),
     ),
-    "akiosd.daemon": ("base", "ledger", "sockets", "host", "gateways", "cages", "requests", "main"),
+    "akiosd.daemon": (
+        *(
+            "base",
+            "ledger",
+            "sockets",
+            "host",
+            "gateways",
+            "cages",
+            "policy_mode",
+            "requests",
+            "main",
+        ),
+    ),
 }
 # Siblings do not import each other, except that everything may raise the errors of the house.
 EVERYBODY = ("akiosd", "akiosd.errors")

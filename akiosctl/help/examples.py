@@ -125,7 +125,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "protect redact": (("akiosctl protect redact notes.txt > masked.txt", "[EMAIL] for it"),),
     "protect patterns": (("akiosctl protect patterns", "what is looked for"),),
-    "doctor": (("akiosctl doctor", "what this host can enforce"),),
+    "doctor": (
+        ("akiosctl doctor", "what this host can enforce, and what takes room on its disk"),
+        ("akiosctl doctor --fix-hints", "the commands that mend what is missing"),
+    ),
     "completion": (
         ("source <(akiosctl completion bash)", "for this shell; zsh too"),
         (

@@ -50,6 +50,15 @@ class RunReport(Form):
     denied: list[DeniedGroup]
 
 
+class Running(Form):
+    """A cage that was left running: of ``run --detach`` on standard output, of the keys that leave
+    a terminal as the last line on standard error.  ``name`` is what ``--name`` gave it.
+    """
+
+    cage: str
+    name: str
+
+
 class Cage(Form):
     """``settled``: what became of its changes, where they do not wait; ``expires_ns``: when those
     that wait are destroyed, 0 for never; ``output``: bytes on disk that are kept of what it wrote.
@@ -202,7 +211,7 @@ class Why(Form):
 
 
 class Record(msgspec.Struct):
-    """One record; its further fields are those of its kind in akios-ledger(5)."""
+    """One record; its further fields are those of its kind in akios-events(5)."""
 
     log: str
     index: int
@@ -447,9 +456,30 @@ class Layer(Form):
     detail: str
 
 
+class DiskUse(Form):
+    """Bytes of one kind of data.  ``bound`` is 0 where ``setting`` bounds it otherwise, as
+    ``detail`` says, or not at all.
+    """
+
+    what: str
+    bytes: int
+    bound: int
+    setting: str
+    detail: str
+
+
+class Hint(Form):
+    """What mends one layer on this host: commands for a shell, in their order."""
+
+    layer: str
+    commands: list[str]
+    note: str
+
+
 class Doctor(Form):
-    """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, and the layers
-    are what can be told from outside.
+    """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, the layers are
+    what can be told from outside, and nothing is known of the disk.  ``free_inodes`` is -1 where
+    the file system does not count them.  ``hints`` is empty without --fix-hints.
     """
 
     ok: bool
@@ -460,6 +490,10 @@ class Doctor(Form):
     cages: int
     uptime_ns: int
     state_dir: str
+    disk: list[DiskUse]
+    free_bytes: int
+    free_inodes: int
+    hints: list[Hint]
     socket: str
     next: str
 
@@ -485,9 +519,9 @@ class Error(Form):
 # another.  "" is the error of any verb.
 SCHEMAS: dict[str, tuple[Any, ...]] = {
     "": (Error,),
-    "run": (RunReport,),
+    "run": (RunReport, Running),
     "ps": (list[Cage],),
-    "attach": (RunReport,),
+    "attach": (RunReport, Running),
     "logs": (Output, Missing),
     "stop": (CageNames,),
     "budget": (Spending, Spent),

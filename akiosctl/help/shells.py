@@ -1,7 +1,8 @@
 """The scripts for bash, zsh and fish, made from the table of words (``words``).
 
 Each holds verbs, options and fixed values as data, and asks ``akiosctl completion --cages`` for the
-names of cages.  Whatever is put into a script is quoted for that shell.
+names of cages.  Whatever is put into a script is quoted for that shell.  ``akios``, the short name
+of akiosctl, is completed alike.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ _akiosctl() {
         _akiosctl_value "${kind%%...}"
     fi
 }
-complete -F _akiosctl akiosctl
+complete -F _akiosctl akiosctl akios
 """
 
 
@@ -131,7 +132,7 @@ def _with_dots(verb: Verb) -> list[str]:
     return arguments
 
 
-_ZSH = """#compdef akiosctl
+_ZSH = """#compdef akiosctl akios
 # Completion of akiosctl for zsh, made by: akiosctl completion zsh
 _akiosctl_command() {
     if [[ $words[1] == -- ]]; then
@@ -162,7 +163,7 @@ _akiosctl() {
 if [[ $funcstack[1] == _akiosctl ]]; then
     _akiosctl "$@"
 else
-    compdef _akiosctl akiosctl
+    compdef _akiosctl akiosctl akios
 fi
 """
 _ZSH_GROUP = """{name}() {{
@@ -307,6 +308,7 @@ function __akiosctl_command
     complete -C (string join ' ' -- (string escape -- $rest) (commandline -ct))
 end
 
+complete -c akios -w akiosctl
 complete -c akiosctl -f
 %s
 """

@@ -12,7 +12,7 @@ from akiosctl.relay import Relay
 from akiosctl.render import note
 from akiosctl.stdio import open_missing_stdio
 from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
-from akiosctl.verbs.run import finish, take_started
+from akiosctl.verbs.run import finish, take_started, tell_left
 
 
 @click.command("attach")
@@ -53,7 +53,7 @@ def command(ctx: click.Context, cage: str, detach_keys: str, signals: bool, as_j
     finally:
         plain.close()
     if ended is None:
-        note(f"left running; akiosctl attach {name} · logs -f · stop")
+        tell_left(name, found.name, wants_json(ctx, as_json))
         return 128 + relay.left_by if relay.left_by else 0
     hint = f"akiosctl diff {name} · commit · discard"
     return finish(ended, name, ctx.obj.path, wants_json(ctx, as_json), settle="keep", hint=hint)

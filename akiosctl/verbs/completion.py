@@ -22,7 +22,8 @@ def command(ctx: click.Context, shell: str, as_json: bool) -> None:
     script, so print it again after an update.  For all your shells from now on, write it to
     ~/.local/share/bash-completion/completions/akiosctl (bash),
     ~/.config/fish/completions/akiosctl.fish (fish), or a file _akiosctl in a directory of $fpath
-    (zsh).
+    (zsh).  The short name akios is completed too; bash and fish look for a file of that name, so
+    make akios and akios.fish links to these.
     """
     root = read_words(commands.akiosctl, {name: text for name, (_, text) in commands.VERBS.items()})
     script = shells.SCRIPTS[shell](root)

@@ -1,5 +1,5 @@
-"""``akiosctl doctor``: what this host enforces, layer by layer, as the daemon read it back; without
-a daemon, what can be told from outside, and what starts it.
+"""``akiosctl doctor``: what this host enforces, layer by layer, as the daemon read it back, and
+what takes room on its disk; without a daemon, what can be told from outside, and what starts it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import msgspec
 from akiosctl import host_check
 from akiosctl.client import NOT_RUNNING
 from akiosctl.commands import print_line, wants_json
+from akiosctl.fix_hints import Hint, find_hints, read_system
+from akiosctl.host_check import Finding
 from akiosctl.render import escape, paint
 from akiosd import __version__
 from akiosd.errors import AkiosError
-from akiosd.values.units import format_duration
+from akiosd.values.units import format_duration, format_size
 from akiosd.wire.messages import Doctor, DoctorReply
 
 _COLOURS = {
@@ -31,43 +33,57 @@ _COLOURS = {
 
 
 @click.command("doctor")
+@click.option("--fix-hints", is_flag=True, help="Print the commands that mend what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> int:
-    """Say what this host can enforce; the exit status is 1 when a layer is less than enforced.
+def command(ctx: click.Context, fix_hints: bool, as_json: bool) -> int:
+    """Say what this host can enforce, and what takes room on its disk; the exit status is 1 when a
+    layer is less than enforced.
 
     Without akiosd it tells what can be seen from outside, and how akiosd is started; the exit
-    status is then 1 too.
+    status is then 1 too.  No command is run: --fix-hints prints them for you.
     """
     try:
         client = ctx.obj.connect()
     except AkiosError as error:
-        return _without_daemon(ctx.obj.path, error, wants_json(ctx, as_json))
+        return _without_daemon(ctx.obj.path, error, fix_hints, wants_json(ctx, as_json))
     with closing(client):
         reply, _ = client.call(Doctor(), DoctorReply)
     whole = all(layer.status == "enforced" for layer in reply.posture)
+    findings = [Finding(layer.layer, layer.status, layer.detail) for layer in reply.posture]
+    hints = list[Hint]()
+    if fix_hints:
+        start = host_check.what_starts(host_check.read_facts())
+        hints = find_hints(findings, read_system(start, reply.state_dir))
     if wants_json(ctx, as_json):
         found = {**msgspec.to_builtins(reply), "ok": whole, "running": True}
         found.pop("id", None)
         found.pop("m", None)
+        found["hints"] = msgspec.to_builtins(hints)
         print_json(found | {"socket": ctx.obj.path, "next": ""})
         return 0 if whole else 1
     print_line(
         f"{reply.software} on Linux {reply.kernel}, up {format_duration(reply.uptime_ns)},"
         f" {reply.cages} cages"
     )
-    print_line(f"state: {reply.state_dir}")
-    print_layers((layer.layer, layer.status, layer.detail) for layer in reply.posture)
+    print_layers(findings)
+    print_disk(reply)
+    print_hints(hints, fix_hints)
     return 0 if whole else 1
 
 
-def _without_daemon(path: str, error: AkiosError, as_json: bool) -> int:
+def _without_daemon(path: str, error: AkiosError, fix_hints: bool, as_json: bool) -> int:
     """``error`` says why there is no answer."""
     facts = host_check.read_facts()
     findings = host_check.judge(facts)
     lacks = [finding for finding in findings if finding.status == "missing"]
     closed = error.what != NOT_RUNNING  # it may run, and only the way to it is closed
-    hint = error.next if closed else f"start it: {host_check.what_starts(facts)}"
+    start = host_check.what_starts(facts)
+    next = error.next if closed else f"start it: {start}"
+    hints = list[Hint]()
+    if fix_hints:
+        stopped = [] if closed else [Finding("akiosd", "missing", error.what)]
+        hints = find_hints([*lacks, *stopped], read_system(start, ""))
     if as_json:
         print_json(
             {
@@ -79,25 +95,61 @@ def _without_daemon(path: str, error: AkiosError, as_json: bool) -> int:
                 "uptime_ns": 0,
                 "state_dir": "",
                 "posture": [msgspec.to_builtins(finding) for finding in findings],
+                "disk": [],
+                "free_bytes": 0,
+                "free_inodes": -1,
+                "hints": msgspec.to_builtins(hints),
                 "socket": path,
-                "next": hint,
+                "next": next,
             }
         )
         return 1
     print_line(f"{error.what} ({path})")
     print_line("Seen from outside; whether a layer holds, akiosd tries when it runs:")
-    print_layers((finding.layer, finding.status, finding.detail) for finding in findings)
+    print_layers(findings)
     if lacks:
         print_line(f"missing: {', '.join(finding.layer for finding in lacks)}")
-    print_line(f"next: {hint}")
+    print_line(f"next: {next}")
+    print_hints(hints, fix_hints)
     return 1
 
 
-def print_layers(layers: Iterable[tuple[str, str, str]]) -> None:
+def print_layers(findings: Iterable[Finding]) -> None:
     """One line each, aligned."""
-    for layer, status, detail in layers:
-        word = paint(f"{status:<11}", _COLOURS[status])
-        click.echo(f"  {escape(layer):<13} {word} {escape(detail)}")
+    for finding in findings:
+        word = paint(f"{finding.status:<11}", _COLOURS[finding.status])
+        click.echo(f"  {escape(finding.layer):<13} {word} {escape(finding.detail)}")
+
+
+def print_disk(reply: DoctorReply) -> None:
+    """What takes room where akiosd keeps its state, what bounds it, and what is free."""
+    inodes = f", {reply.free_inodes} inodes" if reply.free_inodes >= 0 else ""
+    free = f"{format_size(reply.free_bytes)}{inodes} free"
+    print_line(f"disk use of {reply.state_dir} ({free}):")
+    for use in reply.disk:
+        size = format_size(use.bytes)
+        if use.bound:
+            size += f" of {format_size(use.bound)}"
+        setting = f"{use.setting}: " if use.setting else ""
+        click.echo(f"  {escape(use.what):<16} {size:<20} {escape(setting + use.detail)}")
+    most = sum(max(use.bound - use.bytes, 0) for use in reply.disk)
+    if most > reply.free_bytes:
+        print_line(
+            f"these bounds allow {format_size(most)} more, and {format_size(reply.free_bytes)} are"
+            " free: lower them, or watch the disk; a full disk makes cages wait"
+        )
+
+
+def print_hints(hints: Iterable[Hint], wanted: bool) -> None:
+    """Commands stand alone on their lines, so that they can be copied."""
+    if not wanted:
+        return
+    hints = list(hints)
+    print_line("What mends it; nothing of it was run:" if hints else "Nothing is to be mended.")
+    for hint in hints:
+        print_line(f"{hint.layer}:{' ' + hint.note if hint.note else ''}")
+        for command in hint.commands:
+            click.echo(f"    {escape(command)}")
 
 
 def print_json(found: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from akiosctl.denials import Told
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
+NEVER_HELD = "not held: "  # akiosd.cage.domain_posture.NOT
 
 
 def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
@@ -83,12 +84,12 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in started.get("notes", ()):
                 note(str(line))
             # Whoever allowed it should see each time what is missing.
-            for state, line in zip(posture, layers, strict=True):
-                if state["status"] != "enforced":
-                    note(line)
+            for line in missing_layers(posture):
+                note(line)
         if options.has("detach"):
             close_fds(received)
-            print(cage)
+            name = options.value("name") or ""
+            print(json_of_running(cage, name) if as_json else cage)
             return 0
         keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
         relay = Relay(client, number, started, detach_keys=keys)
@@ -100,7 +101,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         client.close()
     if ended is None:
-        note(f"left running; akiosctl attach {cage} · logs -f · stop")
+        tell_left(cage, options.value("name") or "", as_json)
         return 0
     settle = disposition(options, policy)
     hint = (
@@ -114,6 +115,37 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     told = hint or as_json
     denied = find_denied(ended, path, cage, workspace, options, policy.sites) if told else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
+
+
+def json_of_running(cage: str, name: str) -> str:
+    """What ``--json`` tells of a cage that runs on; ``name`` is what ``--name`` gave it."""
+    import json
+
+    return json.dumps({"cage": cage, "name": name})
+
+
+def tell_left(cage: str, name: str, as_json: bool) -> None:
+    """Say that the cage runs on without us; the last line of ``--json`` is JSON then too."""
+    note(f"left running; akiosctl attach {cage} · logs -f · stop")
+    if as_json:
+        print("\n" + json_of_running(cage, name), file=sys.stderr)
+
+
+def missing_layers(posture: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each layer that is less than enforced; one for all that akiosd's mode never holds,
+    which are many and the same each time.
+    """
+    lines, never = [], []
+    for layer in posture:
+        if layer["status"] == "enforced":
+            continue
+        if layer["detail"].startswith(NEVER_HELD):
+            never.append(layer["layer"])
+        else:
+            lines.append(f"{layer['layer']}: {layer['status']} ({layer['detail']})")
+    if never:
+        lines.append(f"policy mode, not held: {', '.join(never)} (what that means: -v)")
+    return lines
 
 
 def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:

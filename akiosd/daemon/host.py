@@ -67,8 +67,10 @@ class Host:
         """Who holds what cages need to outlive this akiosd; None where there is nobody."""
         self.cgroups: CgroupHost
         """Of the cages; there once :meth:`open_keeper` has returned."""
-        self.keys = KeyStore(self.state_dir, credentials_directory())
+        self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
+        self.log_bytes = 0
+        """What ended cages took when it was last measured."""
         self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(
@@ -79,6 +81,11 @@ class Host:
     def config(self) -> Config:
         """``akiosd.yaml`` as it holds now."""
         return self.settings.config
+
+    def _credential_of(self, provider: str) -> str:
+        """The name that akiosd.yaml gives the credential with a provider's key."""
+        settings = self.config.gateway.providers.get(provider)
+        return settings.credential if settings is not None else ""
 
     @property
     def policy(self) -> Policy:
@@ -128,10 +135,7 @@ class Host:
 
         Raises AkiosError when the host lacks what every cage needs.
         """
-        if probe.kernel_version() < probe.KERNEL_FLOOR:
-            raise KernelError(
-                f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel"
-            )
+        probe.refuse_old_kernel()
         directories.make(self.cages_dir, directories.CAGES_MODE)
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()

@@ -20,27 +20,37 @@ from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
-from akiosd.daemon.base.log import configure_log, get_log
+from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
+from akiosd.daemon.base.host_faults import in_words, is_fault
+from akiosd.daemon.base.log import configure_log, get_log, is_journal
 from akiosd.daemon.base.peers import Gate
 from akiosd.daemon.base.restart_job import wants_restart
+from akiosd.daemon.base.service import Service
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
+from akiosd.daemon.base.socket_path import CONTROL
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.ledger.seen import refuse_older, remember
+from akiosd.daemon.policy_mode.host import DomainHost, check_floor
+from akiosd.daemon.policy_mode.pool import DomainPool
 from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
-from akiosd.daemon.sockets.serve_clients import open_unix_listener, say_hello, serve_clients
+from akiosd.daemon.sockets.listening import Listeners, open_listeners
+from akiosd.daemon.sockets.serve_clients import say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
 from akiosd.errors import AkiosError
-from akiosd.kernel import niceness
+from akiosd.kernel import niceness, probe
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
+from akiosd.values.service_manager import ServiceFacts, describe_stop, reloading
+from akiosd.wire.messages import Hello
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
@@ -64,12 +74,18 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read akiosd.yaml and the system policy, say what is wrong in them, and end",
+        help="say everything for which a start would be refused, and end",
     )
     parser.add_argument(
         "--detach",
         action="store_true",
         help="return once it is ready; its messages go to akiosd.log in the runtime directory",
+    )
+    parser.add_argument(
+        "--policy-mode",
+        action="store_true",
+        default=None,
+        help="without privileges, as in a container: cages without namespaces, which hold less",
     )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
@@ -77,7 +93,24 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
     """The keys of akiosd.yaml that the command line gives."""
-    return {key: getattr(arguments, key) for key in ("state_dir", "runtime_dir", "log_level")}
+    keys = ("state_dir", "runtime_dir", "log_level", "policy_mode")
+    return {key: getattr(arguments, key) for key in keys}
+
+
+def check_user(policy_mode: bool) -> None:
+    """Raise AkiosError for an akiosd that would hold less than it was asked to.
+
+    Without root it never falls back by itself: whoever wants the weaker mode says so.
+    """
+    if policy_mode:
+        check_floor(probe.landlock_abi())
+    elif os.geteuid() != 0:
+        raise AkiosError(
+            "akiosd must run as root",
+            "start",
+            "sudo systemctl start akiosd; in a container without privileges: akiosd --policy-mode,"
+            " which holds less (akiosd(8))",
+        )
 
 
 def harden() -> None:
@@ -96,22 +129,33 @@ def harden() -> None:
     os.umask(0o077)
 
 
-async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
+async def serve(settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or
     go on.
     """
+    async with trio.open_nursery() as nursery:
+        service = Service.from_environment()
+        nursery.start_soon(service.run)
+        await _serve_with_ledger(settings, arguments, handed, service)
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_with_ledger(
+    settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed, service: Service
+) -> None:
     config = settings.config
-    state = Path(config.state_dir)
-    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
-    host = Host(settings, ledger)
-    runtime = Path(config.runtime_dir)
+    service.starting("Reading the ledger")
+    # In a thread: what a killed akiosd left may be much, and the manager is told meanwhile.
+    ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))
+    host = (DomainHost if config.policy_mode else Host)(settings, ledger)
+    refuse_older(ledger, Path(config.runtime_dir))
     asked = False
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
             await host.open_keeper()
-            cages = await take_over(host)
-            await _serve_until_told(host, runtime, arguments, cages)
+            cages = await take_over(host, service)
+            await _serve_until_told(host, arguments, handed, service, cages)
             asked = True
         finally:
             with trio.CancelScope(shield=True):
@@ -121,8 +165,16 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
                 await ledger.aclose()
 
 
+def _open_ledger(state: Path) -> Ledger:
+    return Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
+
+
 async def _serve_until_told(
-    host: Host, runtime: Path, arguments: argparse.Namespace, cages: list[Cage]
+    host: Host,
+    arguments: argparse.Namespace,
+    handed: systemd.Handed,
+    service: Service,
+    cages: list[Cage],
 ) -> None:
     config = host.config
     gate = Gate(
@@ -130,13 +182,13 @@ async def _serve_until_told(
         config.groups.admin,
         config.groups.monitor,
         config.uids.is_caged,
-        find_starter(os.environ),
+        os.geteuid() if config.policy_mode else find_starter(os.environ),
     )
-    control = await open_unix_listener(str(runtime / "control.sock"))
-    events = await open_unix_listener(str(runtime / "events.sock"))
+    listeners = await open_listeners(Path(config.runtime_dir), handed)
+    handed.close_rest()
     try:
         async with trio.open_nursery() as nursery:
-            pool = Pool(host, config.pools.userns)
+            pool = DomainPool(host) if config.policy_mode else Pool(host, config.pools.userns)
             supervisor = Supervisor(host, pool, nursery)
             # First: in them system calls wait for an answer.
             for cage in cages:
@@ -146,47 +198,91 @@ async def _serve_until_told(
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
-            host.ledger.state.on_room = partial(supervisor.freeze_all, False)
+            host.ledger.state.on_room = partial(_disk_has_room, supervisor)
             async with trio.open_nursery() as servers:
-                await servers.start(
-                    partial(serve_clients, greet=lambda: say_hello(host.settings.digest)),
-                    control,
-                    supervisor,
-                    gate,
+                accepting = await _start_servers(servers, host, supervisor, gate, listeners)
+                _say_ready(service, supervisor, host, arguments.ready_fd)
+                _log.info(
+                    "ready",
+                    control=str(Path(config.runtime_dir, CONTROL)),
+                    state=config.state_dir,
+                    sockets="of the service" if listeners.outlive else "own",
                 )
-                await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
-                servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
-                servers.start_soon(
-                    expire, supervisor.registry, supervisor.changes, supervisor.logs, host
-                )
-                _say_ready(arguments.ready_fd)
-                _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
-                if await _wait_for_stop(renewer, nursery) and host.keeper is not None:
+                leaves = await _wait_for_stop(renewer, nursery, service)
+                if listeners.outlive:
+                    # Who comes now waits for the next akiosd.
+                    for scope in accepting:
+                        scope.cancel()
+                if leaves and host.keeper is not None:
                     await _make_way(host, supervisor)
-                systemd.notify("STOPPING=1")
+                service.stopping(partial(_describe_stop, supervisor))
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
-        for listener, name in ((control, "control.sock"), (events, "events.sock")):
-            listener.socket.close()
-            with contextlib.suppress(FileNotFoundError):
-                (runtime / name).unlink()
+        listeners.close()
+
+
+async def _start_servers(
+    servers: trio.Nursery, host: Host, supervisor: Supervisor, gate: Gate, listeners: Listeners
+) -> tuple[trio.CancelScope, trio.CancelScope]:
+    """Everything that serves; the scopes end the taking of new connections only."""
+    clients, monitors = trio.CancelScope(), trio.CancelScope()
+    greet = partial(_greet, host)
+    await servers.start(
+        partial(serve_clients, greet=greet, accepting=clients), listeners.control, supervisor, gate
+    )
+    await servers.start(
+        partial(serve_events, accepting=monitors),
+        *(listeners.events, gate, host.ledger, supervisor.owner_of),
+    )
+    servers.start_soon(remember, host.ledger, Path(host.config.runtime_dir))
+    servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
+    servers.start_soon(expire, supervisor.registry, supervisor.changes, supervisor.logs, host)
+    return clients, monitors
+
+
+def _greet(host: Host) -> Hello:
+    return say_hello(host.settings.digest)
 
 
 def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:
+    _log.error(
+        "the disk is full: cages are paused until there is room",
+        cages=len(supervisor.registry.running),
+    )
     supervisor.freeze_all(True)
     pool.discard()
 
 
-def _say_ready(ready_fd: int) -> None:
-    systemd.notify("READY=1")
+def _disk_has_room(supervisor: Supervisor) -> None:
+    _log.info("the disk has room again: cages go on")
+    supervisor.freeze_all(False)
+
+
+def _describe_stop(supervisor: Supervisor) -> str:
+    return describe_stop(len(supervisor.registry.running))
+
+
+def _say_ready(service: Service, supervisor: Supervisor, host: Host, ready_fd: int) -> None:
+    state = host.ledger.state
+
+    def look() -> ServiceFacts:
+        registry = supervisor.registry
+        return ServiceFacts(
+            cages=len(registry.running),
+            kept=len(registry.kept),
+            full=state.full,
+            state_dir=host.config.state_dir,
+        )
+
+    service.serving(look, lambda: state.writing_since)
     if ready_fd >= 0:
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> bool:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Service) -> bool:
     """Returns whether another akiosd is to go on with the cages."""
     wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
     with trio.open_signal_receiver(*wanted) as signals:
@@ -198,7 +294,9 @@ async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery) -> bool:
                 said = "leaving the cages to another akiosd" if leaves else "stopping"
                 _log.info(said, signal=signal.Signals(signo).name)
                 return leaves
-            await renewer.renew(nursery)
+            systemd.notify(reloading(time.monotonic_ns()))
+            service.refused = await renewer.renew(nursery)
+            service.ready()
     return False
 
 
@@ -223,45 +321,59 @@ def main(argv: list[str] | None = None) -> int:
     up.
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    state = Path("/")
     try:
+        handed = systemd.take_handed()
         if arguments.check:
             return check_settings(arguments.config, overrides_of(arguments))
         settings = load_settings(arguments.config, overrides_of(arguments))
         configure_log(settings.config.log_level)
-        if os.geteuid() != 0:
-            raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
-        harden()
-        config = settings.config
-        directories.make_state(Path(config.state_dir))
-        directories.make_runtime(Path(config.runtime_dir))
-        if arguments.detach:
-            arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
-        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
-        # has something to do.
-        sys.setswitchinterval(_SWITCH_S)
-        niceness.take()
-        trio.run(serve, settings, arguments)
-    except AkiosError as error:
-        return _report(error)
+        state = Path(settings.config.state_dir)
+        _run(settings, arguments, handed)
+    except (AkiosError, OSError) as error:
+        if not is_fault(error):
+            raise
+        return _report(in_words(error, state))
     except BaseExceptionGroup as group:
         # Nurseries wrap what fails in them; the first cause is the one to act on.
-        causes, rest = group.split(AkiosError)
+        causes, rest = group.split(is_fault)
         if causes is None:
             raise
         if rest is not None:
             _log.error(
                 "stopped by several failures", failures=[repr(error) for error in rest.exceptions]
             )
-        return _report(_first(causes))
+        return _report(in_words(_first(causes), state))
     return 0
 
 
-def _first(group: BaseExceptionGroup[AkiosError]) -> AkiosError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+def _run(settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed) -> None:
+    check_user(settings.config.policy_mode)
+    harden()
+    config = settings.config
+    directories.make_state(Path(config.state_dir))
+    refuse_exposed_keys(Path(config.state_dir))
+    directories.make_runtime(Path(config.runtime_dir))
+    if arguments.detach:
+        arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
+    # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has
+    # something to do.
+    sys.setswitchinterval(_SWITCH_S)
+    niceness.take()
+    trio.run(serve, settings, arguments, handed)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _report(error: AkiosError) -> int:
+    if is_journal(sys.stderr):
+        configure_log()
+        _log.critical(
+            "akiosd cannot start or go on", what=error.what, where=error.where, next=error.next
+        )
+        return 1
     print(f"akiosd: {error.what}", file=sys.stderr)
     if error.where:
         print(f"  where: {error.where}", file=sys.stderr)

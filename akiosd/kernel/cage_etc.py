@@ -9,8 +9,10 @@ names.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -220,9 +222,21 @@ def _add(base: Path, found: Found, fresh: Path, room: _Room) -> None:
         return
     _make_place(target.parent, fresh)
     if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+        _link_tree(source, target)
     else:
         os.link(source, target, follow_symlinks=False)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Make the directories and links of a tree again, and its files by hard links."""
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+    except shutil.Error as error:
+        # It goes on after each failure and then tells all of them, each as text only.
+        (_, place, why), *_ = error.args[0]
+        number = re.search(r"\[Errno (\d+)\]", str(why))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(place)) from None
 
 
 def _make_shared(base: Path, found: Found, room: _Room) -> Path:
@@ -263,7 +277,7 @@ def make(base: Path, user: str, home: str, uid: int, gid: int, added: tuple[str,
         return target
     fresh = base / f"{key}.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(_make_common(base), fresh, symlinks=True, copy_function=os.link)
+    _link_tree(_make_common(base), fresh)
     for name, text in _accounts(user, home, uid, gid).items():
         (fresh / name).unlink(missing_ok=True)
         (fresh / name).write_text(text)

@@ -341,6 +341,18 @@ class CageCgroup:
         self._oom = event
         return event
 
+    def open_entrances(self) -> list[Fd]:
+        """Files by which a process moves itself in, writing 0 to each; the descriptors are the
+        caller's.
+        """
+        procs = Fd(os.open(self.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+        return [procs, *self.open_v1_tasks().values()]
+
+    def holds(self, groups: str) -> bool:
+        """Whether a process with this ``/proc/PID/cgroup`` is in every leaf."""
+        ours = sum(line.endswith("/" + self.v2.name) for line in groups.splitlines())
+        return ours >= 1 + len(self.v1)
+
     async def wait_oom_kill(self) -> bool:
         """v1 only: True once the kernel has killed a process of the leaf for memory, False once the
         leaf is gone.

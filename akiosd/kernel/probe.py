@@ -8,6 +8,7 @@ import platform
 
 import msgspec
 
+from akiosd.errors import KernelError
 from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
@@ -42,6 +43,15 @@ def kernel_version() -> tuple[int, int]:
     """(major, minor) of the running kernel."""
     major, minor = platform.release().split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def refuse_old_kernel() -> None:
+    """Raises KernelError on a kernel that lacks what every cage needs."""
+    if kernel_version() < KERNEL_FLOOR:
+        floor = ".".join(map(str, KERNEL_FLOOR))
+        raise KernelError(
+            f"Linux {platform.release()} is older than {floor}", "start", "run a newer kernel"
+        )
 
 
 def landlock_abi() -> int:
@@ -117,3 +127,19 @@ def read_process(pid: int) -> tuple[str, str, str, str]:
         read_file(f"/proc/{pid}/uid_map").decode(),
         read_file(f"/proc/{pid}/limits").decode(errors="replace"),
     )
+
+
+def waits_for_disk() -> bool:
+    """Whether a thread of this process is in uninterruptible sleep, which is nearly always a wait
+    for a disk (proc_pid_stat(5), state D).
+    """
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/stat", "rb") as file:
+                # The name before it may hold anything, also blanks and brackets.
+                state = file.read().rpartition(b")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state == b"D":
+            return True
+    return False

@@ -8,6 +8,7 @@ question (:func:`open_python`); and helpers that stay and serve requests on a so
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -159,7 +160,10 @@ def _be_ordinary_when_memory_is_short(pid: int) -> None:
     """What the service has against the OOM killer is not for helpers, nor for cages and gateways,
     which inherit theirs (proc_pid_oom_score_adj(5)).
 
-    Written by us, it is also the least an agent can set for itself.
+    Written by us, it is also the least an agent can set for itself.  An akiosd without privileges
+    has no advantage to give up, and may not lower what it was started with.
     """
-    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-        file.write("0")
+    unprivileged = os.geteuid() != 0
+    with contextlib.suppress(*((PermissionError,) if unprivileged else ())):
+        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write("0")

@@ -149,7 +149,8 @@ class Pump:
     one second's worth).  ``ring``: one made before, taken too; else one of ``ring_size`` is made.
     ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
     stays the caller's; without one, filters and locks are never found to be fewer than were
-    granted.  KernelError.
+    granted.  ``deferred``: a non-blocking pipe for calls that its reader answers
+    (:mod:`akiosd.kernel.answer_calls`), open as long as the pump.  KernelError.
 
     One task at a time reads ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
@@ -168,6 +169,7 @@ class Pump:
         sync_wake_up: bool = True,
         bounds: Bounds = _NO_BOUNDS,
         group: int = -1,
+        deferred: int = -1,
     ) -> None:
         self._ring: Any = None
         self._pump: Any = None
@@ -182,7 +184,7 @@ class Pump:
         most = [getattr(bounds, name) for name in COUNTED]
         config = ffi.new(
             "struct akios_pump_config *",
-            (events_per_second, burst, sync_wake_up, niceness.ordinary(), group, most),
+            (events_per_second, burst, sync_wake_up, niceness.ordinary(), group, most, deferred),
         )
         pump = ffi.new("struct akios_pump **")
         result = lib.akios_pump_start(

@@ -16,6 +16,7 @@ from cffi import FFI
 from akiosd.errors import KernelError
 from akiosd.policy.compile.seccomp import FilterSpec, SeccompRule, compile_filter, encode_pump_table
 from akiosd.values.policy import Policy, Syscalls
+from akiosd.values.policy_mode import INSTEAD
 from akiosd.values.syscalls import NEW_NUMBERS, X86_64_NUMBERS
 
 _ACT_KILL_PROCESS = 0x80000000
@@ -99,6 +100,13 @@ class Compiled(msgspec.Struct, frozen=True):
 def compiled(syscalls: Syscalls, listener: bool = True) -> Compiled:
     """The filter of a policy's ``syscalls`` section; made once, then from the cache."""
     spec = compile_filter(Policy(syscalls=syscalls), listener=listener)
+    return Compiled(compile_bpf(spec), compile_pump_table(spec))
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_for_domain(syscalls: Syscalls) -> Compiled:
+    """The same for a cage without namespaces."""
+    spec = compile_filter(Policy(syscalls=syscalls), instead=INSTEAD)
     return Compiled(compile_bpf(spec), compile_pump_table(spec))
 
 

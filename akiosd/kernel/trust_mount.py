@@ -122,4 +122,5 @@ def write_file(directory: int, path: str, parts: Parts, owner: int) -> None:
                 view = view[os.write(file.fileno(), view) :]
         # The daemon's umask is 077.
         os.fchmod(file.fileno(), 0o444)
-        os.fchown(file.fileno(), owner, owner)
+        if owner != os.geteuid():
+            os.fchown(file.fileno(), owner, owner)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from akiosd.meter.loops import Minute, Repeats
-from akiosd.values.policy import Budget
+from akiosd.values.policy import Budget, Most
 from akiosd.values.spend import Grant, Outcome, Tokens
 
 
@@ -66,10 +66,12 @@ class Account(msgspec.Struct, frozen=True):
     """Everything that is known of a cage's spending.
 
     Money is in micro-USD, times are of a monotonic clock. ``calls`` counts answered calls, also
-    those cut short. ``open`` maps the number of a call to its reservation.
+    those cut short. ``open`` maps the number of a call to its reservation.  ``loops_up_to`` is the
+    bound of that name in the policy, and stands in the words of refusals only.
     """
 
     limits: Budget
+    loops_up_to: Most = None
     usd_micro: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -36,7 +36,7 @@ from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
 from akiosd.values.places import SYSTEM_FILE
-from akiosd.values.policy import Budget
+from akiosd.values.policy import Budget, Most
 from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
 
@@ -158,19 +158,19 @@ def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     ending = Ending("loop", circle.describe())
     account, refusal = _refuse(account, circle.rule, words, now_ns, ending, BAD_REQUEST)
     assert isinstance(refusal, Denial)
-    told = f"{refusal.words} ({_how_to_raise(circle, limits)})"
+    told = f"{refusal.words} ({_how_to_raise(circle, account.loops_up_to)})"
     return account, msgspec.structs.replace(refusal, words=told)
 
 
-def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
+def _how_to_raise(circle: loops.Circle, bound: Most) -> str:
     """The number, its setting, and who may change it where."""
     key = circle.rule.removeprefix("budget.")
-    if circle.limit >= limits.loops_up_to > 0:
+    if bound is None or circle.limit >= bound > 0:
         return (
-            f"{circle.number}; a project may raise it no further than"
-            f" budget.loops_up_to in {SYSTEM_FILE} or ~/.config/akios/policy.yaml"
+            f"{circle.number}; an administrator of this host may let projects raise it, by"
+            f" projects_may: {{loops: N}} in {SYSTEM_FILE}"
         )
-    most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
+    most = f"up to {bound}" if bound else "to any number"
     return f"{circle.number}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"
 
 

@@ -8,7 +8,7 @@ default are in :mod:`akiosd.values.policy`: a new field is a line there and a ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, get_args
 
 from akiosd.policy import readers as read
@@ -50,8 +50,8 @@ class Field(NamedTuple):
         built-in value, ``{choices}`` what may be written.
     field: its name within the section of :class:`akiosd.values.policy.Policy`, where that is
     another.  adds: whether the lists of all layers are put together; else a later layer replaces an
-    earlier one.  may: its name in ``projects_may``, "" where no project may go beyond what the
-    policies before it give.
+    earlier one.  may: the name of its bound in ``projects_may``, which several may share; "" where
+    no project may go beyond what the policies before it give.
     """
 
     path: str
@@ -88,16 +88,19 @@ def _list(item: Reader, wider: Wider) -> Kind:
     return Kind("LIST", ListOf(item), wider)
 
 
-def _bound(row: Field) -> Field:
-    """The field of ``projects_may`` that bounds ``row``."""
-    reader, kind = row.kind.reader, row.kind
+def _bound(rows: Sequence[Field]) -> Field:
+    """The field of ``projects_may`` that bounds ``rows``: one, or several that are counts."""
+    kind = rows[0].kind if len(rows) == 1 else COUNT
+    reader = kind.reader
     if isinstance(reader, ListOf):
         words = ListOf(reader.item, {"any": "any", "none": ()})
         own = Kind(f"any|{kind.word}|none", words, wider.widens_names(kind.wider))
     else:
         reads = read.most(reader)
         own = Kind(f"any|{kind.word}|none", reads, wider.widens_most, _show_most(kind.show))
-    return Field(f"projects_may.{row.may}", own, f"The most of {row.path}.")
+    of = [row.path for row in rows]
+    text = ", ".join(of[:-1]) + " and " + of[-1] if len(of) > 1 else of[0]
+    return Field(f"projects_may.{rows[0].may}", own, f"The most of {text}.")
 
 
 def _show_most(show: Callable[[int], str]) -> Callable[[int], str]:
@@ -214,23 +217,23 @@ _FIELDS: tuple[Field, ...] = (
         "budget.same_request", SAME,
         "The same request with the same answer this many times in a row is a loop: the last is refused with a "
         "warning, another one ends the run. A request that continues no conversation (a vote, a row of a table) may "
-        "be repeated ten times as often, embeddings for ever. {default}.",
+        "be repeated ten times as often, embeddings for ever. {default}.", may="loops",
     ),
     Field(
         "budget.same_tool_calls", SAME,
         "So is the same batch of tool calls with the same results this many times in a row, within one conversation. "
         "Results are compared without times, durations, ids and counts of attempts; percentages and all other numbers "
         "count. A call that waits (sleep, polling a process) may bring the same eight times as often. {default}.",
+        may="loops",
     ),
     Field(
         "budget.same_answers", SAME,
         "So are turns in a row in which the model calls no tool and neither side says anything new; {default}.",
+        may="loops",
     ),
-    Field("budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times; {default}."),
     Field(
-        "budget.loops_up_to", COUNT,
-        "So high may a project raise the four settings above; 0 is any number, and none. A system or user policy that "
-        "names one of the four and not this means its own numbers as the bound. {default}.",
+        "budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times; {default}.",
+        may="loops",
     ),
     Field(
         "redact.models", REDACT,
@@ -278,9 +281,11 @@ _FIELDS: tuple[Field, ...] = (
     ),
 )  # fmt: skip
 
+_BOUNDED = tuple(dict.fromkeys(row.may for row in _FIELDS if row.may))
+
 FIELDS: tuple[Field, ...] = (
     *_FIELDS[:-1],
-    *(_bound(row) for row in _FIELDS if row.may),
+    *(_bound([row for row in _FIELDS if row.may == may]) for may in _BOUNDED),
     _FIELDS[-1],
 )
 

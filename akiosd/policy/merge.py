@@ -13,15 +13,7 @@ import msgspec
 
 from akiosd.errors import PolicyError
 from akiosd.policy.fields import BY_NAME, FIELDS
-from akiosd.policy.refusals import (
-    LOOPS,
-    LOOPS_BOUND,
-    Excess,
-    LayerName,
-    Source,
-    next_step,
-    sentence,
-)
+from akiosd.policy.refusals import Excess, LayerName, Source, next_step, sentence
 from akiosd.policy.schema import PartialPolicy
 from akiosd.policy.wider import Wider, is_beyond
 from akiosd.values.places import SYSTEM_FILE
@@ -73,9 +65,6 @@ def narrower(base: Policy, over: Policy) -> list[Excess]:
     equal.
     """
     given, wanted = flatten(base), flatten(over)
-    bound = base.budget.loops_up_to
-    for key in LOOPS:
-        given[key] = max(given[key], bound) if given[key] and bound else 0
     return [
         Excess(key, given[key], wanted[key])
         for key in wanted
@@ -140,7 +129,7 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
     system = Merged(policy, origin)
     for layer in layers:
         own = {key: _source(layer, key) for key in layer.policy.values}
-        merged = _apply(policy, _bounded(policy, layer))
+        merged = _apply(policy, layer.policy)
         if layer.name not in TRUSTED_LAYERS:
             if "allow_widening" in own:
                 raise PolicyError(
@@ -156,17 +145,6 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
         if layer.name in TRUSTED_LAYERS:
             system = Merged(policy, origin)
     return Merged(policy, origin)
-
-
-def _bounded(policy: Policy, layer: Layer) -> PartialPolicy:
-    """The values of a layer; who names numbers for loops, and no bound, means them as the bound."""
-    given, bound = layer.policy, policy.budget.loops_up_to
-    named = max((given.values[key] for key in LOOPS if key in given.values), default=0)
-    if layer.name not in ("system", "user") or "budget.loops_up_to" in given.values or not named:
-        return given
-    if layer.name == "user" and bound:
-        named = min(named, bound)
-    return PartialPolicy({**given.values, "budget.loops_up_to": named}, given.where)
 
 
 def beyond_system(layers: Sequence[Layer], merged: Merged, name: LayerName) -> list[Excess]:
@@ -242,6 +220,6 @@ def _refused(
 def _known(excess: Excess, origin: Mapping[str, Source]) -> Excess:
     return msgspec.structs.replace(
         excess,
-        given=origin.get(LOOPS_BOUND if excess.key in LOOPS else excess.key, Source()),
+        given=origin.get(excess.key, Source()),
         bounded=origin.get(f"projects_may.{BY_NAME[excess.key].may}", Source()),
     )

@@ -20,9 +20,6 @@ LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
 
 ADMINISTRATOR = "an administrator of this host"
 _MANY = 4
-LOOPS = ("budget.same_request", "budget.same_tool_calls", "budget.same_answers", "budget.cycles")
-"""Numbers that a project may raise to :data:`LOOPS_BOUND`, whatever they are."""
-LOOPS_BOUND = "budget.loops_up_to"
 _LEAVES_OUT = (wider.removes, wider.uncovers_domain)
 
 
@@ -167,8 +164,7 @@ def next_step(excess: Excess, system_file: str, *, exists: bool) -> str:
     if excess.given.layer in ("user", "project") and not excess.is_bounded:
         return f"ask for less, or change {excess.given.place}, which is yours"
     if not row.may:
-        setting = LOOPS_BOUND if excess.key in LOOPS else row.path
-        return f"ask for less; {ADMINISTRATOR} may change {setting} in {file}"
+        return f"ask for less; {ADMINISTRATOR} may change {row.path} in {file}"
     setting = f"projects_may: {{{row.may}: {_bound_for(excess, row)}}}"
     return f"ask for less; {ADMINISTRATOR} may allow it by {setting} in {file}"
 

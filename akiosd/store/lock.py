@@ -9,6 +9,28 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 
 
+def find_holder(state_dir: Path) -> str:
+    """The pid of the daemon that uses this state directory, "unknown" where it wrote none; "" when
+    there is no such daemon.
+    """
+    try:
+        fd = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    try:
+        # Shared, and given back at once: a daemon that starts just now takes another look.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return ""
+    except BlockingIOError:
+        return _read_pid(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_pid(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
 class StateLock:
     """An exclusive flock(2) on ``<state>/lock``, held until ``release`` or the end of the process.
 
@@ -21,10 +43,10 @@ class StateLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._fd, 32).decode("ascii", "replace").strip()
+            holder = _read_pid(self._fd)
             os.close(self._fd)
             raise LedgerError(
-                f"another akiosd (pid {holder or 'unknown'}) uses this state directory",
+                f"another akiosd (pid {holder}) uses this state directory",
                 where=str(path),
                 next="stop it, or start with another --state-dir",
             ) from None

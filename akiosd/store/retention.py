@@ -27,17 +27,25 @@ class Use:
 
 
 def choose(
-    cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None
+    cages: Iterable[Use],
+    now_ns: int,
+    max_age_ns: int | None = None,
+    max_bytes: int | None = None,
+    spare_ns: int = 0,
 ) -> list[Use]:
     """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring
     the rest to ``max_bytes``.  None is no limit.
+
+    For its size nothing goes that ended less than ``spare_ns`` ago: else whoever fills the disk
+    with logs could have the logs of others destroyed.
     """
     ordered = sorted(cages, key=lambda use: (use.ended_ns, use.log))
     gone = [use for use in ordered if max_age_ns is not None and now_ns - use.ended_ns > max_age_ns]
     left = ordered[len(gone) :]
     total = sum(use.bytes for use in left)
     for use in left:
-        if max_bytes is None or total <= max_bytes:
+        spared = spare_ns and now_ns - use.ended_ns < spare_ns
+        if max_bytes is None or total <= max_bytes or spared:
             break
         gone.append(use)
         total -= use.bytes

@@ -9,7 +9,7 @@ else, and may therefore look at what pointers show.  They apply
 * where a call is not made because a string of it could not be read, and so not recorded.
 
 Sources: the manual pages (section 2) and the order of the checks in Linux 6.18 (net/socket.c,
-fs/xattr.c, fs/namei.c, fs/open.c, kernel/seccomp.c, mm/memfd.c, mm/mmap.c).
+fs/xattr.c, fs/namei.c, fs/open.c, kernel/seccomp.c, mm/memfd.c, mm/mmap.c, block/ioprio.c).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-EBADF, E2BIG, EFAULT, EINVAL, ENOTSOCK, ESOCKTNOSUPPORT = 9, 7, 14, 22, 88, 94
+EPERM, EBADF, E2BIG, EFAULT, EINVAL, ENOTSOCK, ESOCKTNOSUPPORT = 1, 9, 7, 14, 22, 88, 94
 
 Sort = Literal["above", "below", "descriptor", "socket", "memory", "optional", "when"]
 SORTS: tuple[Sort, ...] = (
@@ -89,6 +89,7 @@ _AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
 _SOL_SOCKET, _RENAME_EXCHANGE = 1, 2
 _SET_MODE_FILTER, _FILTER_FLAGS = 1, 0x3F
 _MFD_HUGETLB, _MFD_NOEXEC_SEAL, _MFD_EXEC, _MFD_UNKNOWN = 4, 8, 16, 0x3FFFFE0
+_IOPRIO_CLASS = 7 << 13
 _S_IFMT, _S_IFSOCK = 0o170000, 0o140000
 
 FIRST: dict[str, tuple[First, ...]] = {
@@ -117,13 +118,22 @@ FIRST: dict[str, tuple[First, ...]] = {
     ),
     "connect": (_descriptor(0), First("above", 2, EINVAL, value=_ADDRESS_MOST)),
     "bind": (*_socket(0), First("above", 2, EINVAL, value=_ADDRESS_MOST)),
-    "sendto": (*_socket(0), First("above", 5, EINVAL, value=_ADDRESS_MOST)),
+    # What is sent must lie below the kernel's half of the addresses (access_ok).
+    "sendto": (
+        First("above", 1, EFAULT, _ALL64, (1 << 63) - 1),
+        *_socket(0),
+        First("above", 5, EINVAL, value=_ADDRESS_MOST),
+    ),
     **dict.fromkeys(("ioctl", "fcntl", "getdents", "getdents64"), (_descriptor(0),)),
     "prlimit64": (First("optional", 2, EFAULT, value=16),),
     "setrlimit": (First("memory", 1, EFAULT, value=16),),
     "setpriority": (First("above", 0, EINVAL, value=2),),
     "ioprio_set": (
-        First("above", 2, EINVAL, 7 << 13, 3 << 13),
+        First("above", 2, EINVAL, _IOPRIO_CLASS, 3 << 13),
+        # The class for real time takes a capability, no class has no level (block/ioprio.c).
+        *_when(2, _IOPRIO_CLASS, 1 << 13, First("above", 2, EPERM, _IOPRIO_CLASS)),
+        *_when(2, _IOPRIO_CLASS, 0, First("above", 2, EINVAL, 7)),
+        First("below", 0, EINVAL, value=1),
         First("above", 0, EINVAL, value=3),
     ),
     "memfd_create": (

@@ -52,6 +52,7 @@ OPS: dict[str, int] = {
     "export": 33,
     "park": 34,
     "watch": 35,
+    "domain": 36,
 }
 
 # Messages on the status socket (SOCK_SEQPACKET), launcher's child to akiosd and back.
@@ -66,6 +67,8 @@ STATUS: dict[str, int] = {
     "signal": 8,  # akiosd → init: signal number
     "mount": 9,  # carries a detached mount
     "parked": 10,  # the child waits for the plan that goes on where its own ends
+    "listener": 11,  # carries the seccomp listener, where akiosd may not take it itself
+    "kill": 12,  # akiosd → init of a cage without namespaces: end every process of it
 }
 
 # What "go" may say: the keeper holds this cage, so init no longer ends with the thread that made it

@@ -75,7 +75,7 @@ Most = int | None
 class ProjectsMay(Value, frozen=True, omit_defaults=True):
     """How far a policy after the system's may go beyond the values of the policies before it.
 
-    Each is the bound of one field; nothing is the default.
+    Each is the bound of one field, ``loops`` of four; nothing is the default.
     """
 
     providers: Names = ()
@@ -102,6 +102,8 @@ class ProjectsMay(Value, frozen=True, omit_defaults=True):
     calls: Most = None
     requests_per_minute: Most = None
     usd_per_minute: Most = None
+    loops: Most = None
+    """Of the numbers from which on the same is a loop: ``same_request`` to ``cycles``."""
     syscalls: Names = ()
     keep: Names = ()
 
@@ -153,8 +155,6 @@ class Budget(Value, frozen=True):
     """Turns in a row in which no tool is called and nothing new is said."""
     cycles: int = 4
     """A cycle of 2 to 4 turns gone through this many times."""
-    loops_up_to: int = 50
-    """So high may a project raise the four above."""
 
 
 class Redact(Value, frozen=True):
@@ -218,6 +218,11 @@ class Policy(Value, frozen=True):
     """Only the system policy gives; policies after it may take away."""
     allow_widening: bool = False
     """Only in the system policy: lets user and project policies widen it."""
+
+    @property
+    def loops_up_to(self) -> Most:
+        """How far a project may raise the numbers from which on the same is a loop."""
+        return 0 if self.allow_widening else self.projects_may.loops
 
 
 DEFAULT_POLICY = Policy()

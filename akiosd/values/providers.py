@@ -103,6 +103,7 @@ class ProviderFacts(NamedTuple):
     is_free: its calls cost nothing.
     models: the spelling of model names.
     called_at: the regular expression of the ends of paths that are posted to for an answer of a model.
+    begins: the first segments of its paths; clients and documentation often count them to the base URL.
     spoken_at: hosts of others (or "*." and their end) that speak its interface → what stands before its paths there.
     """
 
@@ -126,6 +127,7 @@ class ProviderFacts(NamedTuple):
     is_free: bool = False
     models: ModelNames = ModelNames()
     called_at: str = ""
+    begins: tuple[str, ...] = ("v1",)
     spoken_at: Mapping[str, str] = {}
 
     @property
@@ -238,6 +240,7 @@ _ROWS = (
             longest=(("gemini-1", 8_192), ("gemini-2.0", 8_192), ("gemma", 8_192), ("gemini-", 65_536)),
         ),
         called_at="/v1(beta)?/models/[^/]+:(streamG|g)enerateContent",
+        begins=("v1", "v1beta", "v1alpha"),
     ),
     ProviderFacts(
         "mistral",
@@ -264,6 +267,7 @@ _ROWS = (
     ProviderFacts(
         "bedrock",
         hosts=("bedrock-runtime.*.amazonaws.com",),
+        begins=(),
         key=KeyForm(
             prompts=("Access key ID", "Secret access key", "Session token (empty: none)"),
             optional=1,
@@ -315,6 +319,7 @@ _ROWS = (
         error=ErrorShape("", fields={"error": "text"}),
         is_free=True,
         called_at="/api/(chat|generate|embed)",
+        begins=("v1", "api"),
     ),
 )  # fmt: skip
 

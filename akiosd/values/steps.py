@@ -215,15 +215,24 @@ def lockdown(what: str) -> Step:
     return Step(op="lockdown", what=what)
 
 
-def landlock(what: str, handled_fs: int, scoped: int, attr_size: int) -> Step:
+def landlock(what: str, handled_fs: int, scoped: int, attr_size: int, handled_net: int = 0) -> Step:
     """A ruleset; ``attr_size`` is the size of the structure that this ABI knows (landlock(7))."""
-    return Step(op="landlock", what=what, u0=handled_fs, u1=scoped, u2=attr_size)
+    return Step(op="landlock", what=what, u0=handled_fs, u1=scoped, u2=attr_size, uid=handled_net)
 
 
-def landlock_rule(what: str, path: bytes, access: int, *, optional: bool = False) -> Step:
-    """Allow ``access`` beneath ``path``; ``optional``: a path that is not there is no failure."""
+def landlock_rule(
+    what: str, path: bytes, access: int, *, optional: bool = False, fd: str | None = None
+) -> Step:
+    """Allow ``access`` beneath ``path``, or beneath what ``fd`` has open; ``optional``: a path that
+    is not there is no failure.
+    """
     return Step(
-        op="landlock_rule", what=what, a=path, u0=access, flags=F_EXIST_OK if optional else 0
+        op="landlock_rule",
+        what=what,
+        a=path,
+        u0=access,
+        fd=fd,
+        flags=F_EXIST_OK if optional else 0,
     )
 
 
@@ -232,6 +241,13 @@ def landlock_enforce(what: str) -> Step:
     just before.
     """
     return Step(op="landlock_enforce", what=what)
+
+
+def domain(what: str) -> Step:
+    """The cage has no namespaces: its init gets its orphans, ends all of them itself, and hands the
+    listener to akiosd.
+    """
+    return Step(op="domain", what=what)
 
 
 def seccomp(what: str, program: bytes, flags: int) -> Step:

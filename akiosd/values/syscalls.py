@@ -88,18 +88,20 @@ class Form(msgspec.Struct, frozen=True):
     """One row of a decision: when all ``tests`` hold, the call gets ``errno`` (0: it is allowed).
 
     ``counted``: the call is allowed while the cage holds fewer of these objects than its bound,
-    else it gets ``errno``. ``answered``: the call returns 0 without being made.
+    else it gets ``errno``. ``answered``: the call returns 0 without being made. ``deferred``:
+    akiosd itself makes it, or refuses it, by a copy of what its pointers show.
     """
 
     tests: tuple[Compare, ...]
     errno: int
     counted: Counted | None = None
     answered: bool = False
+    deferred: bool = False
 
     @property
     def passes(self) -> bool:
         """Whether the filter itself may allow it, without asking the pump."""
-        return self.errno == 0 and not self.answered
+        return self.errno == 0 and not self.answered and not self.deferred
 
 
 class Checked(msgspec.Struct, frozen=True):

@@ -184,6 +184,16 @@ class Connection(LinkMessage, frozen=True, tag="connection"):
     """fd: a stream on which akiosctl speaks HTTP/1.1 in absolute form, under this cage's rules."""
 
 
+class Captured(LinkMessage, frozen=True, tag="captured"):
+    """fd: a connection of the agent's that akiosd took over, where there is no network namespace to
+    listen in.  ``address`` and ``port`` are what the agent connected to; ``dns`` comes as packets.
+    """
+
+    way: Literal["capture", "local", "dns", "dns-tcp"]
+    address: str = ""
+    port: int = 53
+
+
 # ---- a gateway to akiosd -------------------------------------------------------------------------
 
 
@@ -250,6 +260,6 @@ class GatewayRecords(Told, frozen=True, tag="report"):
 
 FromZygote = Waiting | Forked | Exited
 ToZygote = Fork | Outlive
-ToGateway = Setup | Answer | Kept | Taken | Connection | Prices | End
+ToGateway = Setup | Answer | Kept | Taken | Connection | Captured | Prices | End
 FromTold = Settle | Heard | Address | GatewayRecords
 FromGateway = Ready | Reserve | FromTold

@@ -488,6 +488,20 @@ class OutputReply(Message, frozen=True, tag="output_reply"):
     written: int = 0
 
 
+class DiskUse(msgspec.Struct, frozen=True):
+    """What one kind of data takes on the disk of the state directory.
+
+    ``bound``: how much it may take in all; 0 where ``setting`` bounds it otherwise, as ``detail``
+    says, or not at all.
+    """
+
+    what: str
+    bytes: int
+    bound: int
+    setting: str
+    detail: str
+
+
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
     """What this host can enforce, and the state of the daemon."""
 
@@ -497,6 +511,10 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
     cages: int = 0
     uptime_ns: int = 0
     state_dir: str = ""
+    disk: tuple[DiskUse, ...] = ()
+    free_bytes: int = 0
+    free_inodes: int = -1
+    """-1 on file systems that do not count them."""
 
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):

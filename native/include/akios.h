@@ -15,7 +15,8 @@
  * that holds decides. flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and
  * the next comparison together; only the last of such a row decides.  ANSWER: the call is answered
  * with 0 and not made.  COUNT: it is made while there are fewer than the bound of kind flags >> 8
- * (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded.
+ * (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded.  DEFER: it is recorded
+ * (not so with SILENT) and given to whoever reads config.deferred, who answers it.
  *
  * Behind the rules that decide stand those of what the kernel itself would have refused before
  * (flags FIRST, and what is compared in flags >> 8, AKIOS_FIRST_*): they change which errno a call
@@ -58,7 +59,8 @@ enum {
     AKIOS_PUMP_RULE_ANSWER = 4,
     AKIOS_PUMP_RULE_COUNT = 8,
     AKIOS_PUMP_RULE_SILENT = 16,
-    AKIOS_PUMP_RULE_FIRST = 32
+    AKIOS_PUMP_RULE_FIRST = 32,
+    AKIOS_PUMP_RULE_DEFER = 64
 };
 enum {
     AKIOS_FIRST_ABOVE = 0,      /* (args[arg] & mask) > value */
@@ -164,6 +166,15 @@ struct akios_pump_config {
     int32_t niceness;      /* of the thread, setpriority(2) */
     int32_t group;         /* the cage's v2 group, the caller's; -1: none, nothing is counted */
     uint32_t most[6];      /* AKIOS_COUNTED bounds, 0: none */
+    int32_t deferred;      /* a pipe, non-blocking, the caller's until the ring has ended; -1 */
+};
+
+/* A call that waits for its answer (SECCOMP_IOCTL_NOTIF_SEND, _ADDFD) by somebody else. */
+struct akios_deferred {
+    uint64_t id;
+    uint32_t pid; /* thread id in akiosd's pid namespace */
+    uint32_t nr;
+    uint64_t args[6];
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };

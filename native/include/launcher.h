@@ -20,6 +20,7 @@ struct akios_child {
     int scope_fd;       /* Landlock ruleset that the agent adds to itself, -1 */
     int listener_fd;    /* seccomp listener, -1 */
     int landlock_proof; /* 1: a read that succeeded before was refused after */
+    int domain;         /* 1: a cage without namespaces, see domain.h */
 };
 
 /* A request with its descriptors, which are the receiver's. */
@@ -57,7 +58,8 @@ int akios_send_fd(int fd, uint32_t kind);
 /* Opens below the new root without following any link. */
 int akios_open_beneath(int root_fd, const char *path, uint64_t flags);
 
-int akios_landlock_create(uint64_t handled_fs, uint64_t scoped, uint64_t size);
+int akios_landlock_create(uint64_t handled_fs, uint64_t handled_net, uint64_t scoped,
+                          uint64_t size);
 int akios_landlock_restrict(int ruleset_fd);
 
 #endif

@@ -51,6 +51,7 @@ enum akios_op_kind {
     AKIOS_OP_EXPORT = 33,
     AKIOS_OP_PARK = 34,
     AKIOS_OP_WATCH = 35,
+    AKIOS_OP_DOMAIN = 36,
 };
 
 enum akios_status_kind {
@@ -64,6 +65,8 @@ enum akios_status_kind {
     AKIOS_STATUS_SIGNAL = 8,
     AKIOS_STATUS_MOUNT = 9,
     AKIOS_STATUS_PARKED = 10,
+    AKIOS_STATUS_LISTENER = 11,
+    AKIOS_STATUS_KILL = 12,
 };
 
 /* Offsets count from the start of the plan; argv and env are arrays of offsets ended by 0. */

@@ -20,6 +20,7 @@ struct akios_pump {
     uint64_t interval_ns; /* between two events at the limit, 0: no limit */
     uint64_t burst_ns;
     struct akios_bounds bounds;
+    int deferred; /* where calls go that somebody else answers, -1: nowhere */
     struct akios_pump_entry entries[AKIOS_PUMP_NRS];
     struct akios_pump_rule rules[];
 };

@@ -64,9 +64,10 @@ int akios_open_beneath(int root_fd, const char *path, uint64_t flags)
     return result(syscall(__NR_openat2, root_fd, path[0] ? path : ".", &how, sizeof how));
 }
 
-int akios_landlock_create(uint64_t handled_fs, uint64_t scoped, uint64_t size)
+int akios_landlock_create(uint64_t handled_fs, uint64_t handled_net, uint64_t scoped, uint64_t size)
 {
-    struct akios_landlock_ruleset_attr attr = {.handled_access_fs = handled_fs, .scoped = scoped};
+    struct akios_landlock_ruleset_attr attr = {
+        .handled_access_fs = handled_fs, .handled_access_net = handled_net, .scoped = scoped};
     return result(syscall(__NR_landlock_create_ruleset, &attr, (size_t)size, 0));
 }
 

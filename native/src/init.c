@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "domain.h"
 #include "launcher.h"
 #include "uapi.h"
 
@@ -22,7 +23,7 @@ enum start_step { START_CHDIR, START_EXEC, START_SESSION, START_LANDLOCK };
 struct start {
     const char *command, *cwd;
     char **argv, **env;
-    int tty, scope_fd;
+    int tty, scope_fd, domain;
     volatile int err;
     volatile enum start_step step;
 };
@@ -73,14 +74,16 @@ static _Noreturn void run_agent(struct start *start)
 
 static pid_t start_agent(struct start *start)
 {
-    pid_t pid = vfork();
+    pid_t pid = start->domain ? akios_domain_fork() : vfork();
     if (pid == 0)
         run_agent(start);
     return pid;
 }
 
-static _Noreturn void report_exit(int status)
+static _Noreturn void report_exit(int status, int domain)
 {
+    if (domain)
+        akios_domain_end();
     struct rusage usage;
     memset(&usage, 0, sizeof usage);
     getrusage(RUSAGE_CHILDREN, &usage);
@@ -97,24 +100,34 @@ static _Noreturn void report_exit(int status)
     _exit(0);
 }
 
-static void reap(pid_t agent)
+static void reap(pid_t agent, int domain)
 {
     for (;;) {
         int status = 0;
         pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
         if (pid == agent)
-            report_exit(status);
+            report_exit(status, domain);
         if (pid <= 0)
             return;
     }
 }
 
-static void take_command(pid_t agent)
+/* Without a pid namespace nothing else ends the rest. */
+static _Noreturn void leave(int domain)
+{
+    if (domain)
+        akios_domain_end();
+    _exit(0);
+}
+
+static void take_command(pid_t agent, int domain)
 {
     struct akios_status message;
     ssize_t got = read(AKIOS_FD_STATUS, &message, sizeof message);
     if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
-        _exit(0); /* akiosd is gone: the cage ends with it */
+        leave(domain); /* akiosd is gone: the cage ends with it */
+    if (got == (ssize_t)sizeof message && message.kind == AKIOS_STATUS_KILL)
+        leave(domain);
     if (got == (ssize_t)sizeof message && message.kind == AKIOS_STATUS_SIGNAL &&
         message.value < 65) {
         /* the whole group, as a terminal would; the agent alone where it left its group */
@@ -123,21 +136,21 @@ static void take_command(pid_t agent)
     }
 }
 
-static _Noreturn void watch(pid_t agent, int signals)
+static _Noreturn void watch(pid_t agent, int signals, int domain)
 {
     struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
                             {.fd = AKIOS_FD_STATUS, .events = POLLIN}};
     for (;;) {
-        reap(agent);
+        reap(agent, domain);
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            _exit(0);
+            leave(domain);
         if (fds[0].revents & POLLIN) {
             struct signalfd_siginfo info;
             ssize_t got = read(signals, &info, sizeof info);
             (void)got; /* only a wake-up: which child it was, waitpid says */
         }
         if (fds[1].revents)
-            take_command(agent);
+            take_command(agent, domain);
     }
 }
 
@@ -158,15 +171,19 @@ static void wait_go(void)
 _Noreturn void akios_init(struct akios_child *child)
 {
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
-    struct start start = {
+    struct start local, *start = child->domain ? akios_domain_share(sizeof *start) : &local;
+    if (start == NULL)
+        _exit(125);
+    *start = (struct start){
         .command = akios_at(child, head->command_at, 1),
         .cwd = akios_at(child, head->cwd_at, 1),
         .argv = resolve_vector(child, head->argv_at),
         .env = resolve_vector(child, head->env_at),
         .tty = (int)head->tty,
         .scope_fd = child->scope_fd,
+        .domain = child->domain,
     };
-    if (start.command == NULL || start.cwd == NULL || start.argv == NULL || start.env == NULL) {
+    if (start->command == NULL || start->cwd == NULL || start->argv == NULL || start->env == NULL) {
         akios_send_status(AKIOS_STATUS_FAILED, EPROTO, head->op_count, 0);
         _exit(125);
     }
@@ -175,7 +192,7 @@ _Noreturn void akios_init(struct akios_child *child)
     sigaddset(&chld, SIGCHLD);
     sigprocmask(SIG_BLOCK, &chld, NULL);
     int signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals < 0 || (head->nested_scope && start.scope_fd < 0)) {
+    if (signals < 0 || (head->nested_scope && start->scope_fd < 0)) {
         akios_send_status(AKIOS_STATUS_FAILED, errno, head->op_count, 0);
         _exit(125);
     }
@@ -187,14 +204,14 @@ _Noreturn void akios_init(struct akios_child *child)
     if (child->listener_fd >= 0)
         close(child->listener_fd);
     close(AKIOS_FD_CANARY);
-    pid_t agent = start_agent(&start);
-    if (agent < 0 || start.err != 0) {
-        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start.err,
-                          (uint32_t)start.step, 0);
+    pid_t agent = start_agent(start);
+    if (agent < 0 || start->err != 0) {
+        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start->err,
+                          (uint32_t)start->step, 0);
         _exit(127);
     }
-    if (start.scope_fd >= 0)
-        close(start.scope_fd);
+    if (start->scope_fd >= 0)
+        close(start->scope_fd);
     akios_send_status(AKIOS_STATUS_EXECED, 0, 0, (uint32_t)agent);
-    watch(agent, signals);
+    watch(agent, signals, child->domain);
 }

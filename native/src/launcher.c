@@ -17,10 +17,14 @@
 #include <unistd.h>
 
 #include "credentials.h"
+#include "domain.h"
 #include "launcher.h"
 #include "uapi.h"
 
 #define CONTROL_FD 3
+
+/* Whether cages get no namespaces: akiosd has no privilege (policy mode). */
+static int without_namespaces;
 
 static int drop_sys_resource(void)
 {
@@ -36,6 +40,12 @@ static int drop_sys_resource(void)
     if (syscall(SYS_capset, &header, data) < 0)
         return -errno;
     return 0;
+}
+
+/* What an agent could read of this process it could read of akiosd: both have its uid. */
+static int check_unprivileged(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 static int make_staging_root(void)
@@ -139,7 +149,8 @@ static long run_request(const struct akios_received *in, int *pidfd)
     int err = akios_map_plan(&child, in->fds[0], in->request.plan_size);
     if (err < 0)
         return err;
-    long pid = clone_child(in->request.argument, pidfd, in->fds[2]);
+    long pid = without_namespaces ? akios_domain_clone(pidfd)
+                                  : clone_child(in->request.argument, pidfd, in->fds[2]);
     if (pid == 0)
         become_cage(&child, in->fds[1]);
     munmap(child.plan, child.plan_size);
@@ -166,7 +177,7 @@ static int serve_one(void)
     long pid = -EPROTO;
     if (in.request.kind == AKIOS_REQUEST_RUN) {
         pid = run_request(&in, &pidfd);
-    } else if (in.request.kind == AKIOS_REQUEST_USERNS) {
+    } else if (in.request.kind == AKIOS_REQUEST_USERNS && !without_namespaces) {
         pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd)
                                                : -EINVAL;
         if (pid == 0)
@@ -178,8 +189,9 @@ static int serve_one(void)
     return sent < 0 ? sent : 1;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    without_namespaces = argc > 1 && strcmp(argv[1], "--no-namespaces") == 0;
     prctl(PR_SET_NAME, "akios-launcher");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
@@ -193,8 +205,8 @@ int main(void)
         return 125;
     /* Whatever akiosd inherited from who started it. */
     syscall(__NR_close_range, AKIOS_FD_FIRST_FREE, ~0U, 0);
-    int err = make_staging_root();
-    if (err == 0)
+    int err = without_namespaces ? check_unprivileged() : make_staging_root();
+    if (err == 0 && !without_namespaces)
         err = drop_sys_resource();
     if (answer(err, -1) < 0 || err < 0)
         return 125;

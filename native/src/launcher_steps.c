@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "domain.h"
 #include "launcher.h"
 #include "uapi.h"
 
@@ -238,27 +239,36 @@ static int drop_capabilities(void)
     return check(syscall(SYS_capset, &header, none));
 }
 
-static int lock_down(void)
+static int lock_down(const struct step *s)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return -errno;
+    if (s->child->domain)
+        return 0; /* it has to end its cage itself, and learns from the status socket when */
     return check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
+}
+
+static int allow_beneath(int ruleset_fd, int parent_fd, uint64_t access)
+{
+    struct akios_landlock_path_beneath rule = {.allowed_access = access, .parent_fd = parent_fd};
+    return check(
+        syscall(__NR_landlock_add_rule, ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
 }
 
 static int add_rule(int ruleset_fd, const char *path, uint64_t access)
 {
-    struct akios_landlock_path_beneath rule = {.allowed_access = access};
-    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
-    if (rule.parent_fd < 0)
+    int parent = open(path, O_PATH | O_CLOEXEC);
+    if (parent < 0)
         return -errno;
-    int err = check(
-        syscall(__NR_landlock_add_rule, ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
-    close(rule.parent_fd);
+    int err = allow_beneath(ruleset_fd, parent, access);
+    close(parent);
     return err;
 }
 
 static int landlock_rule(const struct step *s)
 {
+    if (s->fd >= 0)
+        return allow_beneath(s->child->ruleset_fd, s->fd, s->op->u0);
     int err = add_rule(s->child->ruleset_fd, s->a, s->op->u0);
     return err == -ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : err;
 }
@@ -271,7 +281,7 @@ static int prepare_scope(struct akios_child *child)
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
     if (head->nested_scope == 0)
         return 0;
-    child->scope_fd = akios_landlock_create(AKIOS_LANDLOCK_ACCESS_FS_REFER, head->nested_scope,
+    child->scope_fd = akios_landlock_create(AKIOS_LANDLOCK_ACCESS_FS_REFER, 0, head->nested_scope,
                                             sizeof(struct akios_landlock_ruleset_attr));
     return child->scope_fd < 0 ? child->scope_fd
                                : add_rule(child->scope_fd, "/", AKIOS_LANDLOCK_ACCESS_FS_REFER);
@@ -292,7 +302,10 @@ static int landlock_enforce(const struct step *s)
     int before = read_canary();
     if (before < 0)
         return before;
+    int reached = s->child->domain ? akios_domain_can_signal() : 0;
     int err = akios_landlock_restrict(s->child->ruleset_fd);
+    if (err == 0 && s->child->domain)
+        err = akios_domain_prove(reached);
     if (err < 0)
         return err;
     close(s->child->ruleset_fd);
@@ -307,6 +320,8 @@ static int load_filter(const struct step *s)
     if (s->op->a_len % sizeof(struct sock_filter) != 0 ||
         s->op->a_len / sizeof(struct sock_filter) > 4096)
         return -EINVAL;
+    if (s->child->domain)
+        return akios_domain_handover(&program, s->op->u0);
     long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)s->op->u0, &program);
     if (fd < 0)
         return -errno;
@@ -351,9 +366,9 @@ static int run_step(const struct step *s)
     case AKIOS_OP_SECUREBITS: return check(prctl(PR_SET_SECUREBITS, op->u0, 0, 0, 0));
     case AKIOS_OP_IDS: return set_ids(s);
     case AKIOS_OP_CAPSET: return drop_capabilities();
-    case AKIOS_OP_LOCKDOWN: return lock_down();
+    case AKIOS_OP_LOCKDOWN: return lock_down(s);
     case AKIOS_OP_LANDLOCK: {
-        int fd = akios_landlock_create(op->u0, op->u1, op->u2);
+        int fd = akios_landlock_create(op->u0, op->uid, op->u1, op->u2);
         s->child->ruleset_fd = fd;
         return fd < 0 ? fd : 0;
     }
@@ -362,6 +377,7 @@ static int run_step(const struct step *s)
     case AKIOS_OP_SECCOMP: return load_filter(s);
     case AKIOS_OP_PARK: return akios_park(s->child);
     case AKIOS_OP_WATCH: return watch_mount(s);
+    case AKIOS_OP_DOMAIN: return akios_domain_begin(s->child);
     }
     return -EINVAL;
 }

@@ -37,8 +37,9 @@
 #endif
 
 enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
-/* By record->err; made or not, and told to nobody; answered with 0 and not made. */
-enum verdict { DECIDED, SILENT, ANSWERED };
+/* By record->err; made or not, and told to nobody; answered with 0 and not made; answered by
+ * somebody else, and that told to nobody. */
+enum verdict { DECIDED, SILENT, ANSWERED, DEFERRED, HANDED_ON };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -131,6 +132,8 @@ static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entr
     const struct akios_pump_rule *rule = find_rule(pump, entry, record->args);
     if (rule == NULL || (rule->flags & AKIOS_PUMP_RULE_COUNT) == 0) {
         record->err = rule == NULL ? entry->default_errno : rule->err;
+        if (rule != NULL && (rule->flags & AKIOS_PUMP_RULE_DEFER) != 0)
+            return (rule->flags & AKIOS_PUMP_RULE_SILENT) != 0 ? HANDED_ON : DEFERRED;
         return rule != NULL && (rule->flags & AKIOS_PUMP_RULE_ANSWER) != 0 ? ANSWERED : DECIDED;
     }
     uint64_t now = read_clock(CLOCK_MONOTONIC);
@@ -264,7 +267,7 @@ static enum verdict build_record(struct akios_pump *pump, struct akios_record *r
     } else {
         record->kind = entry->kind;
         verdict = decide(pump, entry, record);
-        if (verdict == SILENT)
+        if (verdict == SILENT || verdict == HANDED_ON)
             return verdict;
         end = read_contents(record, entry);
         if (record->err != 0 || verdict == ANSWERED)
@@ -297,6 +300,16 @@ static bool answer(struct akios_pump *pump, int32_t err, enum verdict verdict)
     return sent == 0;
 }
 
+/* Who answers it must not keep the others waiting, so it has a thread or task of its own. */
+static bool defer(const struct akios_pump *pump)
+{
+    const struct seccomp_notif *notif = pump->notif;
+    struct akios_deferred call = {
+        .id = notif->id, .pid = notif->pid, .nr = (uint32_t)notif->data.nr};
+    memcpy(call.args, notif->data.args, sizeof call.args);
+    return write(pump->deferred, &call, sizeof call) == (ssize_t)sizeof call;
+}
+
 /* Does what the journal says; what was done of it before a kill is not done twice. */
 static enum outcome carry_out(struct akios_pump *pump)
 {
@@ -305,6 +318,7 @@ static enum outcome carry_out(struct akios_pump *pump)
     struct akios_record *record = akios_ring_slot(pump->ring);
     bool is_new = atomic_load_explicit(&shared->head, memory_order_relaxed) != journal->head;
     bool gone = is_new && (record->flags & AKIOS_GONE) != 0;
+    int32_t err = journal->err;
     shared->next_ns = journal->next_ns;
     atomic_store_explicit(&shared->records, journal->records, memory_order_relaxed);
     atomic_store_explicit(&shared->bytes, journal->bytes, memory_order_relaxed);
@@ -312,9 +326,14 @@ static enum outcome carry_out(struct akios_pump *pump)
     akios_then();
     if (is_new)
         akios_ring_publish(pump->ring, journal->head);
+    if (journal->verdict == HANDED_ON || (journal->verdict == DEFERRED && err == 0 && !gone)) {
+        if (defer(pump))
+            return GO_ON;
+        err = EAGAIN; /* more wait than the pipe holds */
+    }
     /* EINPROGRESS: answered before, and the target has not seen it yet.  ENOENT for a record that
      * was there already: answered before, or gone; nobody can tell. */
-    if (!answer(pump, journal->err, journal->verdict) && errno != EINPROGRESS) {
+    if (!answer(pump, err, journal->verdict) && errno != EINPROGRESS) {
         if (errno != ENOENT)
             return FAILED;
         if (is_new) /* nobody but this thread writes here until the ring comes round */
@@ -331,7 +350,7 @@ static enum outcome serve_received(struct akios_pump *pump)
     struct akios_journal *journal = &shared->journal;
     struct akios_record *record = akios_ring_slot(pump->ring);
     enum verdict verdict = build_record(pump, record);
-    bool told = verdict != SILENT;
+    bool told = verdict != SILENT && verdict != HANDED_ON;
     uint64_t size = told ? record->size : 0;
     journal->head = atomic_load_explicit(&shared->head, memory_order_relaxed) + size;
     journal->records = atomic_load_explicit(&shared->records, memory_order_relaxed) + told;

@@ -37,6 +37,8 @@ static bool is_valid_verdict(const struct akios_pump_rule *rule)
     case 0: return kind == 0 && rule->err != 0;
     case AKIOS_PUMP_RULE_CONTINUE:
     case AKIOS_PUMP_RULE_AND:
+    case AKIOS_PUMP_RULE_DEFER:
+    case AKIOS_PUMP_RULE_DEFER | AKIOS_PUMP_RULE_SILENT:
     case AKIOS_PUMP_RULE_ANSWER: return kind == 0 && rule->err == 0;
     case AKIOS_PUMP_RULE_COUNT:
     case AKIOS_PUMP_RULE_COUNT | AKIOS_PUMP_RULE_SILENT:
@@ -155,6 +157,7 @@ int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *ta
     }
     pump->listener = listener_fd;
     pump->niceness = config->niceness;
+    pump->deferred = config->deferred;
     set_rate(pump, config);
     if (config->sync_wake_up != 0)
         /* Kernels before 6.6 lack it; it changes speed only. */

@@ -1,4 +1,5 @@
-"""What a cage costs: rows 1, 2 and 5 of the table of numbers, every figure from the same run.
+"""What a cage costs: rows 1, 2 and 5 of the table of numbers, every figure from the same run, and
+how fast much output comes through.
 
     python -m tests.bench.start [RUNS]
 
@@ -112,6 +113,40 @@ def work_inside(daemon: Daemon) -> None:
         )
 
 
+OUTPUT_MB = 512
+WRITE = ["head", "-c", f"{OUTPUT_MB}M", "/dev/zero"]
+
+
+def output(daemon: Daemon, turns: int = 5) -> None:
+    """How fast much output comes through, into a pipe that is read: medians."""
+    workspace = daemon.workspace()
+    run = [str(BIN / "akiosctl"), "--socket", str(daemon.socket), "run", "--discard"]
+    cases = {
+        "bare": WRITE,
+        "akiosctl run": [*run, "--", *WRITE],
+        "akiosctl run --no-logs": [*run, "--no-logs", "--", *WRITE],
+    }
+    if shutil.which("bwrap"):
+        cases["bwrap"] = [*BWRAP.split()[:-1], *WRITE]
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(turns):
+        for name, command in cases.items():
+            found[name].append(time_ms(lambda command=command: read_all(command, workspace)))  # type: ignore[misc]
+    for name, times in found.items():
+        print(
+            f"{OUTPUT_MB} MB of output, {name:22} {OUTPUT_MB / statistics.median(times):8.2f} GB/s"
+        )
+
+
+def read_all(command: list[str], place: Path) -> None:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=place, bufsize=0) as process:
+        assert process.stdout is not None
+        total = 0
+        while data := process.stdout.read(1 << 16):
+            total += len(data)
+    assert (process.returncode, total) == (0, OUTPUT_MB << 20), (command, total)
+
+
 def main() -> None:
     # As installed: what is measured is not the compiler.
     for package in ("akiosctl", "akiosd"):
@@ -139,6 +174,7 @@ def main() -> None:
             f"{'akiosctl run over python -c pass':34} {found['akiosctl'] - found['python']:+8.1f} ms  (reach ≤ +35 ms)"
         )
         work_inside(daemon)
+        output(daemon)
     finally:
         daemon.close()
 

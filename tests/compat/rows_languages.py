@@ -31,11 +31,11 @@ COMPILERS = (
 INTERPRETERS = (
     Row("python3", "interpreters", "debian:python3", "python3 m.py", {"m.py": """
 import asyncio, concurrent.futures, hashlib, json, multiprocessing, sqlite3, ssl, subprocess, tempfile, threading
-print(hashlib.sha256(b"x").hexdigest()[:8], json.dumps({"a": [1]}), sqlite3.connect(":memory:").execute("select 6*7").fetchone())
 async def main():
     child = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1); print(await child.communicate(b"through"))
-asyncio.run(main()); print(ssl.create_default_context().verify_mode.name)
-if __name__ == "__main__":
+if __name__ == "__main__":  # a spawned worker reads this file too, and may live long enough to print
+    print(hashlib.sha256(b"x").hexdigest()[:8], json.dumps({"a": [1]}), sqlite3.connect(":memory:").execute("select 6*7").fetchone())
+    asyncio.run(main()); print(ssl.create_default_context().verify_mode.name)
     for way in ("fork", "spawn"):
         with multiprocessing.get_context(way).Pool(2) as pool: print(pool.map(abs, [-1, -2]))
 """}, core=True),
@@ -55,7 +55,7 @@ const server = http.createServer((q, r) => r.end("served")).listen(0, "127.0.0.1
     Row("sbcl", "interpreters", "debian:sbcl", "sbcl --noinform --non-interactive --no-userinit --eval '(print (reduce (function +) (list 1 2 3)))'", how="it needs its heap within the memory limit"),
     Row("erlang", "interpreters", "debian:erlang-base", """erl -noshell -eval 'S = self(), spawn(fun() -> S ! 42 end), receive X -> io:format("~p~n", [X]) end, halt().'"""),
     Row("elixir", "interpreters", "debian:elixir", """elixir -e 'IO.inspect(Enum.map(1..3, fn n -> Task.await(Task.async(fn -> n * n end)) end))'"""),
-    Row("R", "interpreters", "debian:r-base-core", "Rscript -e 'cat(mean(c(1, 2, 3)), sd(1:10), \"\\n\")'", refused="cannot find system Renviron", how="what it reads below /etc/R is not shown"),
+    Row("R", "interpreters", "debian:r-base-core", "Rscript -e 'cat(mean(c(1, 2, 3)), sd(1:10), \"\\n\")'"),
 )  # fmt: skip
 
 MANAGERS = (
@@ -67,8 +67,8 @@ MANAGERS = (
     Row("gem", "package managers", "debian:ruby", "gem build -q x.gemspec 2> /dev/null | tail -0; gem install -q --local --user-install --no-document x-1.0.gem > /dev/null 2>&1; ruby -e 'require \"x\"; puts X'",
         {"x.gemspec": "Gem::Specification.new { |s| s.name = 'x'; s.version = '1.0'; s.summary = 'x'; s.authors = ['a']; s.files = ['lib/x.rb'] }\n", "lib/x.rb": "X = 'a gem'\n"}),
     Row("composer", "package managers", "debian:composer", "composer install -q --no-interaction; php -r 'require \"vendor/autoload.php\"; echo Own\\A::word(), \"\\n\";'",
-        {"composer.json": '{"repositories": [{"packagist.org": false}], "autoload": {"psr-4": {"Own\\\\": "src/"}}}\n', "src/A.php": "<?php namespace Own; class A { static function word() { return 'autoloaded'; } }\n"}, refused="iconv OR mbstring extension is required", how="what php reads below /etc/php is not shown"),
-    Row("maven", "package managers", "debian:maven", "mvn -v", refused="m2.conf", seconds=120, how="what it reads below /etc/maven is not shown"),
+        {"composer.json": '{"repositories": [{"packagist.org": false}], "autoload": {"psr-4": {"Own\\\\": "src/"}}}\n', "src/A.php": "<?php namespace Own; class A { static function word() { return 'autoloaded'; } }\n"}),
+    Row("maven", "package managers", "debian:maven", "mvn -v", seconds=120),
 )  # fmt: skip
 
 SERVERS = (

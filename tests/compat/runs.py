@@ -63,7 +63,8 @@ def try_row(row: Row, daemon: Daemon, models: Models) -> Outcome:
 
 
 def _one_line(text: str) -> str:
-    text = re.sub(r"^(/bin/|/usr/bin/|\S+: line \d+: )", "", text.strip())
+    # Where the program lies, and the process and time with which chromium begins its lines.
+    text = re.sub(r"^(/bin/|/usr/bin/|\S+: line \d+: |\[\d+:\d+:\d+/[\d.]+:)", "", text.strip())
     return re.sub(r"\x1b\[[0-9;]*m|`|\|", "", text)[:160]
 
 
@@ -118,7 +119,8 @@ def _inside(row: Row, had: Had, daemon: Daemon) -> Ran:
         )
     finally:
         shutil.rmtree(env["HOME"], ignore_errors=True)
-    return Ran(done.returncode, _blurred(row, done.stdout, where, env), str(done.stderr))
+    err = _without_places(done.stderr, where, env)
+    return Ran(done.returncode, _blurred(row, done.stdout, where, env), err)
 
 
 def _outside(row: Row, had: Had, models: Models) -> Ran:
@@ -153,7 +155,11 @@ def _outside(row: Row, had: Had, models: Models) -> Ran:
 
 
 def _blurred(row: Row, text: str, where: Path, env: dict[str, str]) -> str:
-    text = text.replace(str(where), "HERE").replace(env["HOME"], "HOME")
+    text = _without_places(text, where, env)
     for expression in row.blur:
         text = re.sub(expression, "", text)
     return text
+
+
+def _without_places(text: str, where: Path, env: dict[str, str]) -> str:
+    return text.replace(str(where), "HERE").replace(env["HOME"], "HOME")

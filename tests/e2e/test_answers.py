@@ -24,6 +24,7 @@ from akiosd.values.syscalls import (
 )
 from tests.e2e.answers.both import Answer, compare, shapes_of
 from tests.e2e.answers.denials import DOCUMENTED, STATES, documented
+from tests.e2e.answers.shapes import KERNEL, MINUS, Shape
 from tests.e2e.answers.signatures import SIGNATURES
 from tests.e2e.daemon import Daemon
 
@@ -38,6 +39,15 @@ def by_name(answers: list[Answer]) -> Answers:
     for answer in answers:
         found[answer.name].append(answer)
     return found
+
+
+FOUND: list[tuple[str, Shape]] = [
+    ("ioprio_set", (MINUS, 1, 0x2000)),
+    ("ioprio_set", (0, 1, 0x4000)),
+    ("sendto", (MINUS, KERNEL, 8, 0x200, KERNEL, 0x80)),
+    ("sendto", (10, KERNEL, MINUS, 0x4000, KERNEL, 0x80)),
+]
+"""What a longer comparison found."""
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +90,15 @@ def test_the_control_sees_calls_of_every_kind(answers: Answers) -> None:
     assert len(several) > 0.8 * len([name for name in _NAMES if SIGNATURES[name]])
 
 
+def test_what_a_longer_comparison_found_stays_mended(daemon: Daemon) -> None:
+    assert wrong(compare(daemon, FOUND, "all")) == []
+
+
 LONG = [("security", 200, 2), ("all", 100, 3), ("files", 100, 4)]
 
 
 @pytest.mark.named_set("answers")
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(("trace", "count", "seed"), LONG)
 def test_random_arguments_are_answered_as_by_the_kernel(
     daemon: Daemon, trace: str, count: int, seed: int

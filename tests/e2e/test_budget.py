@@ -73,7 +73,7 @@ def models() -> Iterator[Models]:
 
 @pytest.fixture(scope="module")
 def priced(models: Models) -> Iterator[Daemon]:
-    private = Daemon(CONFIG.format(url=models.url))
+    private = Daemon(CONFIG.format(url=models.url), "projects_may: {loops: 50}\n")
     try:
         private.start()
         done = private.ctl("keys", "set", "openai", input="sk-stand-in\n")

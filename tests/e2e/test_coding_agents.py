@@ -98,7 +98,7 @@ def models(server: Models) -> Iterator[Models]:
 @pytest.fixture(scope="module")
 def caged(server: Models) -> Iterator[Daemon]:
     upstreams = "".join(f"    {name}: {{upstream: '{server.url}'}}\n" for name in PROVIDER.values())
-    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}")
+    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}", "projects_may: {loops: 50}\n")
     try:
         daemon.start()
         for name in PROVIDER.values():

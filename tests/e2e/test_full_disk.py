@@ -95,6 +95,8 @@ def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
     assert small.ctl("doctor").returncode in (0, 1), (
         "it answers, and is unwell once the ledger had to wait"
     )
+    told = small.ctl("ledger", "verify", "--json")
+    assert json.loads(told.stdout)["verdict"] == "OK", "what was published before is there to read"
     ballast.unlink()
     assert wait_until(lambda: small.run("sh", "-c", "exit 3").returncode == 3), (
         "room is not noticed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_the_oldest_go_when_there_is_too_much(akios: Daemon) -> None:
     akios.stop()
     akios.config.write_text(akios.config.read_text() + "  keep_bytes: 1\n")
     akios.start()
+    # It ended today: it is spared, and whoever would fill the disk meanwhile is refused.
+    assert wait_until(lambda: akios.run("true").returncode == 125)
+    refused = akios.run("true").stderr
+    assert "logs of the last 7 days take" in refused and "ledger.keep_bytes is 1 B" in refused
+    told = json.loads(akios.ctl("doctor", "--json").stdout)
+    assert ("ledger", "degraded") in [(one["layer"], one["status"]) for one in told["posture"]]
+    (logs,) = [row for row in told["disk"] if row["setting"] == "ledger.keep_bytes"]
+    assert logs["bytes"] > logs["bound"] == 1
+    assert as_json(akios, "verify", first)["verdict"] == "OK"
+    akios.config.write_text(akios.config.read_text() + "  spare_days: 0\n")
+    assert akios.process is not None
+    akios.process.send_signal(signal.SIGHUP)
     wait_for(akios, "cage_destroyed", first)
     assert as_json(akios, "verify", first)["verdict"] == "DESTROYED"
     assert as_json(akios, "verify")["exit_code"] == 0
+    assert wait_until(lambda: akios.run("true").returncode == 0), "with room again it goes on"

@@ -178,7 +178,21 @@ def test_check_says_everything_that_is_wrong_and_starts_nothing(own: Daemon, goo
     assert not (place / "state").exists()
     if good:
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines() == [f"{config}: OK", f"{policy}: OK"]
+        told = done.stdout.splitlines()
+        assert told[:4] == [
+            f"{config}: OK",
+            f"{policy}: OK",
+            f"{place}/state: will be made",
+            f"{place}/run: will be made",
+        ]
+        assert all(line.startswith("groups.") for line in told[4:])
+        running = subprocess.run(
+            [BIN / "akiosd", "--check", "--config", own.config],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (running.returncode, running.stderr) == (0, "")
+        assert own.process is not None
+        assert f"{own.state}: in use by akiosd, process {own.process.pid}" in running.stdout
         return
     assert done.returncode == 1
     found = [line for line in done.stderr.splitlines() if not line.startswith("  next: ")]

@@ -1,4 +1,4 @@
-"""The records in akios-ledger(5), written from their types: ``python -m
+"""The records in akios-ledger(5) and akios-events(5), written from their types: ``python -m
 tests.unit.describe_records`` renews them.
 """
 
@@ -13,6 +13,7 @@ import msgspec
 from akiosd.values.records import KnownRecord
 
 PAGE = Path(__file__).resolve().parents[2] / "packaging" / "man" / "akios-ledger.5"
+EVENTS = PAGE.with_name("akios-events.5")
 BEGIN, END = '.\\" Records begin: written by tests/unit/describe_records.py\n', '.\\" Records end\n'
 
 
@@ -39,6 +40,24 @@ def type_name(kind: Any) -> str:
     return " or ".join(map(type_name, arguments))
 
 
+def json_type(kind: Any) -> str:
+    """As a reader of JSON lines meets it: bytes are escaped text or hexadecimal."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        inner = (f"{field.name} {json_type(field.type)}" for field in msgspec.structs.fields(kind))
+        return f"object ({', '.join(inner)})"
+    plain = {bytes: "string", str: "string", int: "number", bool: "boolean", float: "number"}
+    if kind in plain:
+        return plain[kind]
+    arguments = [one for one in get_args(kind) if one not in (..., type(None))]
+    if get_origin(kind) is tuple:
+        inner_types = ", ".join(map(json_type, arguments))
+        whole = len(arguments) == 1 or ... in get_args(kind)
+        return f"array of {inner_types}" if whole else f"array ({inner_types})"
+    if all(isinstance(argument, str) for argument in arguments):
+        return "string (" + " or ".join(arguments) + ")"
+    return " or ".join(map(json_type, arguments))
+
+
 def roff(text: str) -> str:
     text = " ".join(text.replace("``", "").split())
     for a, b in (("\\", "\\e"), ("-", "\\-"), ("'", "\\(aq"), (":class:", "")):
@@ -63,6 +82,22 @@ def describe() -> str:
     return "".join(parts)
 
 
+def describe_json() -> str:
+    """A paragraph for each kind: its fields in JSON besides those that all have."""
+    parts = []
+    for kind in KnownRecord.__args__:
+        fields = [one for one in msgspec.structs.fields(kind) if one.name not in ("ts", "v")]
+        words = "; ".join(f"\\fI{one.name}\\fR {roff(json_type(one.type))}" for one in fields)
+        parts.append(f".TP\n\\fB{kind.__struct_config__.tag}\\fR\n{words}\n")
+    return "".join(parts)
+
+
+def renewed_events(page: str) -> str:
+    begin, end = (mark.replace("Records", "Kinds") for mark in (BEGIN, END))
+    before, _, rest = page.partition(begin)
+    return before + begin + describe_json() + end + rest.partition(end)[2]
+
+
 def renewed(page: str) -> str:
     return re.sub(
         re.escape(BEGIN) + ".*" + re.escape(END),
@@ -74,3 +109,4 @@ def renewed(page: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(renewed(PAGE.read_text()))
+    EVENTS.write_text(renewed_events(EVENTS.read_text()))

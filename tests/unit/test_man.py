@@ -7,21 +7,28 @@ import shutil
 import subprocess
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 import pytest
 
 from akiosctl.commands import VERBS, akiosctl
+from akiosctl.policy_files import parse
 from akiosctl.run_options import OPTIONS, SHORT
-from akiosd.daemon.base.config import Config
+from akiosd.daemon.base.config import Config, parse_config
+from akiosd.daemon.base.setting_ranges import RANGES
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
+from akiosd.policy.yaml_lines import load_positions
 from akiosd.values.units import format_size
 from tests.unit import describe_policy
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
-PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5", "akios-ledger.5")
+PAGES = (
+    *("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5"),
+    *("akios-events.5", "akios-ledger.5"),
+)
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 
 
@@ -135,8 +142,45 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
                 assert default in found[field.name], key.name
         else:
             plain.add(field.name)
-            assert str(field.default) in found["KEYS"], field.name
+            shown = str(field.default)
+            if isinstance(field.default, bool):
+                shown = shown.lower()  # as YAML has it
+            assert shown in found["KEYS"], field.name
     assert entries(found["KEYS"]) == plain
+
+
+def test_the_examples_are_read_without_a_complaint() -> None:
+    def example(page: str) -> bytes:
+        return (
+            source(page)
+            .partition(".SH EXAMPLE")[2]
+            .partition(".EX\n")[2]
+            .partition(".EE")[0]
+            .encode()
+        )
+
+    config = parse_config(example("akiosd.yaml.5"), "akiosd.yaml")
+    assert config.gateway.providers and config.gateway.prices
+    assert parse(example("akios-policy.5"), "policy.yaml").values["limits.memory"] == 512 << 20
+
+
+def test_every_number_of_the_configuration_is_described_with_its_range() -> None:
+    found = sections("akiosd.yaml.5")
+    for setting, allowed in RANGES.items():
+        section, _, key = setting.partition(".")
+        (text,) = re.findall(rf"^\\fB{key}\\fR .*\n(.+)", found[section], re.MULTILINE)
+        assert text.endswith(f" From {allowed}."), setting
+
+
+def test_the_example_of_the_configuration_has_every_key_and_is_taken() -> None:
+    example = re.search(r"^\.EX\n(.*?)^\.EE", source("akiosd.yaml.5"), re.DOTALL | re.MULTILINE)
+    assert example is not None
+    parse_config(example[1].encode(), "the example")
+    values: dict[str, Any] = dict(load_positions(example[1].encode(), "the example")[0])
+    for field in msgspec.structs.fields(Config):
+        inner = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        keys = {key.name for key in msgspec.structs.fields(field.type)} if inner else set()
+        assert field.name in values and keys <= set(values[field.name] if inner else ())
 
 
 def test_exit_statuses_are_those_of_the_reasons() -> None:
@@ -153,6 +197,20 @@ def test_a_page_is_formatted_without_complaint(page: str) -> None:
         ["groff", "-man", "-Tutf8", "-ww", "-z", MAN / page], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_mandoc_reads_the_pages_too() -> None:
+    """Debian's man is groff's; others', BSD's and Alpine's, is mandoc."""
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed")
+    pages = [MAN / page for page in PAGES]
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True, text=True
+    )
+    # A package has the date; and every paragraph begins alike here, also the first of a section.
+    meant = ("missing date", "PP after SH", "PP after SS")
+    found = (done.stdout + done.stderr).splitlines()
+    assert [line for line in found if not any(words in line for words in meant)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -57,7 +57,7 @@ IN_PYTHON: dict[str, int] = {
     "CLONE_NEWUSER": plan_mounts._NEWUSER,
     "CLONE_NEWNET": plan_mounts._NEWNET,
     "(SECURE_ALL_BITS|SECURE_ALL_LOCKS)&~issecure_mask(SECURE_KEEP_CAPS)": plan_mounts._SECUREBITS,
-    "SECCOMP_FILTER_FLAG_NEW_LISTENER|SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": build_confinement._FILTER_FLAGS,
+    "SECCOMP_FILTER_FLAG_NEW_LISTENER|SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": build_confinement.FILTER_FLAGS,
     **{
         name: getattr(syscalls, name)
         for name in dir(syscalls)

@@ -1,22 +1,16 @@
 #!/bin/bash
-# base.sh DIR: fetches what the guest is made of.
-#   DIR/root.tar   a Debian root with systemd, kernel, Python, compiler and the libraries AKIOS needs
-#   DIR/qemu/      QEMU of the same release, unpacked and never installed: older ones emulate process creation 5-8 times slower
+# base.sh SUITE DIR: fetches what a guest of SUITE (trixie, bookworm) is made of.
+#   DIR/root.tar   a Debian root with systemd, kernel, Python, compiler, the libraries AKIOS needs, and what tests its package
 set -euo pipefail
-dir=$1
-suite=trixie
+suite=$1 dir=$2
 packages=(
   systemd systemd-sysv dbus kmod linux-image-cloud-amd64 busybox-static
   python3 python3-venv python3-dev gcc libc6-dev
-  libseccomp2 libseccomp-dev libcap2-bin libcap-dev libssl3t64 libssl-dev
+  libseccomp2 libseccomp-dev libcap2-bin libcap-dev libssl-dev
   bubblewrap ca-certificates e2fsprogs git iproute2 libpam-systemd nftables procps quota strace sudo tmux util-linux
+  apparmor autopkgtest needrestart python3-pytest
 )
-quiet=(--quiet --mode=root --aptopt='Apt::Install-Recommends "false"')
+quiet=(--quiet --mode=root --variant=minbase --aptopt='Apt::Install-Recommends "false"')
 without=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')
-
 mkdir -p "$dir"
-mmdebstrap "${quiet[@]}" --variant=extract --include=qemu-system-x86,seabios "$suite" "$dir/qemu" &
-qemu=$!
-mmdebstrap "${quiet[@]}" --variant=minbase "${without[@]}" \
-  --include="$(IFS=,; echo "${packages[*]}")" "$suite" "$dir/root.tar"
-wait "$qemu"
+mmdebstrap "${quiet[@]}" "${without[@]}" --include="$(IFS=,; echo "${packages[*]}")" "$suite" "$dir/root.tar"

@@ -5,8 +5,8 @@
     rig.py run [--out DIR] [--file FILE] -- CMD
                                   restore it, run CMD as root in /srv/akios, exit with its exit code
 
-The guest runs an unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside
-this file.
+$AKIOS_VM_SUITE says which Debian it is: trixie (the default) or bookworm. The guest runs an
+unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside this file.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,13 @@ TOOLS = {
     "zstd": "zstd",
     "cc": "gcc",
 }
+SUITE = os.environ.get("AKIOS_VM_SUITE", "trixie")
 NOT_IN_GUEST = ("ruff", "mypy", "types-")
 MEMORY_MIB = 2048
 DISK_BYTES = 256 << 20
 KERNEL_ARGUMENTS = (
     "console=ttyS0 quiet panic=-1 nokaslr mitigations=off nopti no5lvl audit=0 no_timer_check tsc=reliable "
-    "clocksource=tsc random.trust_cpu=on lsm=landlock,lockdown,yama,bpf rcupdate.rcu_expedited=1 "
+    "clocksource=tsc random.trust_cpu=on lsm=landlock,lockdown,yama,apparmor,bpf rcupdate.rcu_expedited=1 "
     "cryptomgr.notests systemd.show_status=0 systemd.log_target=null"
 )
 
@@ -79,14 +81,18 @@ def key(*parts: bytes | str) -> str:
     ).hexdigest()[:16]
 
 
+def qemu_dir() -> Path:
+    return CACHE / ("qemu-" + key((HERE / "qemu.sh").read_bytes()))
+
+
 def base_dir() -> Path:
-    return CACHE / ("base-" + key((HERE / "base.sh").read_bytes()))
+    return CACHE / (f"base-{SUITE}-" + key((HERE / "base.sh").read_bytes()))
 
 
 def image_dir() -> Path:
     files = sorted(path for path in HERE.iterdir() if path.suffix in (".sh", ".service", ".target"))
     words = [KERNEL_ARGUMENTS, str(MEMORY_MIB), *requirements(), *console_scripts()]
-    return CACHE / ("image-" + key(*(path.read_bytes() for path in files), *words))
+    return CACHE / (f"image-{SUITE}-" + key(*(path.read_bytes() for path in files), *words))
 
 
 @contextmanager
@@ -127,7 +133,7 @@ def make_once(target: Path, title: str, command: list[str]) -> None:
         CACHE / f"{target.name}.log",
     )
     partial.rename(target)
-    for old in CACHE.glob(target.name.split("-")[0] + "-*"):
+    for old in CACHE.glob(target.name.rpartition("-")[0] + "-*"):
         if old.is_dir() and old != target:
             shutil.rmtree(old)
 
@@ -142,7 +148,23 @@ def build() -> Path:
         if shutil.which(tool) is None:
             raise RigError(f"{tool} is missing", "PATH", f"apt-get install {package}")
     with locked():
-        make_once(base_dir(), "fetching Debian and QEMU", ["bash", str(HERE / "base.sh"), "TARGET"])
+        with ThreadPoolExecutor() as both:
+            fetched = [
+                both.submit(
+                    make_once,
+                    qemu_dir(),
+                    "fetching QEMU",
+                    ["bash", str(HERE / "qemu.sh"), "TARGET"],
+                ),
+                both.submit(
+                    make_once,
+                    base_dir(),
+                    f"fetching Debian {SUITE}",
+                    ["bash", str(HERE / "base.sh"), SUITE, "TARGET"],
+                ),
+            ]
+        for one in fetched:
+            one.result()
         with tempfile.TemporaryDirectory() as lists:
             wanted, scripts = Path(lists, "requirements"), Path(lists, "scripts")
             wanted.write_text("\n".join(requirements()) + "\n")
@@ -270,7 +292,7 @@ def disk(name: str, path: Path, *, throwaway: bool) -> list[str]:
 
 
 def qemu() -> list[str]:
-    tree = base_dir() / "qemu"
+    tree = qemu_dir() / "tree"
     libraries = tree / "usr/lib/x86_64-linux-gnu"
     return [
         str(tree / "usr/lib64/ld-linux-x86-64.so.2"),
@@ -356,7 +378,9 @@ def compile_native() -> Path:
     cached.
     """
     sources = sorted(p for p in (REPO / "native").rglob("*") if p.suffix in (".c", ".h", ".py"))
-    result = CACHE / ("native-" + key(image_dir().name, *(p.read_bytes() for p in sources)))
+    result = CACHE / (
+        f"native-{SUITE}-" + key(image_dir().name, *(p.read_bytes() for p in sources))
+    )
     with locked():
         root = image_dir() / "rootfs"
         build_tree = root / "srv" / "build"

@@ -9,6 +9,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from cryptography import x509
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS
-from akiosd.values.providers import with_regions
+from akiosd.values.providers import FACTS, with_regions
 from akiosd.values.spend import ModelPrice
 
 MAX_ROOTS_BYTES = 512 << 10
@@ -28,6 +29,8 @@ _MICRO = 10**6
 _ADDRESS = re.compile(
     r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)"
 )
+# Of systemd.exec(5), LoadCredential=: a file name.
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _DEAREST = 1_000_000.0
 
 Where = Callable[..., str]
@@ -36,11 +39,12 @@ Where = Callable[..., str]
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have
-    regions.
+    regions; ``credential``: the name of the service's credential that holds the key.
     """
 
     upstream: str = ""
     region: str = ""
+    credential: str = ""
 
 
 class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,9 +109,15 @@ def _check_provider(provider: str, settings: ProviderConfig, where: Where) -> No
         raise AkiosError(
             f"there is no provider {provider}", place, "known: " + ", ".join(PROVIDERS)
         )
-    _check_url(settings.upstream, where("gateway", "providers", provider, "upstream"))
+    _check_url(provider, settings.upstream, where("gateway", "providers", provider, "upstream"))
     if settings.region:
         check_region(provider, settings.region, where("gateway", "providers", provider, "region"))
+    if settings.credential and not _CREDENTIAL.fullmatch(settings.credential):
+        raise AkiosError(
+            f"{settings.credential!r} is not the name of a credential",
+            where("gateway", "providers", provider, "credential"),
+            "write the name that LoadCredential= gives it, not a path",
+        )
 
 
 def check_region(provider: str, region: str, where: str) -> None:
@@ -143,6 +153,18 @@ def check_roots(pem: bytes, where: str) -> bytes:
     return pem
 
 
+def find_expired(pem: bytes, now: datetime) -> list[str]:
+    """In words, each certificate of a checked file that is not valid at ``now``: whatever it signed
+    is not accepted.
+    """
+    return [
+        f"{found.subject.rfc4514_string()} is valid from"
+        f" {found.not_valid_before_utc:%Y-%m-%d} to {found.not_valid_after_utc:%Y-%m-%d}"
+        for found in (x509.load_pem_x509_certificates(pem) if pem else ())
+        if not found.not_valid_before_utc <= now <= found.not_valid_after_utc
+    ]
+
+
 def _check_host(host: str, where: str) -> None:
     try:
         canonical = canonical_domain(host)
@@ -170,7 +192,7 @@ def _check_address(text: str, where: str) -> None:
         raise AkiosError(words, where, "as in 10.0.0.7:8443 or [fd00::7]:8443") from None
 
 
-def _check_url(url: str, where: str) -> None:
+def _check_url(provider: str, url: str, where: str) -> None:
     if not url:
         return
     try:
@@ -187,7 +209,18 @@ def _check_url(url: str, where: str) -> None:
         or not url.isprintable()
     ):
         raise AkiosError(
-            f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example/v1"
+            f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example"
+        )
+    facts = FACTS[provider]
+    ends = [rf"/(?:{'|'.join(facts.begins)})"] * bool(facts.begins)
+    ends += [facts.called_at] * bool(facts.called_at)
+    found = re.search(rf"(?:{'|'.join(ends)})/*\Z", parts.path) if ends else None
+    if found is not None:
+        raise AkiosError(
+            f"{url!r} ends in {found[0]}, with which the paths of {provider} begin: they would have"
+            " it twice",
+            where,
+            f"leave it out: {url[: -len(found[0])]}",
         )
 
 

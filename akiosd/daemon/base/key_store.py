@@ -2,9 +2,9 @@
 nobody else.
 
 A key stands in ``keys/providers/NAME`` of the state directory (owned by root, mode 0600), or is a
-credential of the service (systemd.exec(5), LoadCredential=) under the provider's name. A key that
-was set takes precedence over a credential. A file holds the lines of ``ProviderSetup.key``, and may
-end with one line ``region=NAME``.
+credential of the service (systemd.exec(5), LoadCredential=) under the provider's name or the one
+that akiosd.yaml gives. A key that was set takes precedence over a credential. A file holds the
+lines of ``ProviderSetup.key``, and may end with one line ``region=NAME``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -48,13 +49,20 @@ def credentials_directory() -> Path | None:
 
 
 class KeyStore:
-    """All keys.  ``credentials`` is the directory of the service's credentials, or None.  Every
-    method blocks.
+    """All keys.  ``credentials`` is the directory of the service's credentials, or None;
+    ``name_of`` gives the name under which akiosd.yaml wants a provider's, "" for none in
+    particular.  Every method blocks.
     """
 
-    def __init__(self, state_dir: Path, credentials: Path | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        credentials: Path | None = None,
+        name_of: Callable[[str], str] = lambda provider: "",
+    ) -> None:
         self._state_dir = state_dir
         self._credentials = credentials
+        self._name_of = name_of
 
     def get(self, provider: str) -> Key | None:
         """The key of ``provider``, None for none.  Raises :class:`AkiosError` for one that cannot
@@ -129,12 +137,17 @@ class KeyStore:
             disk.close()
 
     def _read_credential(self, provider: str) -> bytes | None:
+        named = self._name_of(provider)
         if self._credentials is None:
+            if named:
+                raise _no_credential(named, "the service of akiosd")
             return None
-        path = self._credentials / provider
+        path = self._credentials / (named or provider)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
+            if named:
+                raise _no_credential(named, str(self._credentials)) from None
             return None
         except OSError as error:
             raise AkiosError(
@@ -144,14 +157,31 @@ class KeyStore:
             ) from None
         with open(fd, "rb") as file:
             status = os.fstat(fd)
-            mine = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o027
-            if not stat.S_ISREG(status.st_mode) or not mine:
+            if not stat.S_ISREG(status.st_mode) or not _is_roots_alone(status):
                 raise AkiosError(
                     "the credential is not a file of root's alone",
                     str(path),
                     "check its owner and mode",
                 )
             return file.read(_MAX_BYTES + 1)
+
+
+def _is_roots_alone(status: os.stat_result) -> bool:
+    """A credential is read-only and root's.
+
+    Its group may read it where the service manager wrote an access list: the group's bits then
+    show the list's mask (acl(5)), and the group is root's.
+    """
+    group = 0o020 if status.st_gid in (0, os.getegid()) else 0o070
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (0o007 | group)
+
+
+def _no_credential(name: str, where: str) -> AkiosError:
+    return AkiosError(
+        f"akiosd.yaml names the credential {name}, and there is none",
+        where,
+        f"add LoadCredentialEncrypted={name} to the service, and restart akiosd",
+    )
 
 
 def fingerprint(provider: str, value: bytes) -> str:

@@ -1,14 +1,16 @@
 """The daemon's own log: structlog to stderr, for people on a terminal, one JSON object a line
 elsewhere.
 
-Under systemd a line starts with its priority (sd-daemon(3)).  Bytes and control characters of
-unknown origin are escaped before any renderer sees them.
+Where stderr is systemd's journal, events go to it with their fields; what it does not take goes to
+stderr, with its priority before it (sd-daemon(3)).  Bytes and control characters of unknown origin
+are escaped before any renderer sees them.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -17,11 +19,12 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from akiosd.daemon.base.log_limit import WINDOW_S, Damper
+from akiosd.values.journal import PRIORITIES, encode_entry, journal_entry
 from akiosd.values.records import escape
 
 Level = Literal["debug", "info", "warning", "error"]
 
-_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+JOURNAL = "/run/systemd/journal/socket"
 
 
 def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
@@ -43,9 +46,9 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
     ]
     if not people:
         processors.append(structlog.processors.format_exc_info)
-    processors += [escape_values, renderer]
-    if not people and "JOURNAL_STREAM" in os.environ:
-        processors.append(prefix_priority)
+    processors.append(escape_values)
+    journal = not people and is_journal(out)
+    processors += [ToJournal(), renderer, prefix_priority] if journal else [renderer]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
@@ -57,6 +60,36 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
 def get_log(name: str) -> Any:
     """A logger whose lines carry ``part=name``."""
     return structlog.get_logger(part=name)
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether ``stream`` leads to systemd's journal: ``JOURNAL_STREAM`` has its device and inode
+    (systemd.exec(5)).
+    """
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
+
+
+class ToJournal:
+    """A structlog processor that sends each event to the journal, with its fields.
+
+    It never waits; what the journal does not take is given on, to be written to stderr.
+    """
+
+    def __init__(self, path: str = JOURNAL) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+
+    def __call__(self, _logger: Any, method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            self._socket.sendto(encode_entry(journal_entry(method, event)), self._path)
+        except OSError:
+            return event
+        raise structlog.DropEvent
 
 
 class Damp:
@@ -114,4 +147,4 @@ def prefix_priority(_logger: Any, method: str, line: str) -> str:
     """structlog processor after the renderer: ``<6>`` and the like, which the journal takes as the
     priority.
     """
-    return f"<{_PRIORITY.get(method, 6)}>{line}"
+    return f"<{PRIORITIES.get(method, 6)}>{line}"

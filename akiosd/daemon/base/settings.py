@@ -27,12 +27,12 @@ from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.records import FileRead
 from akiosd.values.text import as_bytes, show
 
-AT_START = ("state_dir", "runtime_dir", "log_level", "pools", "uids")
+AT_START = ("state_dir", "runtime_dir", "log_level", "policy_mode", "pools", "uids")
 """Keys of ``akiosd.yaml`` that are used only while akiosd starts."""
 MOST_CHANGES = 200
 _LONGEST = 300
 
-Overrides = Mapping[str, str | None]
+Overrides = Mapping[str, str | bool | None]
 
 
 class Settings(msgspec.Struct, frozen=True):

@@ -21,8 +21,8 @@ class StatusChannel:
     gone.
     """
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        self._socket = sock
+    def __init__(self, sock: socket.socket) -> None:
+        self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
 
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
@@ -30,12 +30,12 @@ class StatusChannel:
         ours, theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
         )
-        return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
+        return cls(ours), Fd(theirs.detach())
 
     @classmethod
     def of(cls, fd: Fd) -> StatusChannel:
         """Our end as another akiosd kept it; ``fd`` is taken."""
-        return cls(trio.socket.from_stdlib_socket(socket.socket(fileno=fd.take())))
+        return cls(socket.socket(fileno=fd.take()))
 
     def fileno(self) -> int:
         """The number of our end."""
@@ -64,6 +64,14 @@ class StatusChannel:
             await self._socket.send(encode_status(kind, value))
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    def tell(self, kind: str) -> bool:
+        """Send a command at once; False where it cannot be: init is gone, or does not read."""
+        try:
+            self._plain.send(encode_status(kind), socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
 
     async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
         """Send the rest of its plan to a parked child; ``fds`` stay the caller's.

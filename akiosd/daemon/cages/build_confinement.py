@@ -40,7 +40,7 @@ from akiosd.wire.check import is_system_path
 from akiosd.wire.messages import Bind, Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
-_FILTER_FLAGS = (1 << 3) | (1 << 5)
+FILTER_FLAGS = (1 << 3) | (1 << 5)
 _OUR_ENDS = ("our stdin", "our stdout", "our stderr")
 # Most runs of a host ask for the same.
 _compile_rlimits = functools.lru_cache(maxsize=64)(compile_rlimits)
@@ -113,7 +113,7 @@ class Confinement:
     def plan(self) -> Plan:
         """The part of the plan that the parked child has still to do."""
         return compile_rest(
-            msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS)
+            msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=FILTER_FLAGS)
         )
 
     def close_sent(self) -> None:
@@ -335,6 +335,11 @@ def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
 
 
 def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]:
+    found = cage_environment(parts, user_name, home)
+    return tuple(key + b"=" + value for key, value in found.items())
+
+
+def cage_environment(parts: Parts, user_name: str, home: bytes) -> dict[bytes, bytes]:
     """The agent's environment: what the client sent without real keys, and what AKIOS sets.  Only
     the policy may name other values for the latter.
     """
@@ -355,8 +360,7 @@ def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]
         b"LOGNAME": user_name.encode(),
         b"SHELL": b"/bin/bash",
     }
-    merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
-    return tuple(key + b"=" + value for key, value in merged.items())
+    return {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
 
 
 def _home(asked: bytes) -> bytes:

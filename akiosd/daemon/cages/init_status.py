@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from akiosd.cage.machine import Event
 from akiosd.daemon.base.status_channel import StatusChannel
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
 from akiosd.values.plan import Plan, StatusMessage, decode_status
 
@@ -51,6 +51,8 @@ class InitStatus:
         """The master of the cage's terminal; the caller's to close."""
         self.listener_number = -1
         """The seccomp listener, as a descriptor of init."""
+        self.listener: Fd | None = None
+        """The listener itself, where init hands it over; the caller's to take."""
         self.landlock_proved = False
         self.rusage = (0, 0, 0)
         """User ns, system ns, largest resident set in bytes."""
@@ -81,6 +83,9 @@ class InitStatus:
                 return
             if message.kind == "pty" and fd is not None:
                 self.master = fd
+            elif message.kind == "listener" and fd is not None:
+                close_all((self.listener,))
+                self.listener = fd
             elif fd is not None:
                 fd.close()
             event = self._translate(message)

@@ -73,7 +73,7 @@ async def park(launcher: Launcher, plan: Plan, fds: Mapping[str, Fd], leaf: Cage
         close_all(tasks.values())
     child = Parked(pid, process, status)
     try:
-        await _wait_parked(child, plan)
+        await wait_parked(child, plan)
         child.mounts = Fd(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
     except BaseException:
         await child.end()
@@ -81,7 +81,8 @@ async def park(launcher: Launcher, plan: Plan, fds: Mapping[str, Fd], leaf: Cage
     return child
 
 
-async def _wait_parked(child: Parked, plan: Plan) -> None:
+async def wait_parked(child: Parked, plan: Plan) -> None:
+    """Return once the child has done its plan.  KernelError naming the step, CageFailedError."""
     message, fd = await child.status.receive()
     if fd is not None:
         fd.close()

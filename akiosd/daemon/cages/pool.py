@@ -17,6 +17,7 @@ import trio
 
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared, create_slot
+from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError
@@ -32,6 +33,9 @@ _REST_S = 1.0
 
 class Pool:
     """Keeps ``size`` half-made cages ready."""
+
+    cage_type: type[Cage] = Cage
+    """What becomes of one that is taken."""
 
     def __init__(self, host: Host, size: int) -> None:
         self._host = host
@@ -98,9 +102,12 @@ class Pool:
                 try:
                     await self._fill()
                 except (AkiosError, OSError) as error:
-                    # The next run makes its own, and its caller is told what is wrong.
+                    # The next run makes its own, its caller is told what is wrong, and then this is
+                    # tried again: not before, for a host without room would be kept busy by it.
                     _log.error("no cage can be made in advance", error=str(error))
                     self.discard()
+                    await self._destroy_spoiled()
+                    self._wanted = trio.Event()
         finally:
             self.discard()
             await self._destroy_spoiled()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import trio
 
@@ -82,20 +83,24 @@ class CallRecorder:
         self.dead_ends = 0
         """Connections to where no name leads, as far as the log shows at a glance."""
 
-    def start(self, listener: Fd, leaf: CageCgroup, pools: HostPools) -> None:
+    def start(
+        self, listener: Fd, leaf: CageCgroup | None, pools: HostPools, deferred: int = -1
+    ) -> None:
         """Serve ``listener`` from now on; it belongs to the pump, also when this fails.  ``leaf``
-        holds the cage's processes.
+        holds the cage's processes, as far as there are groups; ``deferred`` is a pipe for calls
+        that somebody else answers.
         """
         try:
             rate, bounds = self._limits.events_per_second, compile_bounds(self._limits, pools)
-            with leaf.open_v2() as group:
+            with leaf.open_v2() if leaf is not None else nullcontext() as group:
                 self._pump = Pump(
                     listener.fileno(),
                     self._compiled.pump_table,
                     rate,
                     self._ring,
                     bounds=bounds,
-                    group=group.fileno(),
+                    group=group.fileno() if group is not None else -1,
+                    deferred=deferred,
                 )
         except BaseException:
             listener.close()

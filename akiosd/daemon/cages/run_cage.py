@@ -169,9 +169,14 @@ class Cage:
         self._gateway: Gateway | None = None
         self._bound: list[listeners.Bound] = []
         """The gateway's sockets, which are its own."""
-        self._bulk = Bulk(host.hurry)
-        self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
-        self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
+        self.bulk = Bulk(host.hurry)
+        self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self.bulk)
+        self.spend = Spend(
+            self.policy.budget,
+            self._book,
+            self._end_by_spending,
+            loops_up_to=self.policy.loops_up_to,
+        )
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock_ns = time.monotonic_ns()
         self._frozen_for: set[object] = set()
@@ -356,8 +361,7 @@ class Cage:
         """Build the confinement, let the parked child continue, and listen to it."""
         run = self.request
         left_behind.check(self.peer.uid)
-        if self.policy.syscalls.trace != "none":
-            self._files = FileRecorder(self.prepared.owner, self.peer.uid)
+        self._files = self._make_file_recorder()
         watch = (
             self._files.events.group
             if self._files is not None and self._files.events is not None
@@ -366,7 +370,7 @@ class Cage:
         opened = self.workspace_fd, self.bind_fds
         parts = Parts(self.host, self.prepared, run, *opened, self.peer.pid, watch)
         try:
-            values = await build_confinement(parts, _user_name(run.user_name, self.caller))
+            values = await self._build(parts, _user_name(run.user_name, self.caller))
         finally:
             self._adopt()
         assert self._status is not None
@@ -379,9 +383,7 @@ class Cage:
         self._open_log()
         self.on_begin(self)
         self._gateway = self._make_gateway()
-        self._calls = CallRecorder(
-            self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
-        )
+        self._calls = self._make_call_recorder(values)
         self._calls.on_progress = self._calls_progress
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._said = InitStatus(
@@ -396,6 +398,26 @@ class Cage:
     def _remember_said(self, said: tuple[bytes, ...]) -> None:
         if said != self.kept.life.said:
             self.kept.remember(said=said)
+
+    async def _build(self, parts: Parts, user_name: str) -> Confinement:
+        return await build_confinement(parts, user_name)
+
+    def _make_file_recorder(self) -> FileRecorder | None:
+        if self.policy.syscalls.trace == "none":
+            return None
+        return FileRecorder(self.prepared.owner, self.peer.uid)
+
+    def _make_call_recorder(self, values: Confinement) -> CallRecorder:
+        limits, caller = self.policy.limits, self.peer.uid
+        return CallRecorder(self.host.ledger, self.log, values.filter, limits, self.bulk, caller)
+
+    def _take_listener(self) -> Fd:
+        assert self._pidfd is not None and self._said is not None
+        return pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
+
+    def _missing_layers(self) -> list[LayerState]:
+        """What does not hold, and was not agreed to."""
+        return [layer for layer in self.posture if layer.status != "enforced"]
 
     def _open_log(self) -> None:
         if not self._log_is_open:
@@ -444,15 +466,15 @@ class Cage:
         """Init stands behind every fence: take the listener, read everything back, record the
         birth, say go.
         """
-        assert self._pidfd is not None and self._calls is not None and self._said is not None
-        listener = pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
+        assert self._calls is not None
+        listener = self._take_listener()
         ours = listener.dup()
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
             self._nursery.start_soon(self._files.run, self._book)
         self.posture = self._read_posture()
-        bad = [layer for layer in self.posture if layer.status != "enforced"]
+        bad = self._missing_layers()
         if bad and not self.request.allow_degraded:
             raise LayerUnavailableError(
                 f"a layer is not enforced: {bad[0]}",
@@ -468,13 +490,17 @@ class Cage:
         )
         if self.request.tty is not None and self.master is None:
             raise CageFailedError("the cage gave no terminal", "pty")
-        await ledger.commit(self.log, self._birth(bool(bad)))
+        less = any(layer.status != "enforced" for layer in self.posture)
+        await ledger.commit(self.log, self._birth(less))
         await self._is_kept.wait()
         self.post(Event("go"))
 
     async def _keep(self, listener: Fd) -> None:
         """Give the keeper what the next akiosd needs; ``listener`` is owned here."""
         try:
+            if self.host.keeper is None:
+                listener.close()
+                return
             with listener, self._cgroup.open_v2() as leaf:
                 core = self._core(listener)
                 self.kept.begin(self._state(tuple(core)))
@@ -617,7 +643,7 @@ class Cage:
             self.log,
             compiled,
             self.policy.limits,
-            self._bulk,
+            self.bulk,
             self.peer.uid,
             running.ring,
         )
@@ -753,7 +779,7 @@ class Cage:
 
     async def _collect(self) -> None:
         """Everything in the leaf is dying: reap init, drain the last records, report the end."""
-        self._bulk.end()
+        self.bulk.end()
         if self._gateway is not None and self._gateway.is_idle:
             await self._gateway.finish()
         if self._pidfd is not None:

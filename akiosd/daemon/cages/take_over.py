@@ -11,6 +11,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.base.log import get_log
+from akiosd.daemon.base.service import Service
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.adopt_cage import (
     Found,
@@ -36,11 +37,12 @@ _OVER = "it had ended"
 _AWAY = "akiosd was away for more than {} s"
 
 
-async def take_over(host: Host) -> list[Cage]:
+async def take_over(host: Host, service: Service) -> list[Cage]:
     """Set the host up, and finish what an akiosd before us left.  Returns the cages that go on, to
     be run.
     """
     ledger = host.ledger
+    service.starting("Looking for cages that go on")
     taken = await host.keeper.take_all() if host.keeper is not None else {}
     found, why = await _sort_out(ledger, by_cage(taken))
     why |= _ended_by_keeper(host)
@@ -52,6 +54,7 @@ async def take_over(host: Host) -> list[Cage]:
     await host.old_zygotes.sweep()
     for cage in why:
         await _forget(host, cage)
+    service.starting("Looking for what an earlier akiosd left")
     await finish_destructions(ledger, host.cages_dir)
     going_on: set[str] = {cage.id for cage in cages}
     await _finish(host, why, going_on)

@@ -24,6 +24,7 @@ from akiosd.wire.frame import FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
     Answer,
+    Captured,
     Connection,
     End,
     FromGateway,
@@ -105,9 +106,9 @@ class GatewayLink:
         if patience.cancelled_caught:
             raise GatewayFaultError("a gateway does not read its setup", "gateway")
 
-    async def send_connection(self, stream: Fd) -> None:
-        """Hand over a stream of akiosctl's, which is closed here."""
-        frame = encode_frame(_encode(Connection()))
+    async def send_connection(self, stream: Fd, message: Connection | Captured) -> None:
+        """Hand over a stream of akiosctl's or of the agent's, which is closed here."""
+        frame = encode_frame(_encode(message))
         with stream:
             async with self._sending:
                 try:

@@ -31,7 +31,7 @@ from akiosd.policy.compile.limits import compile_cgroup_v1, compile_cgroup_v2
 from akiosd.values.policy import Limits, Policy
 from akiosd.values.records import GatewayFailed
 from akiosd.values.units import MIB
-from akiosd.wire.gateway import Resume, Setup
+from akiosd.wire.gateway import Captured, Connection, Resume, Setup
 
 GROUP_SUFFIX = "-gateway"
 LIMITS = Limits(memory=512 * MIB, pids=64)
@@ -69,7 +69,8 @@ class Gateway:
         self._spend, self._keep = spend, keep
         self._bound = list(bound)
         self._ready: select.epoll | None = None
-        self._streams: list[Fd] = []
+        self._streams: list[tuple[Fd, Connection | Captured]] = []
+        self._more = trio.Event()
         self._wanted = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._group: CageCgroup | None = None
         self._state = GatewayState()
@@ -143,13 +144,25 @@ class Gateway:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; forks a gateway if
         there is none.
         """
-        self._streams.append(stream)
-        os.eventfd_write(self._wanted.fileno(), 1)
+        self.capture(stream, Connection())
         await self._hand_over()
+
+    def capture(self, stream: Fd, message: Connection | Captured) -> None:
+        """Have ``stream``, owned from now on, served as ``message`` says, soon; never waits."""
+        self._streams.append((stream, message))
+        os.eventfd_write(self._wanted.fileno(), 1)
+        self._more.set()
+
+    async def _hand_over_more(self) -> None:
+        """What is captured while a gateway lives is handed over at once."""
+        while True:
+            self._more = trio.Event()
+            await self._hand_over()
+            await self._more.wait()
 
     async def _hand_over(self) -> None:
         while self._link is not None and self._streams:
-            await self._link.send_connection(self._streams.pop(0))
+            await self._link.send_connection(*self._streams.pop(0))
 
     async def _wait_wanted(self) -> None:
         """Wait until a connection or query of the agent is at a socket, or until :meth:`connect`
@@ -185,7 +198,9 @@ class Gateway:
         self._scope.cancel()
         if self._ready is not None:
             self._ready.close()
-        close_all((*(one.fd for one in self._bound), *self._streams, self._wanted))
+        close_all(
+            (*(one.fd for one in self._bound), *(fd for fd, _ in self._streams), self._wanted)
+        )
         if self._group is not None:
             await self._group.destroy()
         if self._left is not None:
@@ -211,7 +226,10 @@ class Gateway:
                     else:
                         process, relink = await self._fork(theirs)
                 await self._begin(link, process, is_new=left is None)
-                await link.run()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._hand_over_more)
+                    await link.run()
+                    nursery.cancel_scope.cancel()
             except (AkiosError, OSError) as error:
                 why = str(error)
             except BaseExceptionGroup as group:
@@ -262,10 +280,7 @@ class Gateway:
         group = self._make_group()
         if not self._state.uid:
             self._state.uid = self._host.uids.take()
-        files = [
-            Fd(os.open(group.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)),
-            *group.open_v1_tasks().values(),
-        ]
+        files = group.open_entrances()
         ours, theirs = _pair()
         try:
             fds = [link.fileno(), theirs.fileno(), *(file.fileno() for file in files)]
@@ -323,10 +338,9 @@ class Gateway:
             raise CageFailedError(
                 "it died before it was set up", "gateway"
             )  # so that was another's pid, perhaps
-        check_status(status, self._state.uid)
+        check_status(status, self._state.uid, shares=self._state.uid == os.geteuid())
         assert self._group is not None
-        ours = sum(line.endswith("/" + self._group.v2.name) for line in groups.splitlines())
-        if ours < 1 + len(self._group.v1):
+        if not self._group.holds(groups):
             raise KernelError("the gateway is not in its control groups", "gateway")
 
     def _setup(self) -> Setup:

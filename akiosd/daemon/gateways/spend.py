@@ -25,7 +25,7 @@ from akiosd.errors import GatewayFaultError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
-from akiosd.values.policy import Budget
+from akiosd.values.policy import Budget, Most
 from akiosd.values.records import LlmCall, Record, SpendWarning
 from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Wait
 from akiosd.wire.messages import BudgetReply
@@ -58,8 +58,10 @@ class Spend:
         on_final: OnFinal,
         now_ns: Callable[[], int] = time.time_ns,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        *,
+        loops_up_to: Most = None,
     ) -> None:
-        self.memory = SpendMemory(book, SpendState(account=Account(budget)))
+        self.memory = SpendMemory(book, SpendState(account=Account(budget, loops_up_to)))
         self._book, self._on_final = book, on_final
         self._now_ns, self._clock_ns = now_ns, clock_ns
         self._early: dict[int, None] = {}

@@ -124,12 +124,15 @@ class Committer:
     async def _write_frame(self, commit: Commit) -> int:
         wal: Wal = self._wal
         while True:
+            self._state.writing_since = trio.current_time()
             try:
                 return await trio.to_thread.run_sync(
                     wal.write, commit.body, limiter=self._wal_limiter
                 )
             except OSError as error:
                 self._state.no_room(error)
+            finally:
+                self._state.writing_since = None
             if not await self.in_thread(self.drop_reserve):
                 if self._state.stopping:
                     raise LedgerError(

@@ -48,7 +48,7 @@ class LogAges:
             jump = self._ages.clock.jump_of(reading)
             if jump:
                 _log.warning(
-                    "the clock jumped: nothing is destroyed for its age for a day",
+                    "the clock jumped: nothing is destroyed by age for a day",
                     seconds=jump // 10**9,
                 )
             record = ClockRead(

@@ -32,6 +32,8 @@ class LedgerState:
         self.stopped = trio.Event()
         self.full = False
         """The disk has no room for records."""
+        self.writing_since: float | None = None
+        """The trio time at which the present write of the WAL began; None between two."""
         self.on_full: Callable[[], None] | None = None
         self.on_room: Callable[[], None] | None = None
         """Who is told when it becomes full, and when there is room again.  Must not raise."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.host import Host
+from akiosd.daemon.requests.disk_use import describe_crowd
 from akiosd.errors import DeniedError
 from akiosd.policy.merge import check_authority, refuse_excess
 from akiosd.policy.refusals import ADMINISTRATOR
@@ -37,12 +39,13 @@ class Admission:
             raise DeniedError("akiosd is stopping", "run", "run the command again in a moment")
         if self._host.ledger.full:
             # It would wait for its birth record before it could say a word.
-            where = str(self._host.state_dir)
+            state = self._host.state_dir
             raise DeniedError(
-                "No space left on device: the ledger cannot be written",
-                where,
+                f"{describe_full(state)}; the ledger cannot be written",
+                str(state),
                 "make room there (df), or have old logs destroyed: akiosctl ledger prune",
             )
+        self._check_logs()
         self._check_quotas(peer, run)
         self._check_policy(run.policy)
         self._check_account(peer, run)
@@ -56,6 +59,13 @@ class Admission:
         own = uids.count(peer.uid)
         self._check_running(peer, own, len(uids), "requests without an agent", "wait for one")
         self._check_policy(policy)
+
+    def _check_logs(self) -> None:
+        """Logs that may not be destroyed yet bound what is added to them."""
+        crowded = describe_crowd(self._host.config.ledger, self._host.log_bytes)
+        if crowded:
+            next = f"have {ADMINISTRATOR} make room: akiosctl ledger prune --older-than 1d"
+            raise DeniedError(crowded, str(self._host.state_dir), next)
 
     def _check_quotas(self, peer: Peer, run: Run) -> None:
         running = self._registry.running

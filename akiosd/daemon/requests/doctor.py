@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
+from akiosd.cage import domain_posture
+from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.host import Host
+from akiosd.daemon.requests.disk_use import describe_crowd
 from akiosd.errors import KernelError
 from akiosd.kernel import probe
 from akiosd.kernel.fanotify import FileEvents
 from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.policy.compile.policy_mode import FLOOR_ABI as POLICY_MODE_ABI
 from akiosd.values.posture import LayerState, Status
 
 
@@ -18,6 +22,8 @@ def _state(layer: str, good: bool, detail: str, bad: Status = "unavailable") -> 
 
 def read_posture(host: Host) -> tuple[LayerState, ...]:
     """One state for each layer that depends on the host; a run reads back its own."""
+    if host.config.policy_mode:
+        return _policy_mode(host)
     layout, controllers = host.cgroups.layout, host.cgroups.controllers
     abi = host.facts.landlock_abi
     cgroups = [
@@ -44,12 +50,29 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
         _state("files", not untold, untold or "the kernel tells what is executed and written"),
-        _state(
-            "ledger",
-            not host.ledger.full,
-            "writable" if not host.ledger.full else "the disk is full",
-        ),
+        _ledger(host),
     )
+
+
+def _policy_mode(host: Host) -> tuple[LayerState, ...]:
+    """The same where cages have no namespaces; what the mode never holds is said line by line."""
+    abi, kernel = host.facts.landlock_abi, domain_posture.KERNEL
+    return (
+        _state("landlock", abi >= POLICY_MODE_ABI, f"{kernel}: {probe.describe_landlock(abi)}"),
+        _state("seccomp", _can_notify(), f"{kernel}: user notification"),
+        _state(
+            "network", _can_notify(), f"{domain_posture.POLICY}: akiosd connects; {kernel}: no TCP"
+        ),
+        *domain_posture.never_held(),
+        _ledger(host),
+    )
+
+
+def _ledger(host: Host) -> LayerState:
+    if host.ledger.full:
+        return _state("ledger", False, describe_full(host.state_dir))
+    crowded = describe_crowd(host.config.ledger, host.log_bytes)
+    return _state("ledger", not crowded, crowded or "writable", "degraded")
 
 
 def _why_untold(owner: int) -> str:

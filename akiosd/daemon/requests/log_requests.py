@@ -78,6 +78,7 @@ class LogKeeper:
             )
         wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
+        await self._measure()
         await client.reply(
             wire.Destroyed(
                 files=wiped.files,
@@ -118,7 +119,11 @@ class LogKeeper:
         return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
 
     async def _choose(
-        self, found: list[Use], max_age_ns: int | None, max_bytes: int | None
+        self,
+        found: list[Use],
+        max_age_ns: int | None,
+        max_bytes: int | None,
+        spare_ns: int = 0,
     ) -> list[Use]:
         """Choose cages to destroy.  Ages come from the host log, whatever the time of a file."""
         ages = await self._ages.now()
@@ -127,20 +132,20 @@ class LogKeeper:
             for use in found
             if not self._why_busy(use.log)
         ]
-        return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes)
+        return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes, spare_ns)
 
     async def destroy_old(
-        self, max_age_ns: int | None, max_bytes: int | None, how: How
+        self, max_age_ns: int | None, max_bytes: int | None, how: How, spare_ns: int = 0
     ) -> tuple[list[Use], dict[LogId, str]]:
         """Destroy ended cages, oldest first: those past an age, then until the rest takes at most
-        ``max_bytes``.
+        ``max_bytes``, sparing those that ended less than ``spare_ns`` ago.
 
         Returns what was destroyed, and for the others why not: one that is damaged does not stop
         the rest.
         """
         gone: list[Use] = []
         failed: dict[LogId, str] = {}
-        for use in await self._choose(await self._survey(), max_age_ns, max_bytes):
+        for use in await self._choose(await self._survey(), max_age_ns, max_bytes, spare_ns):
             try:
                 await self._erase(use.log, how)
                 gone.append(use)
@@ -148,7 +153,13 @@ class LogKeeper:
                 failed[use.log] = _complain("a cage's data could not be destroyed", use.log, error)
         if gone:
             await self._clear_traces()
+        await self._measure()
         return gone, failed
+
+    async def _measure(self) -> None:
+        """What is left is what new cages are admitted by."""
+        found = await self._survey()
+        self._host.log_bytes = sum(use.bytes for use in found if not self._why_busy(use.log))
 
     async def _clear_traces(self) -> None:
         """Remove what destroyed cages left in shared places: the WAL, and free space of a shared

@@ -34,16 +34,22 @@ class Renewer:
         """Write into the host's ledger what akiosd starts with."""
         self._tell(first(self._host.settings))
 
-    async def renew(self, nursery: trio.Nursery) -> None:
-        """Read the files again; what waits for them is told in tasks of ``nursery``."""
+    async def renew(self, nursery: trio.Nursery) -> str:
+        """Read the files again; what waits for them is told in tasks of ``nursery``.
+
+        Returns where they are wrong, "" when they were taken.
+        """
+        refused = ""
         try:
             change = renew(self._host.settings, load_settings(self._path, self._overrides))
         except AkiosError as error:
             self._refuse(error)
+            refused = error.where or error.what
         else:
             self._take(change, nursery)
         groups = self._host.config.groups
         self._gate.reload(groups.user, groups.admin, groups.monitor)
+        return refused
 
     def _take(self, change: Change, nursery: trio.Nursery) -> None:
         self._host.settings = change.settings

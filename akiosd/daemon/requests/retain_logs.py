@@ -37,7 +37,9 @@ async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> N
         await keeper.finish_clearing()
         await keeper.note_clocks()
         if age is not None or config.keep_bytes:
-            gone, _ = await keeper.destroy_old(age, config.keep_bytes or None, config.how)
+            gone, _ = await keeper.destroy_old(
+                age, config.keep_bytes or None, config.how, config.spare_days * _DAY_NS
+            )
             for use in gone:
                 _log.info(
                     "a cage's data was destroyed, as the configuration says",

@@ -89,7 +89,8 @@ class RunRequests:
             del fds[: len(taken)]
             order = self._registry.next_order()
             opened = Opened.of(run, taken)
-            cage = Cage(self._host, prepared, peer, run, opened, hurried, order)
+            make = self._pool.cage_type
+            cage = make(self._host, prepared, peer, run, opened, hurried, order)
             self._registry.add(cage)
         if run.keep_output and self._host.config.ended.output_bytes:
             path = cage.directory / pending_changes.OUTPUT

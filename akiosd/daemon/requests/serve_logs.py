@@ -28,6 +28,10 @@ from akiosd.wire import messages as wire
 
 _MAX_ANSWER = 512 << 10
 _MAX_NAMES = 4096
+_PUBLISH_S = 10
+"""For how long a reader waits until the newest records are published; a disk without room could
+make that for ever, and what was published before can be verified all the same.
+"""
 
 
 class LogServer:
@@ -68,7 +72,9 @@ class LogServer:
         """Publish a log, and send where it is, with a descriptor and the keys."""
         ledger = self._host.ledger
         log = self._log_for(peer, request.cage)
-        await ledger.publish(log)
+        if not ledger.full:
+            with trio.move_on_after(_PUBLISH_S):
+                await ledger.publish(log)
         path = self._path(log)
         size, root = ledger.head(log)
         reply = wire.LedgerReply(

@@ -16,6 +16,7 @@ from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
 from akiosd.daemon.requests.cage_requests import CageRequests
 from akiosd.daemon.requests.change_requests import ChangeRequests
+from akiosd.daemon.requests.disk_use import read_disk_use, read_free
 from akiosd.daemon.requests.doctor import read_posture
 from akiosd.daemon.requests.http_requests import Direct
 from akiosd.daemon.requests.keys import KeyKeeper
@@ -32,6 +33,7 @@ class Supervisor:
     def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery) -> None:
         self._host = host
         self._started = time.monotonic_ns()
+        self._looking = trio.Lock()
         self.registry = registry = Registry(host)
         self.owner_of = registry.owner_of
         self._admission = Admission(host, registry)
@@ -95,6 +97,9 @@ class Supervisor:
     async def _doctor(
         self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection
     ) -> None:
+        async with self._looking:  # one walk through the disk at a time, whoever asks
+            disk = await trio.to_thread.run_sync(read_disk_use, self._host.config, self._host.disks)
+        free_bytes, free_inodes = read_free(self._host.state_dir)
         reply = wire.DoctorReply(
             software=f"akiosd {__version__}",
             kernel=self._host.facts.kernel,
@@ -102,6 +107,9 @@ class Supervisor:
             cages=len(self.registry.running),
             uptime_ns=time.monotonic_ns() - self._started,
             state_dir=str(self._host.state_dir),
+            disk=disk,
+            free_bytes=free_bytes,
+            free_inodes=free_inodes,
         )
         await client.reply(reply)
 

@@ -12,11 +12,11 @@ after.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
 import socket
-import stat
 from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Protocol
@@ -27,6 +27,7 @@ import trio
 from akiosd import __version__
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate, Peer, read_uid
+from akiosd.daemon.base.socket_path import find_obstacle
 from akiosd.errors import AkiosError, DeniedError, ProtocolError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.scm_rights import close_fds
@@ -293,26 +294,33 @@ async def serve_clients(
     limits: ConnectionLimits = DEFAULT_LIMITS,
     accepts: UnionType | None = None,
     greet: Callable[[], Hello] = lambda: say_hello(b""),
+    accepting: trio.CancelScope | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``listener`` until cancelled.
 
     ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
-    is that of the control socket. ``greet`` makes akiosd's hello.
+    is that of the control socket. ``greet`` makes akiosd's hello. Once ``accepting`` is cancelled,
+    those who are connected are served to their end, and nobody else.
     """
     server = _Server(handler, gate, limits, accepts, greet)
     async with trio.open_nursery() as nursery:
         task_status.started()
-        while True:
-            try:
-                sock, _ = await listener.socket.accept()
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                _log.error("cannot accept", error=str(error))
-                await trio.sleep(0.1)
-                continue
-            nursery.start_soon(server.connection, sock)
+        with accepting or trio.CancelScope():
+            await _accept(listener, server, nursery)
+
+
+async def _accept(listener: trio.SocketListener, server: _Server, nursery: trio.Nursery) -> None:
+    while True:
+        try:
+            sock, _ = await listener.socket.accept()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            _log.error("cannot accept", error=str(error))
+            await trio.sleep(0.1)
+            continue
+        nursery.start_soon(server.connection, sock)
 
 
 async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketListener:
@@ -321,9 +329,13 @@ async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketLis
 
     A socket left by a dead daemon is replaced; one that somebody serves is :class:`AkiosError`.
     """
+    obstacle = find_obstacle(path)
+    if obstacle is not None:
+        raise obstacle
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await _remove_stale(path)
         await sock.bind(path)
         os.chmod(path, 0o666)
         sock.listen(backlog)
@@ -331,27 +343,6 @@ async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketLis
         sock.close()
         raise
     return trio.SocketListener(sock)
-
-
-async def _remove_stale(path: str) -> None:
-    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            await probe.connect(path)
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            # A plain file refuses too.
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise AkiosError(
-                    "another file is where the socket would be",
-                    path,
-                    "choose another --runtime-dir",
-                ) from None
-            os.unlink(path)
-            return
-    raise AkiosError(
-        "another akiosd serves this socket", path, "stop it, or choose another --runtime-dir"
-    )
 
 
 async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:

@@ -245,10 +245,16 @@ async def serve_events(
     owner_of: OwnerOf,
     *,
     limits: ConnectionLimits = DEFAULT_LIMITS,
+    accepting: trio.CancelScope | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the events socket until cancelled."""
-    handler = EventsHandler(ledger, owner_of)
+    """Serve the events socket until cancelled; ``accepting`` as :func:`serve_clients` has it."""
     await serve_clients(
-        listener, handler, gate, limits=limits, accepts=EventsRequest, task_status=task_status
+        listener,
+        EventsHandler(ledger, owner_of),
+        gate,
+        limits=limits,
+        accepts=EventsRequest,
+        accepting=accepting,
+        task_status=task_status,
     )

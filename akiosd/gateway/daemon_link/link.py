@@ -34,6 +34,7 @@ from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
     Answer,
+    Captured,
     Connection,
     End,
     FromTold,
@@ -66,8 +67,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
 _resume = msgspec.msgpack.Decoder(Resume)
 
-OnConnection = Callable[[socket.socket], None]
-"""Called with a connected stream socket from ``akiosctl http``; the callee owns it."""
+OnConnection = Callable[[socket.socket, Connection | Captured], None]
+"""Called with a connected socket and whose it is: a stream from ``akiosctl http``, or what akiosd
+took over from the agent.  The callee owns the socket.
+"""
 
 
 class LinkLostError(Exception):
@@ -276,7 +279,7 @@ class Link:
             await self._write_all()
             while len(self._outbox):
                 message, fds = await self._receive()
-                self._take(message, fds, socket.socket.close)
+                self._take(message, fds, lambda sock, _: sock.close())
         except _DisconnectedError:
             self._here = trio.Event()
 
@@ -507,8 +510,8 @@ class Link:
             self._outbox.take(message.number)
             if len(self._outbox) <= _WAITING // 2:
                 self._room.set()
-        elif isinstance(message, Connection) and fds:
-            on_connection(socket.socket(fileno=fds.pop(0)))
+        elif isinstance(message, Connection | Captured) and fds:
+            on_connection(socket.socket(fileno=fds.pop(0)), message)
         elif isinstance(message, Prices):
             # In place: whoever prices a call looks into the setup's own table.
             self._prices.clear()

@@ -22,7 +22,9 @@ from akiosd.gateway.net.names import (
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
-from akiosd.policy.refusals import ADMINISTRATOR, LOOPS
+from akiosd.policy.fields import FIELDS
+from akiosd.policy.merge import flatten
+from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.values.model_sites import find_model_site
 from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
@@ -235,20 +237,20 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
-    """Twice the limit that refused; for loops, what a project may set at most."""
-    section, _, entry = asked.rule.partition(".")
-    field = {"usd": "usd_micro", "usd_per_minute": "usd_micro_per_minute"}.get(entry, entry)
-    before = getattr(getattr(policy, section), field, 0)
-    if not before:
+    """Twice the limit that refused, or the most that a project may set where that is less."""
+    row = next((row for row in FIELDS if row.path == asked.rule), None)
+    before = flatten(policy)[row.name] if row else 0
+    if row is None or not before:
         return Remedy((), never)
-    value: object = format_usd(2 * before).replace(",", "") if field != entry else 2 * before
 
     def allows(changed: Policy) -> bool:
-        now = getattr(getattr(changed, section), field)
+        now = flatten(changed)[row.name]
         return bool(now == 0 or now > before)
 
-    bound = policy.budget.loops_up_to if asked.rule in LOOPS else 0
-    values = (value, bound) if before < bound < 2 * before else (value,)
+    bound = (getattr(policy.projects_may, row.may) if row.may else 0) or 0
+    most = (2 * before, bound) if before < bound < 2 * before else (2 * before,)
+    is_money = row.kind.word == "MONEY"
+    values = [format_usd(one).replace(",", "") if is_money else one for one in most]
     return Remedy(tuple(Edit(asked.rule, "set", value) for value in values), allows)
 
 

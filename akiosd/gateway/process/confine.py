@@ -133,11 +133,14 @@ class Fences(msgspec.Struct, frozen=True):
 
 def give_up_privileges(keep: frozenset[int] = frozenset()) -> None:
     """For the zygote: give up all capabilities but ``keep``, for itself and for all
-    that it forks.
+    that it forks.  Where akiosd has none (policy mode), that nobody gains any.
     """
-    privileges.drop_bounding_set()
-    privileges.lock_securebits()
-    privileges.set_capabilities(keep)
+    if os.geteuid() == 0:
+        privileges.drop_bounding_set()
+        privileges.lock_securebits()
+        privileges.set_capabilities(keep)
+    else:
+        privileges.set_capabilities()
     privileges.set_no_new_privs()
     privileges.set_undumpable()
 
@@ -150,13 +153,15 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     """
     if uid < 1000:
         raise KernelError(f"a gateway is not run as uid {uid}", "confine")
-    for which, value in RLIMITS:
+    shares = os.geteuid() == uid
+    for which, value in _limits(shares):
         hard = resource.getrlimit(which)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (bound, bound))
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    if not shares:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     privileges.set_capabilities()
     privileges.set_no_new_privs()
     privileges.set_undumpable()
@@ -173,8 +178,14 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
         privileges.load_filter(fences.bpf)
         _refused("seccomp", errno.EPERM, lambda: os.close(os.open("/dev/null", os.O_WRONLY)))
         _refused("seccomp", errno.EPERM, lambda: socket.socket(socket.AF_UNIX).close())
-        held = check_status(os.pread(status.fileno(), 1 << 16, 0).decode("ascii", "replace"), uid)
-    return (*held, f"Landlock {fences.landlock}", "limits " + _read_limits())
+        text = os.pread(status.fileno(), 1 << 16, 0).decode("ascii", "replace")
+        held = check_status(text, uid, shares=shares)
+    return (*held, f"Landlock {fences.landlock}", "limits " + _read_limits(shares))
+
+
+def _limits(shares: bool) -> tuple[tuple[int, int], ...]:
+    """Processes are counted by uid: under akiosd's own that number says nothing of a gateway."""
+    return tuple(one for one in RLIMITS if not shares or one[0] != resource.RLIMIT_NPROC)
 
 
 def _control() -> None:
@@ -199,17 +210,17 @@ def _refused(layer: str, number: int, action: Callable[[], None]) -> None:
     raise KernelError(f"{layer} does not hold", "confine")
 
 
-def _read_limits() -> str:
-    for which, value in RLIMITS:
+def _read_limits(shares: bool) -> str:
+    for which, value in _limits(shares):
         found = resource.getrlimit(which)
         if not (found[0] == found[1] <= value):
             raise KernelError(f"rlimit {which} reads back as {found}", "confine")
     return f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} descriptors, no core"
 
 
-def check_status(text: str, uid: int) -> tuple[str, ...]:
+def check_status(text: str, uid: int, *, shares: bool = False) -> tuple[str, ...]:
     """Check ``text``, the ``/proc/PID/status`` of a gateway (proc_pid_status(5)); returns the
-    layers that it shows.
+    layers that it shows.  ``shares``: akiosd has no privilege, and the gateway akiosd's own ids.
 
     Called by the gateway about itself, and by akiosd before it hands over keys. Raises KernelError
     for a field that differs.
@@ -222,11 +233,15 @@ def check_status(text: str, uid: int) -> tuple[str, ...]:
         "NoNewPrivs": "1",
         "Seccomp": "2",
     }
+    if shares:
+        # Nobody without a privilege can give these up, and nothing can be gained from them.
+        for name in ("Gid", "Groups", "CapBnd"):
+            del wanted[name]
     for name, value in wanted.items():
         if fields.get(name, "absent").strip() != value:
             raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "confine")
     return (
-        f"uid {uid}, no groups",
+        f"akiosd's uid {uid} and groups" if shares else f"uid {uid}, no groups",
         "no capabilities, no_new_privs",
         "seccomp filter, default deny",
     )

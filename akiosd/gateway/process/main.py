@@ -20,7 +20,7 @@ from akiosd.gateway.serve import accept, serve
 from akiosd.gateway.serve.serve_dns import DnsServer
 from akiosd.gateway.upstream import upstream
 from akiosd.values.records import GatewayFailed, NetDenied
-from akiosd.wire.gateway import Listener
+from akiosd.wire.gateway import Captured, Connection, Listener
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -53,8 +53,8 @@ async def _serve(sock: socket.socket, relink: socket.socket, posture: tuple[str,
         setup, sockets = await link.start(posture)
         context = Context(setup, link)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.run, partial(_take_connection, context, nursery))
             server = DnsServer(context)
+            nursery.start_soon(link.run, partial(_take_connection, context, server, nursery))
             for listener, found in zip(setup.listeners, sockets, strict=True):
                 found.setblocking(False)
                 ours = trio.socket.from_stdlib_socket(found)
@@ -117,8 +117,55 @@ async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler)
         sock.close()
 
 
-def _take_connection(context: Context, nursery: trio.Nursery, sock: socket.socket) -> None:
+def _take_connection(
+    context: Context,
+    server: DnsServer,
+    nursery: trio.Nursery,
+    sock: socket.socket,
+    message: Connection | Captured,
+) -> None:
     sock.setblocking(False)
+    if isinstance(message, Captured):
+        _take_captured(context, server, nursery, sock, message)
+        return
     socket_stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
     stream = PromptStream(socket_stream, send_seconds=context.limits.send_seconds)
     nursery.start_soon(serve.serve_proxy, context, stream)
+
+
+def _take_captured(
+    context: Context,
+    server: DnsServer,
+    nursery: trio.Nursery,
+    sock: socket.socket,
+    captured: Captured,
+) -> None:
+    """What the agent connected, as if it had come to one of our own sockets."""
+    if context.connections >= context.limits.connections:
+        sock.close()
+        context.link.report(
+            NetDenied(ts=0, host=b"", rule="connections", protocol="tcp", port=captured.port)
+        )
+        return
+    context.connections += 1
+    ours = trio.socket.from_stdlib_socket(sock)
+    if captured.way == "dns":
+        nursery.start_soon(_hold_packets, context, server, ours)
+    else:
+        nursery.start_soon(_hold, context, ours, _handler_of(context, server, captured))
+
+
+def _handler_of(context: Context, server: DnsServer, captured: Captured) -> Handler:
+    if captured.way == "dns-tcp":
+        return server.serve_stream
+    if captured.way == "local":
+        return lambda stream: accept.serve_local(context, stream, captured.port)
+    return lambda stream: accept.serve_captured(context, stream, captured.port, captured.address)
+
+
+async def _hold_packets(context: Context, server: DnsServer, sock: trio.socket.SocketType) -> None:
+    try:
+        await server.serve_packets(sock)
+    finally:
+        context.connections -= 1
+        sock.close()

@@ -46,14 +46,17 @@ async def serve_local(context: Context, stream: trio.SocketStream, port: int) ->
     )
 
 
-async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
-    """Serve one connection until it ends.  ``stream`` is closed.
+async def serve_captured(
+    context: Context, stream: trio.SocketStream, port: int, address: str = ""
+) -> None:
+    """Serve one connection until it ends.  ``stream`` is closed.  ``address`` is what it was made
+    to; "": the socket's own.
 
     An address that stands for no name, or a name that no rule allows on ``port``, is denied and
     recorded.
     """
     async with stream:
-        address = stream.socket.getsockname()[0]
+        address = address or stream.socket.getsockname()[0]
         name = context.addresses.name_of(address)
         if name is None:
             await _deny(context, address.encode(), port, "")

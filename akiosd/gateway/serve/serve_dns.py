@@ -44,6 +44,17 @@ class DnsServer:
                 with contextlib.suppress(OSError):  # it has closed its socket, or reads no answers
                     await sock.sendto(reply, sender)
 
+    async def serve_packets(self, sock: trio.socket.SocketType) -> None:
+        """Serve the questions of one socket that keeps the borders of messages, until it is closed
+        at the other end.  ``sock`` belongs to the caller.
+        """
+        with contextlib.suppress(OSError):
+            while query := await sock.recv(dns.MAX_QUERY + 1):
+                await self._throttle(self._bucket)
+                reply = await self._answer(query, dns.MAX_QUERY)
+                if reply:
+                    await sock.send(reply)
+
     async def serve_stream(self, stream: trio.SocketStream) -> None:
         """Serve one TCP connection (RFC 7766): each message follows its length in two bytes.
         ``stream`` is closed.

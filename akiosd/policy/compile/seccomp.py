@@ -21,15 +21,16 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
     rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row decides in which
            args[arg] & mask == value.
            flags: 1 continue; 2 this and the next comparison together; 4 answered with 0, not made;
-           8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not
-           recorded.  Behind them first_count rows of flags 32 | sort << 8
-           (``values/first_refusals.py``), which change the errno of a call that is not made.
+           8 made while there are fewer than the bound of kind flags >> 8, else err; 64 answered by
+           somebody else; 16 with these two: not recorded.  Behind them first_count rows of flags
+           32 | sort << 8 (``values/first_refusals.py``), which change the errno of a call that is
+           not made.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -45,10 +46,12 @@ LEVELS: tuple[TraceLevel, ...] = ("none", "security", "files", "all")
 
 PUMP_NUMBERS = table.MAX_NUMBER + 1
 RULE_CONTINUE, RULE_AND, RULE_ANSWER, RULE_COUNT, RULE_SILENT, RULE_FIRST = 1, 2, 4, 8, 16, 32
+RULE_DEFER = 64
 NO_ARG = 255
 _ENTRY = struct.Struct("<HHHBBBBBBBBBBi")
 _RULE = struct.Struct("<IIQQiI")
 _NO_FACTS = Facts("other", "all")
+NOTHING: Mapping[str, Checked] = {}
 
 
 class SeccompRule(msgspec.Struct, frozen=True):
@@ -86,8 +89,11 @@ class FilterSpec(msgspec.Struct, frozen=True):
     listener: bool = True
 
 
-def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
-    """The filter and the pump table of ``policy``.
+def compile_filter(
+    policy: Policy, *, listener: bool = True, instead: Mapping[str, Checked] = NOTHING
+) -> FilterSpec:
+    """The filter and the pump table of ``policy``.  ``instead``: calls that are decided otherwise
+    than in a cage with namespaces (:mod:`akiosd.values.policy_mode`).
 
     ``listener=False`` gives the same fence without records: a call that would be denied and
     recorded then fails with ENOSYS.
@@ -104,7 +110,7 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
         elif name in optional or name in table.ABSENT:
             rules.append(SeccompRule(name, "errno", table.ENOSYS))
         else:
-            checked = table.CHECKED.get(name, Checked((), 0))
+            checked = instead.get(name) or table.CHECKED.get(name, Checked((), 0))
             checked = checked if listener else _without_listener(checked)
             allowed = _let_through(name, checked, trace)
             rules.extend(SeccompRule(name, "allow", 0, tests) for tests in allowed)
@@ -278,4 +284,6 @@ def _flags(form: Form, silent: bool) -> int:
         return table.COUNTED.index(form.counted) << 8 | RULE_COUNT | (RULE_SILENT if silent else 0)
     if form.answered:
         return RULE_ANSWER
+    if form.deferred:
+        return RULE_DEFER | (RULE_SILENT if silent else 0)
     return 0 if form.errno else RULE_CONTINUE

@@ -19,7 +19,10 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from akiosctl.help.schemas import Running
 
 CLIENT = [sys.executable, "-c", "from akiosctl.cli import main; main()"]
 ROOT = str(Path(__file__).parents[3])
@@ -385,6 +388,30 @@ def test_detach_and_attach(world: World) -> None:
     terminal.type(b"there\r")
     terminal.expect(b"again there")
     assert terminal.end() == 5
+
+
+def test_a_cage_that_is_left_running_is_told_as_json_too(world: World) -> None:
+    done = world.run("run", "-d", "--json", "--name", "mine", "--", "sleep", "60")
+    (document,) = done.stdout.splitlines()
+    running = msgspec.convert(json.loads(document), Running)
+    try:
+        assert running.name == "mine" and not done.stderr
+        assert running.cage in world.run("ps").stdout.decode()
+    finally:
+        world.run("stop", "--kill", running.cage)
+    bare = world.run("run", "-d", "--", "true").stdout.decode()
+    assert re.fullmatch(r"c-[a-z0-9]+\n", bare), "what scripts read"
+
+
+def test_leaving_a_terminal_ends_its_output_with_json(world: World) -> None:
+    terminal = Terminal(world, "run", "--json", "--", "sh", "-c", "echo ready; read line")
+    terminal.expect(b"ready")
+    terminal.type(b"\x10\x11")
+    terminal.expect(b"left running; akiosctl attach ")
+    terminal.expect(b'\n{"cage": "c-')
+    terminal.expect(b'", "name": ""}')
+    assert terminal.end() == 0 and not terminal.seen.strip()
+    assert world.run("stop", "--kill", "last").returncode == 0
 
 
 def test_attaching_to_pipes_shows_what_comes_and_how_it_ends(world: World) -> None:

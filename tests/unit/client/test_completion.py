@@ -42,6 +42,9 @@ OFFERS: dict[str, tuple[set[str], set[str]]] = {
     "akiosctl diff --stat c-": ({"CHANGED"}, set()),
     "akiosctl run -- print": ({"printenv"}, {"--policy"}),
     "akiosctl run --ro -- cat no": ({"notes.txt"}, {"other.txt"}),
+    "akios led": ({"ledger"}, {"run", "logs"}),
+    "akios keys set ope": ({"openai"}, {"anthropic"}),
+    "akios attach c-": ({"RUNS"}, {"CHANGED"}),
 }
 
 
@@ -70,7 +73,9 @@ def ask_bash(script: Path, world: World, lines: list[str], out: Path) -> None:
     for line in lines:
         typed = line.split(" ")
         words += f"COMP_WORDS=({' '.join(map(repr, typed))}) COMP_CWORD={len(typed) - 1}\n"
-        words += f"COMP_LINE={line!r} COMP_POINT={len(line)}\n_akiosctl\n"
+        # Whatever completes the command that was typed, as bash would call it.
+        words += f"of=$(complete -p {typed[0]}); of=${{of##*-F }}\n"
+        words += f"COMP_LINE={line!r} COMP_POINT={len(line)}\n${{of%% *}}\n"
         words += f'printf "%s\\n" "${{COMPREPLY[@]}}" == >> {out}\n'
     done = subprocess.run(
         ["bash", "--norc", "--noprofile", "-c", words],

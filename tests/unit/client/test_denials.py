@@ -12,7 +12,7 @@ import pytest
 
 from akiosctl.denials import MAX_SUBJECTS, collect, explain, long_lines, places, report, short_lines
 from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU
-from akiosd.policy.merge import LOOPS, Layer
+from akiosd.policy.merge import Layer
 from akiosd.policy.schema import load
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest, Record, SpendWarning, Syscall, encode_entry
@@ -128,23 +128,26 @@ def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
     ]
 
 
-@pytest.mark.parametrize("rule", LOOPS)
+@pytest.mark.parametrize("key", ["same_request", "same_tool_calls", "same_answers", "cycles"])
 @pytest.mark.parametrize(
-    ("system", "number", "in_project"),
+    ("own", "bound", "number", "in_project"),
     [
-        ({}, 0, True),  # twice as many
-        ({"{}": 6}, 12, False),  # who names a number and no bound means it as the bound
-        ({"{}": 6, "loops_up_to": 20}, 12, True),
-        ({"{}": 15, "loops_up_to": 20}, 20, True),
-        ({"loops_up_to": 3}, 0, False),
+        (0, None, 0, False),  # nobody lets projects raise it; twice as many
+        (6, None, 12, False),
+        (6, 20, 12, True),
+        (15, 20, 20, True),
+        (0, 3, 0, False),
+        (6, "any", 12, True),
     ],
 )
 def test_a_loop_says_how_far_and_where_its_number_may_be_raised(
-    rule: str, system: dict[str, int], number: int, in_project: bool
+    key: str, own: int, bound: object, number: int, in_project: bool
 ) -> None:
-    key = rule.removeprefix("budget.")
-    given = {name.format(key): value for name, value in system.items()}
-    layers = (Layer("system", load({"budget": given}, {})),) if given else ()
+    rule = f"budget.{key}"
+    given: dict[str, object] = {"budget": {key: own}} if own else {}
+    if bound is not None:
+        given["projects_may"] = {"loops": bound}
+    layers = (Layer("system", load(given, {})),) if given else ()
     record = SpendWarning(ts=1, provider="openai", model="gpt-5", rule=rule, words="the same again")
     number = number or 2 * getattr(DEFAULT_POLICY.budget, key)
     [line] = told(record, layers=layers)

@@ -24,6 +24,7 @@ GOOD = Facts(
     unit="/usr/lib/systemd/system",
     systemd=True,
     member=True,
+    mkfs=True,
     program="akiosd",
 )
 # What a host lacks → the layer that is missing, and what is said of it.
@@ -36,6 +37,7 @@ LACKS: list[tuple[dict[str, object], str, str]] = [
     ({"overlay": False}, "overlay", "no module"),
     ({"landlock_abi": 1}, "landlock", "ABI 1, needed is 2"),
     ({"seccomp": frozenset[str]()}, "seccomp", "no user notification"),
+    ({"mkfs": False}, "programs", "mkfs.ext4 is not installed"),
     ({"member": False}, "access", "sudo usermod -aG akios"),
 ]
 
@@ -65,8 +67,15 @@ def test_without_a_daemon_it_says_what_it_saw_and_what_starts_one(tmp_path: Path
     told = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert (told.returncode, told.stderr) == (1, "")
     assert "akiosd is not running" in told.stdout and "next: start it: sudo " in told.stdout
-    found = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=60)
+    assert "What mends it" not in told.stdout, "only where it is asked for"
+    hinted = subprocess.run([*words, "--fix-hints"], capture_output=True, text=True, timeout=60)
+    assert "What mends it; nothing of it was run:" in hinted.stdout
+    assert hinted.stdout.splitlines()[-1].startswith("    sudo "), "what starts it comes last"
+    found = subprocess.run(
+        [*words, "--fix-hints", "--json"], capture_output=True, text=True, timeout=60
+    )
     assert (found.returncode, found.stderr) == (1, "")
     report = json.loads(found.stdout)
     msgspec.convert(report, SCHEMAS["doctor"][0])
+    assert report["hints"][-1]["layer"] == "akiosd"
     assert not report["running"] and not report["ok"] and report["next"].startswith("start it: ")

@@ -52,7 +52,7 @@ class AccountLink(harness.Link):
 
     def __init__(self, limits: Limit) -> None:
         super().__init__()
-        self.account = Account(limits)
+        self.account = Account(limits, loops_up_to=50)
         self.asks: list[Ask] = []
         self.bills: list[Bill] = []
         self.settled: list[Settled] = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from akiosd.kernel import cage_etc
 from akiosd.values.etc_names import why_not
@@ -44,6 +47,19 @@ def test_it_is_made_once(tmp_path: Path) -> None:
         and made.stat().st_ino == before
     )
     assert cage_etc.make(tmp_path, "one", "/home/one", 0, 0) != made
+
+
+def test_a_host_without_inodes_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: object, target: object, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError) as told:
+        cage_etc.make(tmp_path, "one", "/home/one", 1000, 1000)
+    assert told.value.errno == errno.ENOSPC and len(str(told.value)) < 400
+    assert str(told.value.filename).startswith(str(tmp_path))
 
 
 def test_nothing_of_an_earlier_daemon_stays(tmp_path: Path) -> None:

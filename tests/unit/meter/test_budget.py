@@ -20,8 +20,8 @@ FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, same_answers=0, cy
 LATER = PATIENCE_NS
 
 
-def account(**limits):
-    return Account(msgspec.structs.replace(FREE, **limits))
+def account(*, loops_up_to=50, **limits):
+    return Account(msgspec.structs.replace(FREE, **limits), loops_up_to)
 
 
 LIVE = Trail(live=True)
@@ -506,12 +506,13 @@ def test_a_refusal_names_the_number_the_setting_and_where_it_can_be_raised():
     )
     told = "budget.same_tool_calls is 8; akios.yaml may raise it up to 50, as in budget: {same_tool_calls: N}"
     assert f"({told})" in warning.words and f"({told})" in agent.make(b"a", trail=trail).words
+    administrators = (
+        "budget.same_tool_calls is 8; an administrator of this host may let projects raise it, by projects_may: "
+        "{loops: N} in /etc/akios/policy.yaml"
+    )
     for bound, hint in (
-        (
-            8,
-            "budget.same_tool_calls is 8; a project may raise it no further than budget.loops_up_to in "
-            "/etc/akios/policy.yaml or ~/.config/akios/policy.yaml",
-        ),
+        (8, administrators),
+        (None, administrators),
         (
             0,
             "budget.same_tool_calls is 8; akios.yaml may raise it to any number, as in budget: {same_tool_calls: N}",

@@ -148,18 +148,18 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
     ),
     (
         [
-            layer("system", "budget:\n  loops_up_to: 60\n"),
+            layer("system", "projects_may:\n  loops: 60\n"),
             layer("project", "budget: {cycles: 61}", "akios.yaml"),
         ],
-        f"budget.cycles 61 is above the 60 of {SYSTEM}, line 2",
+        f"budget.cycles 61 is above the 60 that {SYSTEM}, line 2 lets projects ask for",
         "akios.yaml, line 1",
-        f"may change budget.loops_up_to in {SYSTEM}",
+        f"may allow it by projects_may: {{loops: 61}} in {SYSTEM}",
     ),
     (
-        [layer("project", "budget: {same_request: 51}", "p")],
-        "budget.same_request 51 is above the built-in 50",
+        [layer("project", "budget: {same_request: 6}", "p")],
+        "budget.same_request 6 is above the built-in 5",
         "p, line 1",
-        "may change budget.loops_up_to in",
+        "may allow it by projects_may: {loops: 6} in",
     ),
     (
         [layer("user", "projects_may: {memory: 4G}", "u")],
@@ -378,3 +378,13 @@ def test_who_writes_names_after_a_preset_replaces_it() -> None:
         ]
     )
     assert (merged.network.presets, merged.network.allowed_domains) == ((), ("a.b",))
+
+
+def test_the_shipped_policy_lets_a_project_raise_what_is_a_loop() -> None:
+    shipped = without_file("/srv/policy.yaml", parse(SHIPPED.read_bytes(), "x")).layer
+    raised = layer("project", "budget: {same_tool_calls: 50, cycles: 9}")
+    assert merge([shipped, raised]).budget.same_tool_calls == 50
+    with pytest.raises(PolicyError, match="51 is above the 50 that the built-in policy lets"):
+        merge([shipped, layer("project", "budget: {same_answers: 51}")])
+    with pytest.raises(PolicyError, match=r"projects_may\.loops 60 is above the built-in 50 \("):
+        merge([shipped, layer("project", "projects_may: {loops: 60}")])

@@ -15,7 +15,6 @@ from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
 from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import (
-    LOOPS,
     RULES,
     Layer,
     check_authority,
@@ -192,9 +191,7 @@ for row in FIELDS:
     if row.kind.wider in BY_COMPARISON:
         WIDER.setdefault(row.name, BY_COMPARISON[row.kind.wider])
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
-    # Loops have a bound of their own, up to which they may be raised.
-    most = DEFAULT_POLICY.budget.loops_up_to if numeric in LOOPS else 1
-    WIDER[numeric] = [(most, most + 1), (most, 0)]
+    WIDER[numeric] = [(1, 2), (1, 0)]
     NARROWER[numeric] = [(2, 1), (0, 1), (0, 0), (1, 1)]
 
 
@@ -350,7 +347,6 @@ def test_the_budget_is_explained_in_words():
         ["budget.same_tool_calls", "8 times in a row", "built-in"],
         ["budget.same_answers", "5 times in a row", "built-in"],
         ["budget.cycles", "no limit", "system: system.yaml"],
-        ["budget.loops_up_to", "50", "built-in"],
     ]
 
 
@@ -363,36 +359,28 @@ def test_a_budget_is_only_narrowed(key):
     merge([system, layer("flags", {"budget": {key: 3}})])
 
 
-@pytest.mark.parametrize("key", LOOPS)
-def test_a_project_raises_what_is_a_loop_up_to_the_bound(key):
-    name = key.removeprefix("budget.")
+LOOPS = ("same_request", "same_tool_calls", "same_answers", "cycles")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_project_raises_what_is_a_loop_up_to_the_bound(name):
+    own = getattr(DEFAULT_POLICY.budget, name)
 
     def raised(number, *before):
         return getattr(merge([*before, layer("project", {"budget": {name: number}})]).budget, name)
 
-    assert raised(50) == 50
-    bounded = layer("system", {"budget": {"loops_up_to": 70}})
-    assert raised(70, bounded) == 70
-    asked = msgspec.structs.replace(DEFAULT_POLICY.budget, **{name: 51})
+    bounded = layer("system", {"projects_may": {"loops": 70}})
+    free = layer("system", {"budget": {name: 4}, "projects_may": {"loops": "any"}})
+    assert raised(70, bounded) == 70 and raised(own) == own
+    assert raised(10_000, free) == 10_000 and raised(0, free) == 0
+    # A number of the system's above the bound stands; without a bound nobody raises any.
+    high = layer("system", {"budget": {name: 80}, "projects_may": {"loops": 70}})
+    assert raised(80, high) == 80
+    for wider, before in ((own + 1, []), (0, []), (71, [bounded]), (0, [bounded]), (81, [high])):
+        with pytest.raises(PolicyError, match=f"{name}.* is above the .*projects_may: {{loops: "):
+            raised(wider, *before)
+    asked = msgspec.structs.replace(DEFAULT_POLICY.budget, **{name: own + 1})
     asked = msgspec.structs.replace(DEFAULT_POLICY, budget=asked)
     [wider] = check_authority(DEFAULT_POLICY, asked)
-    assert (wider.key, wider.base, wider.over) == (key, 50, 51)
-    for wider, before in ((51, []), (0, []), (71, [bounded]), (0, [bounded])):
-        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
-            raised(wider, *before)
-    # Who names a number means it; a bound of 0 is none.
-    for who in ("system", "user"):
-        named = layer(who, {"budget": {name: 20}})
-        assert raised(20, named) == 20
-        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
-            raised(21, named)
-    free = layer("system", {"budget": {name: 4, "loops_up_to": 0}})
-    assert raised(10_000, free) == 10_000 and raised(0, free) == 0
-
-
-def test_the_bound_of_loops_is_not_the_projects():
-    for wider in (51, 0):
-        with pytest.raises(PolicyError, match=r"loops_up_to.* is above the "):
-            merge([layer("project", {"budget": {"loops_up_to": wider}})])
-    with pytest.raises(PolicyError, match=" is above the "):
-        merge([layer("user", {"budget": {"cycles": 51}})])
+    assert (wider.key, wider.base, wider.over) == (f"budget.{name}", own, own + 1)
+    assert check_authority(merge([bounded]), asked) == []

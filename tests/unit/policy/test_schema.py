@@ -74,7 +74,6 @@ budget:
   same_tool_calls: 0
   same_answers: 4
   cycles: 2
-  loops_up_to: 60
 redact:
   models: mask
   sites: off

@@ -36,6 +36,17 @@ def test_what_stays_is_young_and_small_enough_and_nothing_more_goes(
         assert too_old or too_big
 
 
+@given(uses=USES, now=st.integers(0, 1000), size=st.integers(0, 1000), spare=st.integers(1, 1000))
+def test_for_its_size_nothing_goes_that_is_spared(
+    uses: list[Use], now: int, size: int, spare: int
+) -> None:
+    """Else an agent that floods its own log would have the logs of others destroyed."""
+    gone = choose(uses, now, None, size, spare)
+    assert all(now - use.ended_ns >= spare for use in gone)
+    freely = choose(uses, now, None, size)
+    assert gone == [use for use in freely if now - use.ended_ns >= spare]
+
+
 def test_only_published_logs_are_counted(tmp_path: Path) -> None:
     log = write_log(tmp_path, CAGE, 300)
     (tmp_path / "cages/c-00000000000a").mkdir()

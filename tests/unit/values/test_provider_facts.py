@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,16 @@ def test_a_call_waits_at_most_half_of_what_its_client_does() -> None:
     }
     assert patience_seconds(FACTS["openai"], [(b"x-stainless-timeout", b"10")]) == 5
     assert patience_seconds(FACTS["bedrock"], [(b"x-stainless-timeout", b"600")]) == 30
+
+
+def test_the_paths_of_a_provider_begin_as_its_row_says() -> None:
+    """And so do those of the hosts that speak its interface, after what stands before them there."""
+    for name, provider in BY_NAME.items():
+        begins = FACTS[name].begins
+        first = {pattern.pattern.split("/")[1] for _, pattern, _ in provider.routes}
+        known = {begin for begin in begins if any(re.fullmatch(one, begin) for one in first)}
+        assert known == set(begins), (name, first)
+        others = [one for one in first if not any(re.fullmatch(one, begin) for begin in begins)]
+        assert not [one for one in others if re.match(r"v\d", one)], (name, others)
+        for base in FACTS[name].spoken_at.values():
+            assert base.rpartition("/")[2] not in begins, (name, base)

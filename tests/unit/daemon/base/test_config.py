@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from akiosd.daemon.base.config import (
@@ -14,7 +16,8 @@ from akiosd.daemon.base.config import (
     parse_config,
     read_trusted,
 )
-from akiosd.daemon.base.gateway_config import GatewayConfig
+from akiosd.daemon.base.gateway_config import GatewayConfig, find_expired
+from akiosd.daemon.base.setting_ranges import RANGES
 from akiosd.daemon.base.settings import load_system_policy
 from akiosd.daemon.gateways.cage_ca import make_authority_now
 from akiosd.errors import AkiosError
@@ -24,6 +27,26 @@ from akiosd.values.spend import ModelPrice
 
 def test_an_empty_file_is_the_default() -> None:
     assert parse_config(b"", "f") == parse_config(b"# nothing\n", "f") == Config()
+
+
+def test_every_number_has_its_range_and_its_ends_are_taken() -> None:
+    numbers = {
+        f"{section.name}.{key.name}"
+        for section in msgspec.structs.fields(Config)
+        if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct)
+        for key in msgspec.structs.fields(section.type)
+        if key.type is int and section.name != "uids"
+    }
+    assert numbers == set(RANGES)
+    for setting, allowed in RANGES.items():
+        if setting == "ledger.host_keep_days":
+            continue  # it stands with keep_days only
+        section, _, key = setting.partition(".")
+        for number in (allowed.least, allowed.most):
+            parse_config(f"{section}: {{{key}: {number}}}".encode(), "f")
+        for number in (allowed.least - 1, allowed.most + 1):
+            with pytest.raises(AkiosError, match=f"{setting} is {number}, and may be"):
+                parse_config(f"{section}: {{{key}: {number}}}".encode(), "f")
 
 
 def test_values_and_overrides(tmp_path: Path) -> None:
@@ -37,6 +60,14 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         "agents",
     )
     assert (config.quotas.cages_per_user, config.log_level) == (3, "info")
+
+
+def test_a_root_that_is_not_valid_now_is_told() -> None:
+    pem, now = make_authority_now("cage").pem, datetime.now(UTC)
+    assert find_expired(b"", now) == find_expired(pem, now) == []
+    for then in (now - timedelta(days=1), now + timedelta(days=365)):
+        (told,) = find_expired(pem, then)
+        assert f"is valid from {now:%Y}" in told and "CN=" in told
 
 
 @pytest.mark.parametrize(
@@ -60,10 +91,11 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("uids: {first_cage: 2147000000}\n", "f, line 1", "overlap"),
         ("uids: {display_base: 4294967295}\n", "f, line 1", "ends above"),
         ("uids: {base: 1}\n", "f, line 1", "unknown key uids.base"),
-        ("quotas: {cages_total: -1}\n", "f, line 1", "negative"),
-        ("ledger: {keep_days: -1}\n", "f, line 1", "negative"),
-        ("ledger: {wipe_passes: 36}\n", "f, line 1", "35 passes"),
-        ("ledger: {check_every_s: 0}\n", "f, line 1", "check_every_s is 0"),
+        ("quotas: {cages_total: -1}\n", "f, line 1", "is -1, and may be 0 to 100000 cages"),
+        ("ledger: {keep_days: -1}\n", "f, line 1", "is -1, and may be 0 to 36500 days"),
+        ("ledger: {wipe_passes: 36}\n", "f, line 1", "is 36, and may be 0 to 35 passes"),
+        ("ledger: {check_every_s: 0}\n", "f, line 1", "is 0, and may be 1 to 86400 seconds"),
+        ("pools: {disk_image_bytes: 1}\n", "f, line 1", "is 1, and may be 64 MiB to 512.0 TiB"),
         ("ledger: {host_keep_days: 30}\n", "f, line 1", "are still kept"),
         ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f, line 1", "are still kept"),
         ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
@@ -87,6 +119,16 @@ def test_values_and_overrides(tmp_path: Path) -> None:
             "gateway: {providers: {openai: {upstream: 'https://x/?a=b'}}}\n",
             "f, line 1",
             "URL",
+        ),
+        (
+            "gateway: {providers: {openai: {upstream: 'https://x/v1/'}}}\n",
+            "f, line 1",
+            "leave it out: https://x",
+        ),
+        (
+            "gateway: {providers: {openai: {upstream: 'https://x/y/v1/chat/completions'}}}\n",
+            "f, line 1",
+            "leave it out: https://x/y",
         ),
         (
             "gateway: {providers: {openai: {region: eu-west-1}}}\n",

@@ -205,7 +205,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
             prices={"m": PriceConfig(input=1, output=2.5)},
             providers={
                 "bedrock": ProviderConfig(region="eu-west-1"),
-                "xai": ProviderConfig(upstream="http://x/v1"),
+                "xai": ProviderConfig(upstream="http://x"),
             },
         )
     )
@@ -214,7 +214,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
     found = gateway_setup(host, Policy(network=network))
     assert found.providers == (
         ProviderSetup("openai", key=SECRET + b"openai"),
-        ProviderSetup("xai", upstream="http://x/v1"),
+        ProviderSetup("xai", upstream="http://x"),
         ProviderSetup("bedrock", key=AWS, region="eu-west-1"),
     )
     assert found.prices == {"m": ModelPrice(1_000_000, 2_500_000)}
@@ -224,3 +224,31 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
     none = Policy(network=Network(llm=False))
     assert allowed_providers(none) == () == gateway_setup(host, none).providers
     assert allowed_providers(Policy()) == PROVIDERS
+
+
+def test_a_credential_has_the_name_that_the_configuration_gives(
+    tmp_path: Path, credentials: Path
+) -> None:
+    names = {"openai": "work-key"}
+    (tmp_path / "state").mkdir(exist_ok=True)
+    store = KeyStore(tmp_path / "state", credentials, lambda name: names.get(name, ""))
+    credential(credentials, "openai", b"not-this-one")
+    credential(credentials, "mistral", SECRET)
+    with pytest.raises(AkiosError, match="names the credential work-key, and there is none"):
+        store.get("openai")
+    credential(credentials, "work-key", SECRET)
+    assert store.get("openai") == store.get("mistral") == Key(SECRET, "", "credential")
+    with pytest.raises(AkiosError, match="there is none"):
+        KeyStore(tmp_path / "state", None, lambda name: "work-key").get("openai")
+
+
+def test_a_credential_that_another_group_reads_is_refused(
+    store: KeyStore, credentials: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: changes a group")
+    credential(credentials, "openai", SECRET, 0o440)
+    assert store.get("openai") is not None, "root's group: an access list's mask"
+    os.chown(credentials / "openai", 0, 12345)
+    with pytest.raises(AkiosError, match="root's alone"):
+        store.get("openai")

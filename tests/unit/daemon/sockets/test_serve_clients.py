@@ -87,7 +87,10 @@ class Echo:
 
 @asynccontextmanager
 async def serving(
-    handler: object, gate: Gate | None = None, limits: ConnectionLimits = LIMITS
+    handler: object,
+    gate: Gate | None = None,
+    limits: ConnectionLimits = LIMITS,
+    accepting: trio.CancelScope | None = None,
 ) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "s")
@@ -95,7 +98,12 @@ async def serving(
         async with listener, trio.open_nursery() as nursery:
             await nursery.start(
                 lambda task_status: serve_clients(
-                    listener, handler, gate or Gate(), limits=limits, task_status=task_status
+                    listener,
+                    handler,
+                    gate or Gate(),
+                    limits=limits,
+                    accepting=accepting,
+                    task_status=task_status,
                 )
             )
             yield path
@@ -340,3 +348,18 @@ def test_hostile_clients_leave_a_living_server_and_no_descriptor(
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+async def test_after_the_last_accept_the_connected_are_served_and_newcomers_wait() -> None:
+    accepting = trio.CancelScope()
+    async with serving(Echo(), accepting=accepting) as path:
+        caller = await connect(path)
+        accepting.cancel()
+        await caller.send(List(id=1))
+        assert isinstance(await caller.answer(), Ok)
+        late = await connect(path, hello=False)
+        await late.send(Hello(software="test"))
+        await caller.send(List(id=2))
+        assert isinstance(await caller.answer(), Ok)
+        with pytest.raises(trio.TooSlowError), trio.fail_after(0.05):
+            await late.receive()

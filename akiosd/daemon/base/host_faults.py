@@ -1,0 +1,49 @@
+"""Faults of the host that end a start or a run of akiosd, in words and with what mends them.
+
+An error of any other number is a fault of akiosd's own, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from akiosd.errors import AkiosError
+
+_NEXT = {
+    errno.ENOSPC: "make room there, then start akiosd again",
+    errno.EDQUOT: "raise the quota of root there, then start akiosd again",
+    errno.EROFS: "mount it for writing; the kernel's log says why it is not",
+    errno.EIO: "look into the kernel's log: the disk may be failing",
+    errno.ENOMEM: "free memory, then start akiosd again",
+    errno.EMFILE: "raise LimitNOFILE= of the service: systemctl edit akiosd",
+    errno.ENFILE: "raise sysctl fs.file-max",
+}
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether a person can act on this error: our own, or one of the host."""
+    return isinstance(error, AkiosError) or (isinstance(error, OSError) and error.errno in _NEXT)
+
+
+def in_words(error: BaseException, state_dir: Path) -> AkiosError:
+    """An error for which :func:`is_fault` holds; ``state_dir`` is where it happened when it names
+    no file.
+    """
+    if isinstance(error, AkiosError):
+        return error
+    assert isinstance(error, OSError) and error.errno is not None
+    named = error.filename if isinstance(error.filename, str) else ""
+    what = os.strerror(error.errno)
+    if error.errno == errno.ENOSPC:
+        what = describe_full(state_dir)
+    return AkiosError(what, named if named.startswith("/") else str(state_dir), _NEXT[error.errno])
+
+
+def describe_full(directory: Path) -> str:
+    """Why nothing can be written below ``directory``: no bytes, or no inodes."""
+    numbers = os.statvfs(directory)
+    if numbers.f_files and not numbers.f_favail:
+        return f"No space left on device: all {numbers.f_files} inodes of its file system are used"
+    return os.strerror(errno.ENOSPC)
