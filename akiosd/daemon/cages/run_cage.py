@@ -633,7 +633,11 @@ class Cage:
         if running.files is not None:
             self._files = FileRecorder(state.owner, self.peer.uid, running.files)
         self.spend = Spend.restore(
-            self.policy.budget, self._book, self._end_by_spending, running.sections.get(SPEND)
+            self.policy.budget,
+            self._book,
+            self._end_by_spending,
+            running.sections.get(SPEND),
+            loops_up_to=self.policy.loops_up_to,
         )
         self.spend.memory.keep_in(self.kept.write)
         self._gateway = self._make_gateway()

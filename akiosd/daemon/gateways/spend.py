@@ -69,12 +69,20 @@ class Spend:
         self._closed = self._told = False
 
     @classmethod
-    def restore(cls, budget: Budget, book: Book, on_final: OnFinal, data: bytes | None) -> Spend:
+    def restore(
+        cls,
+        budget: Budget,
+        book: Book,
+        on_final: OnFinal,
+        data: bytes | None,
+        *,
+        loops_up_to: Most = None,
+    ) -> Spend:
         """The account as an earlier akiosd left it; ``data`` is the section ``SPEND`` of the cage's
         state memory.  Call :meth:`resume` before anything else is asked of it.  Raises StateError.
         """
-        spend = cls(budget, book, on_final)
-        spend.memory = SpendMemory.restore(book, data, budget)
+        spend = cls(budget, book, on_final, loops_up_to=loops_up_to)
+        spend.memory = SpendMemory.restore(book, data, spend.account)
         return spend
 
     @property

@@ -16,7 +16,6 @@ import trio
 from akiosd.cage.state_format import StateError
 from akiosd.meter.account import Account
 from akiosd.values.denial import Denial
-from akiosd.values.policy import Budget
 from akiosd.values.records import Record, encode_entry
 from akiosd.values.spend import ModelSpend
 
@@ -86,9 +85,9 @@ class SpendMemory:
         """What an earlier akiosd may not have got onto the disk."""
 
     @classmethod
-    def restore(cls, book: Book, data: bytes | None, limits: Budget) -> SpendMemory:
-        """From a section that an earlier akiosd wrote; ``limits`` are those of the cage's policy.
-        Raises StateError.
+    def restore(cls, book: Book, data: bytes | None, fresh: Account) -> SpendMemory:
+        """From a section that an earlier akiosd wrote; ``fresh`` has the limits of the cage's
+        policy.  Raises StateError.
         """
         if data is None:
             raise StateError(f"the state memory of a cage lacks its section {SPEND}", SPEND)
@@ -97,7 +96,10 @@ class SpendMemory:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             what = f"the state memory of a cage has a section {SPEND} that is not known here"
             raise StateError(f"{what}: {error}", SPEND) from None
-        state.account = msgspec.structs.replace(state.account, limits=limits)
+        limits, loops_up_to = fresh.limits, fresh.loops_up_to
+        state.account = msgspec.structs.replace(
+            state.account, limits=limits, loops_up_to=loops_up_to
+        )
         return cls(book, state)
 
     def keep_in(self, write: Write) -> None:
