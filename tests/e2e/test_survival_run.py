@@ -4,6 +4,7 @@ arrives.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -113,9 +114,8 @@ def test_a_client_that_does_not_come_back_takes_its_cage_with_it(private: Daemon
 
 
 def test_a_detached_cage_goes_on_and_what_it_wrote_is_kept(private: Daemon) -> None:
-    words = ("--detach", "--json")
-    done = private.run("sh", "-c", SEVERAL.format(200), flags=words)
-    cage = done.stdout.strip()
+    done = private.run("sh", "-c", SEVERAL.format(200), flags=("--detach", "--json"))
+    cage = json.loads(done.stdout)["cage"]
     kill(private)
     private.start()
     follow = private.ctl("logs", "-f", cage)
