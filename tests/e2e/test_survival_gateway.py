@@ -183,12 +183,30 @@ def bill_after_kills(
 
 
 def test_the_budget_is_the_models_bill_after_kills(priced: Daemon, models: Models) -> None:
-    bill_after_kills(priced, models, 3, agents=4, turns=40)
+    bill_after_kills(priced, models, 3, agents=4, turns=20)
 
 
 @pytest.mark.named_set("deaths")
 def test_the_budget_is_the_models_bill_after_many_kills(priced: Daemon, models: Models) -> None:
     bill_after_kills(priced, models, 30, agents=4, turns=400)
+
+
+@pytest.mark.named_set("deaths")
+def test_a_gateway_that_dies_meanwhile_costs_what_it_had_open(
+    priced: Daemon, models: Models
+) -> None:
+    models.pause = threading.Event()
+    with Talking(priced, STREAM) as agent:
+        agent.go_on()
+        assert agent.read() == "begun"
+        gateway = gateway_of(priced, agent.cage)
+        kill(priced)
+        os.kill(gateway, signal.SIGKILL)
+        priced.start()
+        assert wait_until(lambda: paid(priced, agent.cage))
+    (call,) = (one for one in priced.events(agent.cage) if one["kind"] == "llm_call")
+    assert (call["outcome"], call["estimated"]) == ("cut", True)
+    assert call["usd_micro"] == call["reserved_usd_micro"] == call["total_usd_micro"] == COST
 
 
 def test_with_the_keeper_gone_too_the_gateway_ends(priced: Daemon) -> None:
