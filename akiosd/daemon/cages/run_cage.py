@@ -763,10 +763,10 @@ class Cage:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)
         if self._gateway is not None:
             await self._gateway.finish()
+        self._open_log()
         await self.spend.close()
         if self._calls is not None:
             await self._calls.finish()
-        self._open_log()
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
