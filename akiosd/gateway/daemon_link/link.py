@@ -148,6 +148,9 @@ class Link:
         self._here = trio.Event()
         """Whether akiosd is there."""
         self._here.set()
+        self._served = trio.Event()
+        """Whether it has told its prices, too: what begins is priced as it would be there."""
+        self._served.set()
         self._outbox = Outbox()
         self._queue: deque[bytes] = deque()
         """Encoded frames that are not sent yet; the first may be the unsent rest of one."""
@@ -224,6 +227,8 @@ class Link:
     async def _wait_another(self) -> None:
         """Begin with another akiosd: tell and ask it what the earlier one left open."""
         self._here = trio.Event()
+        if self._served.is_set():
+            self._served = trio.Event()
         self._socket.close()
         close_all(self._reader.close())
         while True:
@@ -390,8 +395,8 @@ class Link:
         """Wait until akiosd is there and has read and taken most of what it was told, so that
         nothing begins of which it may never know, and reporting cannot outrun the log.
         """
-        while not self._here.is_set() or max(len(self._queue), len(self._outbox)) > _WAITING:
-            await self._here.wait()
+        while not self._served.is_set() or max(len(self._queue), len(self._outbox)) > _WAITING:
+            await self._served.wait()
             if max(len(self._queue), len(self._outbox)) > _WAITING:
                 self._room = trio.Event()
                 await self._room.wait()
@@ -513,4 +518,5 @@ class Link:
             # In place: whoever prices a call looks into the setup's own table.
             self._prices.clear()
             self._prices |= message.prices
+            self._served.set()
         close_all(fds)
