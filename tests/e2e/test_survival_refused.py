@@ -86,7 +86,7 @@ def test_a_cage_whose_state_memory_is_damaged_is_ended_by_name(private: Daemon) 
     assert (client.returncode, report(words)["reason"]) == (137, reason)
     assert [record["kind"] for record in private.events(cage)][-1] == "end"
     # What the agent did belongs to its user all the same.
-    assert private.ctl("commit", cage, cwd=where).returncode == 0
+    assert wait_until(lambda: private.ctl("commit", cage, cwd=where).returncode == 0)
     assert (where / "result").read_text() == "work\n"
     assert verified(private)
 
@@ -105,7 +105,7 @@ def test_if_nobody_comes_back_everything_ends_and_is_said(private: Daemon) -> No
     reason = "killed: akiosd ended, and could not go on with it: akiosd was away for more than 3 s"
     assert host_ends(private) == {cage: reason}
     assert (client.returncode, report(words)["reason"]) == (137, reason)
-    assert private.ctl("commit", cage, cwd=where).returncode == 0
+    assert wait_until(lambda: private.ctl("commit", cage, cwd=where).returncode == 0)
     assert wait_until(lambda: not any(cage in path for path in resources.cgroups(private)))
 
 

@@ -18,7 +18,8 @@ from akiosd.daemon.cages.cage_state import CAGE, LIFE, CageState, LifeState, dec
 from akiosd.daemon.cages.git_directory import GitDirectory
 from akiosd.daemon.cages.keep_cage import BOUND, CORE, LEAF, RING, KeptCage, unpack
 from akiosd.daemon.cages.prepared_cage import STDIO, Prepared
-from akiosd.daemon.cages.run_cage import Cage, Opened, Running
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.running_cage import Opened, Running
 from akiosd.daemon.gateways.cage_ca import Authority
 from akiosd.daemon.gateways.kept_gateway import GATEWAY
 from akiosd.daemon.gateways.listeners import Bound

@@ -7,19 +7,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import trio
 
 from akiosd import __version__
-from akiosd.cage import machine, posture
+from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import explain_end
 from akiosd.daemon.base.log import get_log
@@ -28,14 +26,15 @@ from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
-from akiosd.daemon.cages.cage_state import CageState, LifeState
-from akiosd.daemon.cages.git_directory import GitDirectory, find_git
+from akiosd.daemon.cages.cage_state import CageState
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.keep_cage import NOT_KEPT, KeptCage
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
+from akiosd.daemon.cages.read_posture import read_posture
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
+from akiosd.daemon.cages.running_cage import Opened, Running
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
 from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.gateways import listeners
@@ -46,14 +45,12 @@ from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.gateways.spend_memory import SPEND
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
-from akiosd.kernel import pidfd, probe
+from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.seccomp import Compiled
-from akiosd.kernel.user_tree import identify, read_name
-from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
-from akiosd.values.ids import HOST_LOG, DirectoryId, LogId
+from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.plan import encode
 from akiosd.values.posture import LayerState
 from akiosd.wire.messages import Ended, Run, Started
@@ -68,43 +65,6 @@ _PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _NO_RING = "the records that akiosd had not written when it ended were not kept"
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
-
-
-class Opened(NamedTuple):
-    """What the client of a run opened; whoever has it owns the descriptors."""
-
-    workspace: Fd
-    binds: list[Fd]
-    git: GitDirectory | None
-    directory: DirectoryId
-    """Which directory the workspace is."""
-    name: bytes
-
-    @classmethod
-    def of(cls, request: Run, fds: list[int]) -> Opened:
-        """``fds``: the workspace first, then the binds."""
-        binds = [Fd(fd) for fd in fds[1:]]
-        return cls(Fd(fds[0]), binds, find_git(request, binds), identify(fds[0]), read_name(fds[0]))
-
-
-class Running(NamedTuple):
-    """A cage that another akiosd began, as it was kept; whoever has it owns the descriptors."""
-
-    state: CageState
-    life: LifeState
-    sections: Mapping[str, bytes]
-    """All of its state memory."""
-    kept: KeptCage
-    process: Fd
-    status: StatusChannel
-    listener: Fd
-    ring: list[Fd]
-    mounts: Fd
-    files: Fd | None
-    stdio: list[Fd]
-    master: Fd | None
-    gateway: list[Fd]
-    """What was kept of the process of its gateway; none where there was none."""
 
 
 class Cage:
@@ -715,38 +675,15 @@ class Cage:
 
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._confinement is not None and self._calls is not None and self._said is not None
-        values = self._confinement
-        status, mountinfo, uid_map, limits = probe.read_process(self.pid)
-        disks = self.host.disks
-        evidence = posture.Evidence(
-            status=status,
-            mountinfo=mountinfo,
-            uid_map=uid_map,
-            namespaces=probe.read_namespaces(self.pid),
-            own_namespaces=self.host.own_namespaces,
+        return read_posture(
+            self.host,
+            self.prepared,
+            self.request,
+            self._confinement,
+            self.pid,
             landlock_proved=self._said.landlock_proved,
-            landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
-            cgroup=self.prepared.limits_found,
-            cgroup_missing=self.prepared.limits_missing,
-            disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
-            limits=limits,
-            core_taker=probe.read_core_taker(),
-            files_missing=self._files.missing if self._files is not None else "",
-        )
-        wanted = posture.Wanted(
-            host_id=values.identity.host_id,
-            host_gid=values.identity.host_gid,
-            uid_lines=self.prepared.uid_lines,
-            workspace=os.fsdecode(self.request.workspace),
-            workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None,
-            as_caller=self.prepared.is_caller,
-            files=self._files is not None,
-        )
-        return (
-            *posture.check(evidence, wanted),
-            LayerState("ledger", "enforced", "birth durable before the agent"),
+            files=self._files,
         )
 
     # ---- what can end it -------------------------------------------------------------------------
@@ -793,10 +730,10 @@ class Cage:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)
         if self._gateway is not None:
             await self._gateway.finish()
+        self._open_log()
         await self.spend.close()
         if self._calls is not None:
             await self._calls.finish()
-        self._open_log()
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()

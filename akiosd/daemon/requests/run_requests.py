@@ -19,7 +19,8 @@ from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.prepared_cage import Caller
 from akiosd.daemon.cages.registry import Registry
-from akiosd.daemon.cages.run_cage import Cage, Opened
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.running_cage import Opened
 from akiosd.daemon.cages.spool import OutputFile, Spool
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
