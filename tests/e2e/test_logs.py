@@ -12,7 +12,7 @@ def test_what_a_detached_cage_wrote_is_kept_for_its_owner(daemon: Daemon) -> Non
         "sh", "-c", "echo out; echo err >&2", flags=["--detach", "--json"], uid=NOBODY
     )
     assert done.returncode == 0, done.stderr
-    cage = done.stdout.strip() or json.loads(done.stderr)["cage"]
+    cage = json.loads(done.stdout)["cage"]
     daemon.ctl("stop", cage, uid=NOBODY)  # returns when it has ended, by itself or not
     own = daemon.ctl("logs", cage, uid=NOBODY)
     assert sorted(own.stdout.split()) == ["err", "out"], own
