@@ -127,7 +127,13 @@ class Host:
             await self.keeper.here()
         except KernelError as error:
             _tell_lost(error)
-        await self.keeper.watch(_tell_lost)
+        await self.keeper.watch(self._keeper_lost)
+
+    def _keeper_lost(self, error: KernelError | None) -> None:
+        _tell_lost(error)
+        if error is None and not self.cgroups.v2.is_dir():
+            # There was no cage: systemd ended the scope, and the new one is empty.
+            self.cgroups.set_up(compile_base_pids(self.facts.pools))
 
     async def open(self, spared: Collection[str] = ()) -> None:
         """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon

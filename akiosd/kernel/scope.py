@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from akiosd.kernel.cgroup import Layout, write
+from akiosd.kernel.cgroup import Layout, read_field, write
 from akiosd.kernel.keeper_process import spawn_directly
 from akiosd.kernel.programs import find_program
 
@@ -40,10 +40,10 @@ class Scope:
         """
         if not os.path.isdir(_BOOTED):
             return spawn_directly(words, listener, ended)
-        if self._group.is_dir():
-            pid = spawn_directly(words, listener, ended)
+        if read_field(self._group / "cgroup.events", "populated"):
             place = self._group / "keeper"
             place.mkdir(exist_ok=True)
+            pid = spawn_directly(words, listener, ended)
             write(place / "cgroup.procs", str(pid))
             return pid
         return spawn_directly([*self.words(), *words], listener, ended)
