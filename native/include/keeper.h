@@ -21,7 +21,7 @@ enum akios_keep_kind {
     AKIOS_KEEP_DROP = 4,        /* one slot: that name */
     AKIOS_KEEP_DROP_PREFIX = 5, /* one slot: every name that begins so */
     AKIOS_KEEP_TAKE = 6,        /* number: which, in the order of names; -ENOENT behind the last */
-    AKIOS_KEEP_LEAVE = 7,       /* forget everything and end */
+    AKIOS_KEEP_LEAVE = 7,       /* kill the control groups, forget everything and end */
 };
 
 struct akios_keep_slot {

@@ -157,6 +157,32 @@ static int32_t be_patient(uint32_t seconds)
     return AKIOS_KEEPER_VERSION;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name);
+    return length >= strlen(end) && strcmp(name + length - strlen(end), end) == 0;
+}
+
+static bool kill_group(int directory)
+{
+    int fd = openat(directory, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && write(fd, "1", 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* How many there were.  A frozen one does not see that its status socket ends. */
+static unsigned kill_groups(void)
+{
+    const struct akios_kept *entry;
+    unsigned killed = 0;
+    for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)
+        for (uint32_t n = 0; ends_with(entry->name, LEAF) && n < entry->nfds; n++)
+            killed += kill_group(entry->fds[n]);
+    return killed;
+}
+
 static void serve(struct received *in)
 {
     const struct akios_kept *entry = NULL;
@@ -178,7 +204,10 @@ static void serve(struct received *in)
         entry = akios_kept_at(in->request.number);
         result = entry == NULL ? -ENOENT : (int32_t)entry->nfds;
         break;
-    case AKIOS_KEEP_LEAVE: answer(client, 0, 0, NULL); exit(0);
+    case AKIOS_KEEP_LEAVE:
+        kill_groups(); /* nobody goes on with what is left */
+        answer(client, 0, 0, NULL);
+        exit(0);
     default: break;
     }
     answer(client, result, number, entry);
@@ -223,21 +252,6 @@ static void accept_client(void)
     left_ms = deadline_ms - now_ms();
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name);
-    return length >= strlen(end) && strcmp(name + length - strlen(end), end) == 0;
-}
-
-static bool kill_group(int directory)
-{
-    int fd = openat(directory, "cgroup.kill", O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write(fd, "1", 1) == 1;
-    if (fd >= 0)
-        close(fd);
-    return done;
-}
-
 static void note(int fd, const char *line, int length)
 {
     ssize_t written = length > 0 ? write(fd, line, (size_t)length) : 0;
@@ -248,10 +262,7 @@ static _Noreturn void end_everything(void)
 {
     char line[AKIOS_KEEP_NAME + 128];
     const struct akios_kept *entry;
-    unsigned killed = 0;
-    for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)
-        for (uint32_t n = 0; ends_with(entry->name, LEAF) && n < entry->nfds; n++)
-            killed += kill_group(entry->fds[n]);
+    unsigned killed = kill_groups();
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)
