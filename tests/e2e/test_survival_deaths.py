@@ -140,8 +140,12 @@ def test_a_setting_of_0_ends_what_an_earlier_akiosd_left(frozen: bool) -> None:
             cage = the_cage(daemon)
             processes = inside(daemon)
             kill(daemon)
-            (group,) = [path for path in resources.cgroups(daemon) if path.endswith(f"/{cage}")]
-            Path(group, "cgroup.freeze").write_text(str(int(frozen)))
+            (freeze,) = [
+                file
+                for path in resources.cgroups(daemon)
+                if path.endswith(f"/{cage}") and (file := Path(path, "cgroup.freeze")).exists()
+            ]
+            freeze.write_text(str(int(frozen)))
             assert processes & set(resources.processes())
             with daemon.config.open("a") as config:
                 config.write("restart: {come_back_s: 0}\n")

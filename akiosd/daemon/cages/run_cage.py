@@ -314,8 +314,9 @@ class Cage:
             self.post(Event("stop", "failed_start", detail=_words(error)))
 
     def _record_start(self) -> None:
-        started = records.Started(ts=time.time_ns(), pid=self.pid)
-        self.kept.remember(started_index=self.host.ledger.append(self.log, started))
+        # First where it will stand: an akiosd that finds no place knows that it was not appended.
+        self.kept.remember(started_index=self.host.ledger.size(self.log))
+        self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
 
     async def _begin(self) -> None:
         """Build the confinement, let the parked child continue, and listen to it."""
@@ -643,7 +644,8 @@ class Cage:
     def _record_gap(self, running: Running) -> None:
         """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
-        if life.life.state == "running" and ledger.size(self.log) <= life.started_index:
+        is_missing = ledger.size(self.log) <= life.started_index
+        if is_missing or (life.life.state == "running" and life.started_index < 0):
             self._record_start()  # it was killed before that was on disk
         if not running.ring:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
