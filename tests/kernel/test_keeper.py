@@ -211,6 +211,36 @@ async def test_groups_are_killed_when_nobody_comes_back(world: World) -> None:
     reader.close()
 
 
+async def test_one_that_nobody_goes_on_with_ends_what_it_knows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of another version, which can still be told to."""
+    with group_with_sleeper() as (leaf, ours), group_with_sleeper() as (other, control):
+        keeper = await world.open()
+        await keeper.keep({"c-1/leaf": [leaf], "c-1/workspace": [other]})
+        keeper.close()
+        monkeypatch.setattr(module, "_VERSION", 2)
+        with pytest.raises(KernelError, match="it speaks version 1 of its protocol, we 2"):
+            await world.open()
+        assert ours.poll() is None, "the control: it was not ended by that"
+        await Keeper.end(world.path, world.ended)
+        assert await trio.to_thread.run_sync(ours.wait) == -signal.SIGKILL
+        assert control.poll() is None, "a directory under another name was killed"
+    assert not world.path.exists() and len(world.pids) == 1
+    await Keeper.end(world.path, world.ended)  # there is none
+
+
+async def test_one_that_cannot_be_ended_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY_PAUSES_S", (0.0,))
+    keeper = await world.open()
+    with pytest.raises(KernelError, match="cannot be ended") as refused:
+        await Keeper.end(world.path, world.ended)
+    assert refused.value.errno == errno.EBUSY
+    await keeper.leave()
+
+
 @pytest.mark.parametrize("says_here", [False, True])
 async def test_time_away_adds_up_until_akiosd_serves_again(world: World, says_here: bool) -> None:
     """One that is started again and again, and each time dies before it serves, does not stop the
