@@ -228,7 +228,7 @@ class Keeper:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return result, value, name.rstrip(b"\0").decode(), owned
 
-    async def _connect(self, versions: Container[int] = (_VERSION,)) -> bool:
+    async def _connect(self, versions: Container[int] | None = None) -> bool:
         """Whether a keeper answers at our path.  An akiosd that is just ending holds it for a
         moment longer than its lock.
         """
@@ -250,7 +250,7 @@ class Keeper:
                 client.close()
                 self._forget()
                 continue
-            if result in versions:
+            if result in (versions or (_VERSION,)):
                 self.pid, self._process = pid, Fd(os.pidfd_open(pid))
                 return True
             self._forget()
