@@ -56,6 +56,10 @@ class Keeper:
         self._copies: dict[str, list[Fd]] = {}
         self._left = False
         self.pid = 0
+        self.alone_since_ns = 0
+        """When the last akiosd that served what is kept had ended, in Unix time; 0 where that is
+        not known.
+        """
 
     @classmethod
     async def open(cls, path: Path, ended: Path, come_back_s: int, spawn: Spawn) -> Keeper:
@@ -239,7 +243,7 @@ class Keeper:
             try:
                 await client.connect(str(self._path))
                 self._socket = client
-                result, pid, _, _ = await self._exchange(_HELLO, self._come_back_s)
+                result, pid, since, _ = await self._exchange(_HELLO, self._come_back_s)
             except (FileNotFoundError, ConnectionRefusedError):
                 client.close()
                 self._forget()
@@ -252,6 +256,7 @@ class Keeper:
                 continue
             if result in (versions or (_VERSION,)):
                 self.pid, self._process = pid, Fd(os.pidfd_open(pid))
+                self.alone_since_ns = int(since) if since.isdigit() else 0
                 return True
             self._forget()
             if result != -errno.EBUSY:

@@ -36,11 +36,12 @@ struct akios_keep_request {
 };
 
 /* result: -errno; HELLO: the version; KEEP and DROP: how many names; TAKE: descriptors that ride on
- * it. number, of HELLO: the keeper's pid. */
+ * it. Of HELLO, number is the keeper's pid, and name since when nobody serves what is kept: ns
+ * since the epoch in decimal, empty where somebody did until now. */
 struct akios_keep_answer {
     int32_t result;
     uint32_t number;
-    char name[AKIOS_KEEP_NAME]; /* of TAKE */
+    char name[AKIOS_KEEP_NAME]; /* of TAKE and HELLO */
 };
 
 #endif

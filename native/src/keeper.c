@@ -40,6 +40,7 @@ struct received {
 
 static int client = -1;
 static int64_t patience_ms, left_ms, deadline_ms;
+static struct akios_kept gone; /* its name: since when nobody serves, see keeper.h */
 
 static int64_t now_ms(void)
 {
@@ -192,9 +193,11 @@ static void serve(struct received *in)
     case AKIOS_KEEP_HELLO:
         result = be_patient(in->request.number);
         number = (uint32_t)getpid();
+        entry = &gone;
         break;
     case AKIOS_KEEP_HERE:
         left_ms = patience_ms;
+        gone.name[0] = 0;
         result = 0;
         break;
     case AKIOS_KEEP_KEEP: result = keep(in); break;
@@ -215,6 +218,16 @@ static void serve(struct received *in)
         close(in->fds[--in->nfds]);
 }
 
+/* The first end of a connection since akiosd served. */
+static void note_gone(void)
+{
+    struct timespec now;
+    if (gone.name[0] != 0)
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(gone.name, sizeof gone.name, "%lld%09ld", (long long)now.tv_sec, now.tv_nsec);
+}
+
 /* Everything that lies in the socket; the clock starts at its end. */
 static void serve_client(void)
 {
@@ -226,6 +239,7 @@ static void serve_client(void)
         close(client);
         client = -1;
         deadline_ms = now_ms() + left_ms;
+        note_gone();
     }
 }
 

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,6 +229,23 @@ async def test_one_that_nobody_goes_on_with_ends_what_it_knows(
         assert control.poll() is None, "a directory under another name was killed"
     assert not world.path.exists() and len(world.pids) == 1
     await Keeper.end(world.path, world.ended)  # there is none
+
+
+async def test_it_knows_since_when_nobody_serves(world: World) -> None:
+    """One that came meanwhile and did not get to serving does not count."""
+    keeper = await world.open()
+    assert keeper.alone_since_ns == 0
+    times = [time.time_ns()]
+    for _ in range(2):
+        keeper.close()
+        keeper = await world.open()
+        times.append(time.time_ns())
+        assert times[0] <= keeper.alone_since_ns <= times[1]
+    await keeper.here()
+    keeper.close()
+    keeper = await world.open()
+    assert times[-1] <= keeper.alone_since_ns <= time.time_ns()
+    await keeper.leave()
 
 
 async def test_one_that_cannot_be_ended_is_told(

@@ -651,10 +651,11 @@ class Cage:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
 
     def _record_return(self, running: Running, replayed: int) -> None:
-        life = running.life
+        life, keeper = running.life, self.host.keeper
+        ended_ns = keeper.alone_since_ns if keeper is not None else 0
         record = records.DaemonRestarted(
             ts=time.time_ns(),
-            away_since=life.seen_ns,
+            away_since=max(life.seen_ns, ended_ns),
             before=life.akiosd,
             version=__version__,
             replayed=replayed,
