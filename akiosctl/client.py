@@ -151,6 +151,11 @@ class PlainClient:
         """What akiosd's hello says of its system policy; None before it came."""
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
+    @property
+    def path(self) -> str:
+        """The path of the socket."""
+        return self._connection.path
+
     def fileno(self) -> int:
         """The socket's descriptor; it stays this object's."""
         return self._connection.fileno()

@@ -24,7 +24,16 @@ class OutputCopy:
         self._flushing = False
         self._pending = bytearray()
         self._dropped = 0
-        self._gone = False
+        self._gone = self._stalled = False
+
+    def go_on(self, fd: int) -> None:
+        """Another akiosd takes the copy, on ``fd``, owned from now on: what waits goes first."""
+        os.set_blocking(fd, False)
+        with self._lock:
+            os.dup2(fd, self._fd, inheritable=False)
+            os.close(fd)
+            self._stalled = False
+        self.take(b"")
 
     def take(self, data: bytes) -> None:
         """One more piece of output."""
@@ -32,7 +41,7 @@ class OutputCopy:
             if self._gone:
                 return
             self._pending += data
-            if self._flushing:
+            if self._flushing or self._stalled:
                 self._bound()
             elif not self._write_some():
                 self._flushing = True
@@ -56,8 +65,9 @@ class OutputCopy:
             except BlockingIOError:
                 return False
             except OSError:
-                self._gone = True  # akiosd does not take any more
-                self._pending.clear()
+                self._stalled = True  # akiosd does not take any more, unless it comes back
+                self._bound()
+                return True
         return True
 
     def _flush(self) -> None:
@@ -78,7 +88,7 @@ class OutputCopy:
         while True:
             left = deadline - time.monotonic()
             with self._lock:
-                if self._gone or self._write_some() or left <= 0:
+                if self._gone or self._stalled or self._write_some() or left <= 0:
                     self._gone = True
                     os.close(self._fd)
                     return

@@ -9,14 +9,17 @@ import select
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from akiosctl.client import DaemonError, PlainClient
+from akiosctl.client import DaemonError, GoneError, PlainClient
 from akiosctl.output_copy import OutputCopy
 from akiosctl.stdio import Copiers, OutputLimit
 from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
+
+if TYPE_CHECKING:
+    from akiosctl.come_back import Absence
 
 _SAME_VERSION = "install the same version of akiosd and akiosctl, and restart akiosd"
 _FORWARDED = (
@@ -50,6 +53,7 @@ class Relay:
         watches: bool = False,
     ) -> None:
         """``watches``: what would end or interrupt the caller leaves the cage running."""
+        self._come_back_s = int(started.get("come_back_s", 0))
         self._client = client
         self._request = request
         self._cage = str(started.get("cage", ""))
@@ -69,6 +73,9 @@ class Relay:
         self._detach_request = 0
         self.left_by = 0
         """The signal at which the cage was left, 0 for keys."""
+        self._absence: Absence | None = None
+        """akiosd is away, and comes back perhaps."""
+        self._rejoining = 0
         self._unanswered: set[int] = set()
         self._interrupted_at = float("-inf")
         self._detach_read, self._detach_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -105,6 +112,10 @@ class Relay:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(-1)
 
+    def close(self) -> None:
+        """Close the connection, which may be another than at first."""
+        self._client.close()
+
     def _start(self, fds: list[int]) -> None:
         if not self._tty:
             stdin = fds.pop(0) if len(fds) > self._outputs else None
@@ -121,7 +132,7 @@ class Relay:
         os.write(self._detach_write, b"d")
 
     def _loop(self) -> dict[str, Any] | None:
-        poll = select.poll()
+        self._poll = poll = select.poll()
         for fd in (self._client.fileno(), self._wake_read, self._detach_read, self._copiers.ended):
             poll.register(fd, select.POLLIN)
         if self._limit is not None:
@@ -133,13 +144,15 @@ class Relay:
             if self._ended is not None and self._outputs_ended:
                 self._check_copies()
                 return self._ended
-            if self._leaving and not self._detach_request and self._outputs_ended:
+            if self._absence is not None and self._look_for_akiosd():
+                return None
+            if self._leaving and self._may_detach():
                 if self._keep is not None:
                     self._keep.finish()  # what akiosd then reads itself comes behind it
                     self._keep = None
                 self._detach_request = self._client.request("detach", {"cage": self._cage})
-            ready = {fd for fd, _ in poll.poll(_LEAVE_MS if self._leaving else None)}
-            if not ready:
+            ready = {fd for fd, _ in poll.poll(self._patience_ms())}
+            if not ready and self._leaving:
                 self._outputs_ended = True  # a terminal that takes nothing keeps nobody here
             if self._wake_read in ready:
                 for number in os.read(self._wake_read, 64):
@@ -149,21 +162,76 @@ class Relay:
                 self._leave()
             if self._limit is not None and self._limit.reached in ready:
                 poll.unregister(self._limit.reached)
-                self._client.request("stop", {"cage": self._cage, "cause": "output"})
+                self._ask("stop", {"cage": self._cage, "cause": "output"})
             if self._copiers.ended in ready:
                 poll.unregister(self._copiers.ended)
                 self._outputs_ended = True
-            if self._client.fileno() in ready:
+            if self._absence is None and self._client.fileno() in ready:
                 if self._ended is None:
-                    self._client.feed()
+                    self._feed()
                 else:
                     poll.unregister(self._client.fileno())
+
+    def _patience_ms(self) -> float | None:
+        if self._absence is not None:
+            return 100
+        return _LEAVE_MS if self._leaving else None
+
+    def _may_detach(self) -> bool:
+        return not self._detach_request and self._outputs_ended and self._absence is None
+
+    def _feed(self) -> None:
+        """Read from akiosd; where it is gone, the cage may outlive it."""
+        try:
+            self._client.feed()
+        except GoneError as gone:
+            if not self._come_back_s:
+                raise
+            from akiosctl.come_back import Absence
+
+            self._poll.unregister(self._client.fileno())
+            self._client.close()
+            self._unanswered.clear()
+            self._detach_request = 0
+            self._absence = Absence(self._client.path, self._cage, gone, self._come_back_s)
+
+    def _look_for_akiosd(self) -> bool:
+        """Go on where it is back; True when the cage is left, for it needs no client."""
+        assert self._absence is not None
+        if self._leaving and self._watches:
+            return True
+        back = self._absence.look()
+        if back is not None:
+            absence, self._absence = self._absence, None
+            self._client, self._request = back
+            self._rejoining = self._request
+            self._poll.register(self._client.fileno(), select.POLLIN)
+            for name, fields in absence.kept:
+                self._ask(name, fields)
+        return False
+
+    def _rejoined(self, fds: list[int]) -> None:
+        """akiosd has the cage; it takes the copy of the output again, where it keeps one."""
+        from akiosctl.render import note
+
+        note(f"akiosd was restarted; {self._cage} goes on")
+        self._rejoining = 0
+        if fds and self._keep is not None:
+            self._keep.go_on(fds.pop())
+
+    def _ask(self, name: str, fields: dict[str, object]) -> None:
+        if self._absence is not None:
+            self._absence.keep(name, fields)
+        elif len(self._unanswered) < _MAX_UNANSWERED:
+            self._unanswered.add(self._client.request(name, fields))
 
     def _take_message(self) -> bool:
         """Handle one message; True when the cage was left running."""
         message, fds = self._client.receive()
-        close_fds(fds)
         answered = message.get("id", 0)
+        if message["m"] == "started" and answered == self._rejoining:
+            self._rejoined(fds)
+        close_fds(fds)
         self._unanswered.discard(answered)
         if message["m"] == "error" and answered in (0, self._request):
             raise DaemonError(
@@ -216,8 +284,7 @@ class Relay:
             if now - self._interrupted_at < _TWICE_SECONDS:
                 name, fields = "stop", {"cage": self._cage, "grace_ns": 0}
             self._interrupted_at = now
-        if len(self._unanswered) < _MAX_UNANSWERED:
-            self._unanswered.add(self._client.request(name, fields))
+        self._ask(name, fields)
 
     def _resize(self) -> None:
         rows, columns = read_size(1 if os.isatty(1) else 0)

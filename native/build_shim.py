@@ -1,11 +1,11 @@
-"""Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executable
-`akios-launcher`, and the programs `akiosctl` (`akios` for short) and `akiosd`.
+"""Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executables
+`akios-launcher` and `akios-keeper`, and the programs `akiosctl` (`akios` for short) and `akiosd`.
 
 setuptools calls `BuildExt` and `BuildScripts` (named in pyproject.toml) at every install. All but
 the two programs, which belong beside the interpreter they start, are also built without pip:
 
     python native/build_shim.py          # into the source tree, after an edit
-    python native/build_shim.py DIR      # -> DIR/akiosd/kernel/{_shim.*.so,akios-launcher}
+    python native/build_shim.py DIR      # -> DIR/akiosd/kernel/{_shim.*.so,akios-*}
 
 `AKIOS_SANITIZE=1` builds both with the address and undefined-behaviour sanitizers; `CC` names the
 compiler.
@@ -29,14 +29,16 @@ NATIVE = Path(__file__).resolve().parent
 HEADERS = ("akios.h", "mount.h")
 MODULE = "akiosd.kernel._shim"
 LAUNCHER = Path("akiosd", "kernel", "akios-launcher")
+KEEPER = Path("akiosd", "kernel", "akios-keeper")
 
 SHARED_SOURCES = ("mount.c", "credentials.c")
 SHIM_SOURCES = ("shim_*.c", *SHARED_SOURCES)
 LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c", *SHARED_SOURCES)
+KEEPER_SOURCES = ("keeper*.c",)
 ENTRY_SOURCES = ("entry.c",)
 PROGRAMS = ("akiosctl", "akios", "akiosd")
+HELPERS = {LAUNCHER: LAUNCHER_SOURCES, KEEPER: KEEPER_SOURCES}
 SHIM_LIBRARIES = ["crypto", "pthread"]
-LAUNCHER_LIBRARIES: list[str] = []
 
 WARNINGS = [
     "-Wall",
@@ -110,7 +112,7 @@ def run_compiler(arguments: list[str]) -> None:
 
 class BuildExt(build_ext):
     """build_ext that compiles our C strictly, lets cffi's generated wrapper be as it is, and adds
-    the launcher.
+    the launcher and the keeper.
     """
 
     def finalize_options(self) -> None:
@@ -121,10 +123,11 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         super().run()
-        launcher = Path(self.build_lib) / LAUNCHER
-        self.link_launcher(launcher)
-        if self.inplace or self.editable_mode:
-            install_file(launcher, NATIVE.parent / LAUNCHER)
+        for helper, sources in HELPERS.items():
+            built = Path(self.build_lib) / helper
+            self.link_helper(built, sources)
+            if self.inplace or self.editable_mode:
+                install_file(built, NATIVE.parent / helper)
 
     def build_extension(self, ext: Extension) -> None:
         work = Path(self.build_temp)
@@ -148,11 +151,10 @@ class BuildExt(build_ext):
         run_compiler(["-fPIC", "-fvisibility=hidden", "-c", str(source), "-o", str(target)])
         return target
 
-    def link_launcher(self, target: Path) -> None:
+    def link_helper(self, target: Path, patterns: tuple[str, ...]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sources = [str(path) for path in find_sources(LAUNCHER_SOURCES)]
-        libraries = [f"-l{name}" for name in LAUNCHER_LIBRARIES]
-        run_compiler(["-fPIE", "-pie", *sources, *LINK, *libraries, "-o", str(target)])
+        sources = [str(path) for path in find_sources(patterns)]
+        run_compiler(["-fPIE", "-pie", *sources, *LINK, "-o", str(target)])
 
 
 class BuildScripts(build_scripts):

@@ -46,7 +46,10 @@ def command(ctx: click.Context, cage: str, detach_keys: str, signals: bool, as_j
         number = plain.request("attach", {"cage": name})
         started, fds = take_started(plain, number)
         relay = Relay(plain, number, started, detach_keys=keys, watches=not signals)
-        ended = relay.run(fds)
+        try:
+            ended = relay.run(fds)
+        finally:
+            relay.close()
     finally:
         plain.close()
     if ended is None:

@@ -92,7 +92,11 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             print(json_of_running(cage, name) if as_json else cage)
             return 0
         keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
-        ended = Relay(client, number, started, detach_keys=keys).run(received)
+        relay = Relay(client, number, started, detach_keys=keys)
+        try:
+            ended = relay.run(received)
+        finally:
+            relay.close()
     finally:
         close_fds(fds)
         client.close()

@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import prctl
 import trio
@@ -23,10 +24,12 @@ from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
 from akiosd.daemon.base.host_faults import in_words, is_fault
 from akiosd.daemon.base.log import configure_log, get_log, is_journal
 from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.base.restart_job import wants_restart
 from akiosd.daemon.base.service import Service
 from akiosd.daemon.base.settings import Overrides, Settings, load_settings
 from akiosd.daemon.base.socket_path import CONTROL
 from akiosd.daemon.cages.pool import Pool
+from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.cages.take_over import take_over
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
@@ -51,6 +54,7 @@ from akiosd.wire.messages import Hello
 
 _log = get_log("main")
 _SWITCH_S = 0.0005
+_MAKES_WAY = "restarted: cages go on"
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -145,16 +149,19 @@ async def _serve_with_ledger(
     ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))
     host = (DomainHost if config.policy_mode else Host)(settings, ledger)
     refuse_older(ledger, Path(config.runtime_dir))
+    asked = False
     async with trio.open_nursery() as ledger_nursery:
         await ledger_nursery.start(ledger.run)
         try:
-            await take_over(host, service)
-            await _serve_until_told(host, arguments, handed, service)
+            await host.open_keeper()
+            cages = await take_over(host, service)
+            await _serve_until_told(host, arguments, handed, service, cages)
+            asked = True
         finally:
             with trio.CancelScope(shield=True):
                 with contextlib.suppress(AkiosError):
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
-                await host.close()
+                await host.close(for_good=asked)
                 await ledger.aclose()
 
 
@@ -163,7 +170,11 @@ def _open_ledger(state: Path) -> Ledger:
 
 
 async def _serve_until_told(
-    host: Host, arguments: argparse.Namespace, handed: systemd.Handed, service: Service
+    host: Host,
+    arguments: argparse.Namespace,
+    handed: systemd.Handed,
+    service: Service,
+    cages: list[Cage],
 ) -> None:
     config = host.config
     gate = Gate(
@@ -178,8 +189,12 @@ async def _serve_until_told(
     try:
         async with trio.open_nursery() as nursery:
             pool = DomainPool(host) if config.policy_mode else Pool(host, config.pools.userns)
-            await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
+            # First: in them system calls wait for an answer.
+            for cage in cages:
+                supervisor.runs.adopt(cage)
+            nursery.start_soon(host.watch_keeper)
+            await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
@@ -193,11 +208,13 @@ async def _serve_until_told(
                     state=config.state_dir,
                     sockets="of the service" if listeners.outlive else "own",
                 )
-                await _wait_for_stop(renewer, nursery, service)
+                leaves = await _wait_for_stop(renewer, nursery, service)
                 if listeners.outlive:
                     # Who comes now waits for the next akiosd.
                     for scope in accepting:
                         scope.cancel()
+                if leaves and host.keeper is not None:
+                    await _make_way(host, supervisor)
                 service.stopping(partial(_describe_stop, supervisor))
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
@@ -265,15 +282,38 @@ def _say_ready(service: Service, supervisor: Supervisor, host: Host, ready_fd: i
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Service) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Service) -> bool:
+    """Returns whether another akiosd is to go on with the cages."""
+    wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
+    with trio.open_signal_receiver(*wanted) as signals:
         async for signo in signals:
             if signo != signal.SIGHUP:
-                _log.info("stopping", signal=signal.Signals(signo).name)
-                return
+                leaves = signo == signal.SIGUSR2 or (
+                    signo == signal.SIGTERM and await wants_restart()
+                )
+                said = "leaving the cages to another akiosd" if leaves else "stopping"
+                _log.info(said, signal=signal.Signals(signo).name)
+                return leaves
             systemd.notify(reloading(time.monotonic_ns()))
             service.refused = await renewer.renew(nursery)
             service.ready()
+    return False
+
+
+async def _make_way(host: Host, supervisor: Supervisor) -> NoReturn:
+    """End, and leave every cage as it is: what was recorded is on disk, the rest is with the
+    keeper.
+
+    Nothing is unwound: each of our tasks gives back, at its end, what the next akiosd needs.
+    """
+    systemd.notify("STOPPING=1")
+    supervisor.leave()
+    ledger = host.ledger
+    ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason=_MAKES_WAY))
+    for log in ledger.logs():
+        if ledger.size(log):
+            await ledger.wait_durable(log, ledger.size(log) - 1)
+    os._exit(0)
 
 
 def main(argv: list[str] | None = None) -> int:

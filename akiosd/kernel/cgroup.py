@@ -118,11 +118,18 @@ def find_layout(mountinfo: str) -> Layout:
 class CgroupHost:
     """The daemon's base group in every hierarchy that is used.  ``name`` is unique to its state
     directory.
+
+    It lies where the process ``keeper`` may make groups, which outlives akiosd; without one, where
+    akiosd itself may.
     """
 
-    def __init__(self, layout: Layout, name: str) -> None:
+    def __init__(self, layout: Layout, name: str, keeper: int = 0) -> None:
         self.layout = layout
-        self.v2 = _delegated_base(layout) / name
+        base = _delegated_base(layout, keeper or os.getpid(), "keeper" if keeper else "supervisor")
+        self.v2 = base / name
+        own = base / "keeper"
+        self.outliving = own if keeper and own.is_dir() else None
+        """The group of processes that live on when akiosd ends; None where they need none."""
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
 
@@ -179,21 +186,20 @@ class CgroupHost:
             await _remove(path)
 
 
-def _delegated_base(layout: Layout) -> Path:
-    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else
-    the root.
+def _delegated_base(layout: Layout, pid: int, child: str) -> Path:
+    """The v2 group below which we may make groups: that of the process ``pid`` when systemd
+    delegated it, else the root.
 
     A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate``
-    (systemd.resource-control(5)).  With ``DelegateSubgroup=`` the daemon is in a child of it;
-    without, it moves itself there, because a v2 group with processes cannot hand controllers to its
-    children.  For the same reason a delegated group in which somebody else runs (a private daemon
-    in a user's shell) is not used.
+    (systemd.resource-control(5)).  The process is moved into a child of it, because a v2 group with
+    processes cannot hand controllers to its children.  For the same reason a delegated group in
+    which somebody else runs (a private daemon in a user's shell) is not used.
     """
     root = Path(layout.v2)
     own = next(
         (
             line[3:]
-            for line in read(Path("/proc/self/cgroup")).splitlines()
+            for line in read(Path(f"/proc/{pid}/cgroup")).splitlines()
             if line.startswith("0::")
         ),
         "/",
@@ -202,12 +208,11 @@ def _delegated_base(layout: Layout) -> Path:
     for group in (here, here.parent):
         if group != root and _is_delegated(group):
             if group == here:
-                if read(group / "cgroup.procs").split() != [str(os.getpid())]:
+                if read(group / "cgroup.procs").split() != [str(pid)]:
                     # Others live here too: a group with processes cannot hand controllers down.
                     continue
-                supervisor = group / "supervisor"
-                supervisor.mkdir(exist_ok=True)
-                write(supervisor / "cgroup.procs", "0")
+                (group / child).mkdir(exist_ok=True)
+                write(group / child / "cgroup.procs", str(pid))
             return group
     return root
 

@@ -150,6 +150,12 @@ class Disks(Protocol):
         """The disk of a cage that runs, mounted once more; for looking at."""
         ...
 
+    def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
+        """The disk of a cage that runs, by the mount of it that another akiosd had; ``mount`` is
+        the slot's.
+        """
+        ...
+
     def remove_others(self, names: Collection[str]) -> None:
         """Remove the disks of all cages but these."""
 
@@ -253,6 +259,10 @@ class Images:
                 "ext4", {"source": source, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME
             )
         return Slot(mount, size, directory, image)
+
+    def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
+        """The image that is mounted there."""
+        return Slot(mount, size, directory, directory / IMAGE)
 
     def _mount(self, directory: Path, image: Path, size: int) -> Slot:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
@@ -381,6 +391,10 @@ class QuotaPool:
     def reopen_in_use(self, directory: Path, size: int) -> Slot:
         """The same directory of the pool."""
         return self.reopen(directory, size)
+
+    def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
+        """The directory of the pool that is mounted there."""
+        return Slot(mount, size, self._mount_point / directory.name, None)
 
     def _slot(self, where: Path, size: int) -> Slot:
         tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))

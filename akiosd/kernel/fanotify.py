@@ -41,7 +41,11 @@ class FileEvents:
     not use up root's. ``group`` is owned by this object. Raises KernelError.
     """
 
-    def __init__(self, owner: int) -> None:
+    def __init__(self, owner: int, group: Fd | None = None) -> None:
+        """``group``: one that was made before, owned from now on."""
+        if group is not None:
+            self.group = group
+            return
         number = int(lib.akios_file_use_open(owner))
         if number < 0:
             raise KernelError(

@@ -101,6 +101,10 @@ class Memory:
         """The same mount."""
         return self.reopen(directory, size)
 
+    def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
+        """The same tmpfs."""
+        return MemorySlot(mount, size, self._base / directory.name, None)
+
     def _slot(self, where: Path, size: int) -> Slot:
         with Fd(os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as top:
             tree = mounts.open_tree(top.fileno())

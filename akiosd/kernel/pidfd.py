@@ -19,6 +19,13 @@ def get_fd(pidfd: int, number: int) -> Fd:
     return Fd(syscalls.pidfd_getfd(pidfd, number))
 
 
+def read_pid(pidfd: int) -> int:
+    """The number of the process, as long as it was not reaped; else −1 (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        found = [line.split()[1] for line in file if line.startswith("Pid:")]
+    return int(found[0]) if found else -1
+
+
 def send_signal(pidfd: int, signo: int) -> None:
     """Signal the process; one that is gone already is no error."""
     try:

@@ -68,7 +68,7 @@ def set_undumpable() -> None:
 
 
 def set_parent_death_signal(signo: int) -> None:
-    """Ask for ``signo`` when the thread that forked this process ends.
+    """Ask for ``signo`` when the thread that forked this process ends; 0 asks for none.
 
     A change of ids clears it: call it after that, then compare getppid with the expected parent.
     """

@@ -9,6 +9,7 @@ question (:func:`open_python`); and helpers that stay and serve requests on a so
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 import trio
 
 from akiosd.kernel import niceness, pidfd
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, close_all
 
 _DIRECTORIES = "/usr/sbin:/usr/bin:/sbin:/bin"
 _LEAVE_S = 2
@@ -101,7 +102,7 @@ class HelperProcess:
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
         )
         try:
-            self._pid = spawn_helper(self.words, self._environment, theirs)
+            self._pid = spawn_helper(self.words, self._environment, theirs.fileno())
         except OSError:
             ours.close()
             raise
@@ -128,24 +129,31 @@ class HelperProcess:
                     await pidfd.wait_exit(process.fileno())
 
 
-def spawn_helper(words: list[str], environment: Mapping[str, str], control: socket.socket) -> int:
-    """The pid of a new process that has ``control`` as descriptor 3 and /dev/null as 0 and 1.
-    Raises OSError.
+def spawn_helper(
+    words: list[str], environment: Mapping[str, str], *fds: int, quiet: bool = False
+) -> int:
+    """The pid of a new process that has ``fds`` as descriptors 3 and on, and /dev/null as 0 and 1;
+    when it is to be ``quiet``, as 2 too.  Raises OSError.
     """
-    # Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's
-    # copy.
-    return os.posix_spawn(
-        words[0],
-        words,
-        environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-            (os.POSIX_SPAWN_DUP2, 0, 1),
-            (os.POSIX_SPAWN_DUP2, control.fileno(), 3),
-        ],
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE],
-    )
+    # Beyond the numbers that it expects: dup2 in its place clears close-on-exec, which everything
+    # else that the daemon has open keeps.
+    copies = [Fd(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)) for fd in fds]
+    silence = [(os.POSIX_SPAWN_DUP2, 0, number) for number in ((1, 2) if quiet else (1,))]
+    try:
+        return os.posix_spawn(
+            words[0],
+            words,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+                *silence,
+                *((os.POSIX_SPAWN_DUP2, fd.fileno(), n) for n, fd in enumerate(copies, 3)),
+            ],
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE],
+        )
+    finally:
+        close_all(copies)
 
 
 def _be_ordinary_when_memory_is_short(pid: int) -> None:

@@ -11,10 +11,11 @@ be decided on them).
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import trio
 from akiosd.errors import KernelError
 from akiosd.kernel import niceness
 from akiosd.kernel._shim import ffi, lib
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
 from akiosd.ledger.bundle import Batch
@@ -33,6 +35,8 @@ from akiosd.values.units import KIB
 
 RING_SIZE = 256 * KIB
 MAX_BATCH = 256
+MOST_ROWS: int = lib.AKIOS_ROWS
+_DESCRIPTORS = 3
 LINGER_NS = 2_000_000
 
 _BUFFER_SIZE = 64 * KIB
@@ -90,12 +94,16 @@ def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
 
 class Ring:
     """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.
-    Raises KernelError.
+    ``left``: the :meth:`descriptors` of the ring of an akiosd that is no more, which is gone on
+    with; they are taken, also when this fails.  Raises KernelError.
     """
 
-    def __init__(self, size: int = RING_SIZE) -> None:
+    def __init__(self, size: int = RING_SIZE, left: Sequence[Fd] = ()) -> None:
         ring = ffi.new("struct akios_ring **")
-        _check(lib.akios_ring_open(size, ring), "the ring cannot be made")
+        if left:
+            _check(_adopt(left, ring), "what a pump left in its ring is damaged")
+        else:
+            _check(lib.akios_ring_open(size, ring), "the ring cannot be made")
         self._ring: Any = ring[0]
         # Not cleared: only what was written is ever read.
         self.buffer = _allocate("uint64_t[]", _BUFFER_SIZE // 8)
@@ -107,6 +115,12 @@ class Ring:
             raise KernelError("the ring is gone")
         return self._ring
 
+    def descriptors(self) -> tuple[int, ...]:
+        """What another akiosd needs to go on with it; they stay the ring's, and a later pump's."""
+        fds = ffi.new("int[3]")
+        lib.akios_ring_descriptors(self.get(), fds)
+        return tuple(fds)
+
     def take(self) -> Any:
         """The native ring, owned by the caller from now on."""
         ring, self._ring = self.get(), None
@@ -117,6 +131,13 @@ class Ring:
         ring, self._ring = self._ring, None
         if ring is not None:
             lib.akios_ring_close(ring)
+
+
+class _Place(NamedTuple):
+    """A row whose entries are given out again, and how many of them are in the log."""
+
+    number: int
+    without: int
 
 
 class Pump:
@@ -154,6 +175,8 @@ class Pump:
         self._pump: Any = None
         self._linger_s = linger_ns / 1e9
         self._lingers = False
+        self._given = 0
+        self._place: _Place | None = None
         made = ring if ring is not None else Ring(ring_size)
         self._buffer = made.buffer
         self._bytes = ffi.cast("uint8_t *", self._buffer)
@@ -179,9 +202,56 @@ class Pump:
 
         The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when
         it is reaped. Nothing is lost when the reader is cancelled.
+
+        A batch is done when the next one is asked for; or, when its place was written down
+        (:meth:`note`), once it is in the log on disk (:meth:`settle`).
         """
         while (batch := await self._next()) is not None:
             yield batch
+
+    def resume(self, size: int) -> Iterator[Batch]:
+        """What the pump before this one gave out and its log of ``size`` entries does not have.
+
+        Each batch is to be noted before the next is asked for, and all before :meth:`entries`.
+        KernelError where the ring does not hold what its rows say.
+        """
+        self.settle(size)
+        row = ffi.new("struct akios_row *")
+        for number in range(self.rows):
+            _check(lib.akios_ring_row(self._ring, number, row), "a row is missing")
+            data = lib.akios_ring_read_row(self._ring, number, self._bytes, _BUFFER_SIZE, MAX_BATCH)
+            _check(data, "what was read once cannot be read again")
+            whole = encode_entries(self._bytes, data, self._entries, _ENTRIES_SIZE)
+            if len(whole) != row.skip + row.count:
+                _check(-errno.EBADMSG, "what was read once reads otherwise now")
+            without = max(0, size - row.first)
+            self._place = _Place(number, without)
+            yield _drop_first(whole, row.skip + without)
+            assert self._place is None
+
+    def note(self, first: int) -> None:
+        """Write down that the entries of the last batch will be those from ``first`` of the log:
+        before they are appended.  At most :data:`MOST_ROWS` batches that are not settled.
+        KernelError.
+        """
+        if self._place is not None:
+            result = lib.akios_ring_move_row(
+                self._ring, self._place.number, self._place.without, first
+            )
+            self._place = None
+        else:
+            result = lib.akios_ring_note(self._ring, first, self._given)
+        _check(result, "the place of records in the log cannot be noted")
+
+    def settle(self, size: int) -> None:
+        """The log has ``size`` entries on disk: what is among them need not be kept in the ring."""
+        if self._ring is not None:
+            lib.akios_ring_settle(self._ring, size)
+
+    @property
+    def rows(self) -> int:
+        """Noted batches that are not settled."""
+        return int(lib.akios_ring_rows(self._ring)) if self._ring is not None else 0
 
     async def _next(self) -> Batch | None:
         await trio.lowlevel.checkpoint()
@@ -217,9 +287,14 @@ class Pump:
                 lib.akios_ring_wake(self._ring)
 
     def _drain(self) -> Batch:
+        lib.akios_ring_free(self._ring)
         size = lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH)
         _check(size, "the ring is unreadable")
-        return encode_entries(self._bytes, size, self._entries, _ENTRIES_SIZE) if size else Batch()
+        if not size:
+            return Batch()
+        batch = encode_entries(self._bytes, size, self._entries, _ENTRIES_SIZE)
+        self._given = len(batch)
+        return batch
 
     def counters(self) -> PumpCounters:
         """Raises KernelError after ``close``."""
@@ -260,6 +335,27 @@ class Pump:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _adopt(left: Sequence[Fd], ring: Any) -> int:
+    if len(left) != _DESCRIPTORS:
+        close_all(left)
+        return -errno.EBADMSG
+    result = int(lib.akios_ring_adopt(*(fd.fileno() for fd in left), ring))
+    for fd in left:
+        if result < 0:
+            fd.close()
+        else:
+            fd.take()
+    return result
+
+
+def _drop_first(batch: Batch, number: int) -> Batch:
+    """Without the first entries, each of which has its length before it (uint16)."""
+    at = 0
+    for _ in range(number):
+        at += 2 + int.from_bytes(batch.data[at : at + 2], "big")
+    return Batch(batch.count - number, batch.data[at:])
 
 
 def _check(result: int, what: str) -> int:

@@ -8,11 +8,12 @@ import msgspec
 
 from akiosd.meter.loops import Minute, Repeats
 from akiosd.values.policy import Budget, Most
-from akiosd.values.spend import Outcome, Tokens
+from akiosd.values.spend import Grant, Outcome, Tokens
 
 
 class Open(msgspec.Struct, frozen=True):
-    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
+    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation; ``output``: what the
+    grant said of it, 0 where the request's own length holds.
 
     ``lowered``: output tokens of each choice, where fewer were granted than the request or its
     model allows; else 0.  ``live``: as :class:`akiosd.values.spend.Trail` has it.
@@ -26,6 +27,12 @@ class Open(msgspec.Struct, frozen=True):
     tokens: Tokens
     lowered: int = 0
     live: bool = False
+    output: int = 0
+
+    @property
+    def grant(self) -> Grant:
+        """The answer that it had, for who asks again."""
+        return Grant(self.usd_micro, self.output, self.lowered)
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -228,7 +228,17 @@ def _check_room(
             "budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED
         )
     lowered = output if output < (need.named or ask.ceiling) else 0
-    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered, ask.trail.live)
+    held = Open(
+        ask.provider,
+        ask.model,
+        ask.request,
+        now_ns,
+        usd,
+        tokens,
+        lowered,
+        ask.trail.live,
+        output if shortened else 0,
+    )
     account = msgspec.structs.replace(
         account,
         open={**account.open, call: held},
@@ -239,7 +249,7 @@ def _check_room(
         ),
         warned={},
     )
-    return account, Grant(usd, output if shortened else 0, lowered)
+    return account, held.grant
 
 
 def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:

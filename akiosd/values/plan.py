@@ -60,7 +60,7 @@ STATUS: dict[str, int] = {
     "failed": 1,  # step, errno
     "pty": 2,  # carries the master of the cage's terminal
     "ready": 3,  # listener fd number, result of the Landlock probe
-    "go": 4,  # akiosd → init: start the agent
+    "go": 4,  # akiosd → init: start the agent; value: 0, or GO_KEPT
     "execed": 5,  # pid inside
     "exec_failed": 6,  # errno, step (0 chdir, 1 exec, 2 session, 3 landlock)
     "exited": 7,  # wait status, rusage
@@ -70,6 +70,10 @@ STATUS: dict[str, int] = {
     "listener": 11,  # carries the seccomp listener, where akiosd may not take it itself
     "kill": 12,  # akiosd → init of a cage without namespaces: end every process of it
 }
+
+# What "go" may say: the keeper holds this cage, so init no longer ends with the thread that made it
+# (PR_SET_PDEATHSIG), only at end of file on its status socket.
+GO_KEPT = 1
 
 # Flags of a step.
 F_STAGE = 1  # the path is in the launcher's own staging root, not in the new root
@@ -280,6 +284,7 @@ def c_header() -> str:
         f"#define AKIOS_F_EXIST_OK {F_EXIST_OK}u",
         f"#define AKIOS_F_RECURSIVE {F_RECURSIVE}u",
         f"#define AKIOS_F_SAME_KIND {F_SAME_KIND}u",
+        f"#define AKIOS_GO_KEPT {GO_KEPT}u",
         f"#define AKIOS_REQUEST_RUN {REQUEST_RUN}u",
         f"#define AKIOS_REQUEST_USERNS {REQUEST_USERNS}u",
         "",

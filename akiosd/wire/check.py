@@ -25,6 +25,7 @@ from akiosd.wire.messages import (
     Output,
     ReadLog,
     ReadLogFile,
+    Rejoin,
     Run,
     Signal,
     Stop,
@@ -75,7 +76,7 @@ def check_request(message: Message, fd_count: int) -> None:
         _check_run(message, fd_count)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):
         _check_log(message)
-    elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard):
+    elif isinstance(message, Signal | Stop | Attach | Rejoin | Detach | Output | View | Discard):
         _check_cage(message.cage)
     elif isinstance(message, Http):
         if message.cage:

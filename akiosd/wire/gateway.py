@@ -1,9 +1,13 @@
 """The messages between akiosd and a gateway, and between akiosd and the zygote, on private socket
 pairs.
 
-A gateway's link is a stream of frames (:mod:`akiosd.wire.frame`); the zygote's socket is
-SOCK_SEQPACKET, one message a packet. "fd:" and "fds:" say which descriptors come with a message;
-the receiver owns them.
+A gateway's link is a stream of frames (:mod:`akiosd.wire.frame`). The zygote's socket, and the one
+on which a gateway waits for another akiosd, are SOCK_SEQPACKET, one message a packet. "fd:" and
+"fds:" say which descriptors come with a message; the receiver owns them.
+
+A gateway outlives the akiosd that made it. What is told is counted (:class:`Told`), kept until it
+is known to outlive akiosd (:class:`Taken`), and told again to the next one; what is asked is asked
+again, and has the same answer. ``akiosd/daemon/gateways/README.md`` has each message in a table.
 
 akiosd believes a gateway about one cage only: what it reserved, spent and saw. A gateway parses
 hostile bytes, so everything it says is bounded and typed, and akiosd sets the time.
@@ -39,12 +43,18 @@ class LinkMessage(
 
 
 class Fork(LinkMessage, frozen=True, tag="fork"):
-    """Make a gateway.  fds: its link, then the ``cgroup.procs`` or ``tasks`` files it puts itself
-    into by writing 0.
+    """Make a gateway.  fds: its link, the socket on which :class:`Resume` comes, then the
+    ``cgroup.procs`` or ``tasks`` files it puts itself into by writing 0.
     """
 
     cage: str
     uid: int
+
+
+class Outlive(LinkMessage, frozen=True, tag="outlive"):
+    """The keeper has a copy of akiosd's end of this socket: from now on the end of file, and not
+    the death of akiosd, is the zygote's end and that of its gateways.
+    """
 
 
 class Forked(LinkMessage, frozen=True, tag="forked"):
@@ -144,9 +154,30 @@ class Prices(LinkMessage, frozen=True, tag="prices"):
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
-    """All records up to the frame with this ``report`` are on disk."""
+    """All records up to the message with this ``number`` are on disk, and it was taken."""
 
-    report: int
+    number: int
+
+
+class Taken(LinkMessage, frozen=True, tag="taken"):
+    """What was told up to the message with this ``number`` outlives this akiosd: it need not be
+    told to another.
+    """
+
+    number: int
+
+
+class End(LinkMessage, frozen=True, tag="end"):
+    """Nothing more comes: the gateway tells what is left, waits until it is taken, and exits."""
+
+
+class Resume(LinkMessage, frozen=True, tag="resume"):
+    """From another akiosd to a gateway that it did not make, on the socket made for this.  fd: its
+    new link, on which it says :class:`Ready`, and then what the earlier akiosd had not taken or not
+    answered.  ``taken``: as in :class:`Taken`.
+    """
+
+    taken: int = 0
 
 
 class Connection(LinkMessage, frozen=True, tag="connection"):
@@ -167,8 +198,8 @@ class Captured(LinkMessage, frozen=True, tag="captured"):
 
 
 class Ready(LinkMessage, frozen=True, tag="ready"):
-    """The first frame of a gateway: it is confined, and ``posture`` lists the layers, each read
-    back or proved.
+    """The first frame of a gateway on each link: it is confined, and ``posture`` lists the layers,
+    each read back or proved.
     """
 
     posture: tuple[str, ...] = ()
@@ -178,8 +209,9 @@ class Reserve(LinkMessage, frozen=True, tag="reserve"):
     """May the call that ``ask`` describes be made?  ``call`` is a new number for each, as long as
     this gateway lives.
 
-    A call that was told to wait is asked for again under its number. ``patient``: it may be told to
-    wait. ``waited_ns``: how long it has stood in line.
+    A call that was told to wait is asked for again under its number, and so is one that an earlier
+    akiosd did not answer. ``patient``: it may be told to wait. ``waited_ns``: how long it has stood
+    in line.
     """
 
     call: int
@@ -188,14 +220,28 @@ class Reserve(LinkMessage, frozen=True, tag="reserve"):
     waited_ns: int = 0
 
 
-class Settle(LinkMessage, frozen=True, tag="settle"):
+class Told(LinkMessage, frozen=True, kw_only=True):
+    """What a gateway tells and must not be lost.  ``number`` counts these, from 1 and without a
+    gap, as long as the gateway lives; a number that was taken already changes nothing.
+    """
+
+    number: int = 0
+
+
+class Settle(Told, frozen=True, tag="settle"):
     """The call is over and cost what ``bill`` says."""
 
     call: int
     bill: Bill
 
 
-class Address(LinkMessage, frozen=True, tag="address"):
+class Heard(Told, frozen=True, tag="heard"):
+    """The denial of ``call`` arrived: it will not be asked for again."""
+
+    call: int
+
+
+class Address(Told, frozen=True, tag="address"):
     """``name`` was given ``address``; a later gateway of this cage is told, and uses it again."""
 
     name: str
@@ -205,15 +251,15 @@ class Address(LinkMessage, frozen=True, tag="address"):
 GatewayRecord = NetDenied | NetRequest | LlmCall | Redaction | SpendWarning | GatewayFailed
 
 
-class GatewayRecords(LinkMessage, frozen=True, tag="report"):
-    """Records for the cage's log; akiosd sets their ``ts``.  ``report`` > 0 asks for
-    :class:`Kept`.
-    """
+class GatewayRecords(Told, frozen=True, tag="report"):
+    """Records for the cage's log; akiosd sets their ``ts``.  ``durable`` asks for :class:`Kept`."""
 
     records: tuple[GatewayRecord, ...]
-    report: int = 0
+    durable: bool = False
 
 
 FromZygote = Waiting | Forked | Exited
-ToGateway = Setup | Answer | Kept | Connection | Captured | Prices
-FromGateway = Ready | Reserve | Settle | Address | GatewayRecords
+ToZygote = Fork | Outlive
+ToGateway = Setup | Answer | Kept | Taken | Connection | Captured | Prices | End
+FromTold = Settle | Heard | Address | GatewayRecords
+FromGateway = Ready | Reserve | FromTold

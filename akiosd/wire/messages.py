@@ -143,6 +143,17 @@ class Attach(Message, frozen=True, tag="attach"):
     cage: str = ""
 
 
+class Rejoin(Message, frozen=True, tag="rejoin"):
+    """Whose run a restart of akiosd interrupted goes on with it; answered by :class:`Started`, and
+    by :class:`Ended` like the :class:`Run`.
+
+    The client has what the output goes through already: with that :class:`Started` comes at most
+    the pipe for its copy.  A cage that has ended meanwhile is answered by its end.
+    """
+
+    cage: str = ""
+
+
 class Detach(Message, frozen=True, tag="detach"):
     """Leave a cage running without its client; its output goes to the bounded file again."""
 
@@ -351,7 +362,8 @@ class Started(Message, frozen=True, tag="started"):
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
-    waiting, a copy of the output that it copies.
+    waiting, a copy of the output that it copies.  ``come_back_s``: for so many seconds the cage
+    goes on where akiosd ends, and the client should look for another; 0: it ends with akiosd.
     """
 
     cage: str = ""
@@ -359,6 +371,7 @@ class Started(Message, frozen=True, tag="started"):
     one_output: bool = False
     output: int = 0
     kept: bool = False
+    come_back_s: int = 0
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -642,6 +655,7 @@ Request = (
     | Stop
     | List
     | Attach
+    | Rejoin
     | Detach
     | Output
     | View

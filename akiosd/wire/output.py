@@ -70,6 +70,21 @@ class Layout:
         self.offset = 0
         """How much output there was so far, kept or not."""
 
+    @classmethod
+    def resume(cls, size: int, read: Sequence[Sequence[Frame]]) -> Layout:
+        """Go on behind the last frame of a file with these three parts, laid out for ``size``."""
+        layout = cls(size)
+        filled = [(frames[-1].offset, number) for number, frames in enumerate(read) if frames]
+        if filled:
+            _, number = max(filled)
+            last = read[number][-1]
+            layout._part = number
+            layout._at = layout._parts[number].start + sum(
+                FRAME_HEADER.size + len(frame.data) for frame in read[number]
+            )
+            layout.offset = last.offset + len(last.data)
+        return layout
+
     def header(self) -> Write:
         """What stands at the beginning of the file."""
         return Write(0, FILE_HEADER.pack(FILE_MAGIC, self.size))

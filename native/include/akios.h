@@ -180,8 +180,24 @@ struct akios_deferred {
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
 enum { AKIOS_AWAKE = 0, AKIOS_ASLEEP = 1, AKIOS_LINGERING = 2 };
 
+/* Which entries of a log are which bytes of the ring: reading from..to again, with its borders,
+ * gives `skip` entries that stand elsewhere, and then those with the indices from `first`. */
+enum { AKIOS_ROWS = 64 };
+struct akios_row {
+    uint64_t first;
+    uint64_t from;
+    uint64_t to;
+    uint32_t count;
+    uint32_t skip;
+};
+
 /* A ring of `size` bytes (a power of two between AKIOS_RING_MIN and AKIOS_RING_MAX). */
 int akios_ring_open(uint32_t size, struct akios_ring **ring);
+/* The ring that another process had, from its descriptors, which are the ring's on success.
+ * -EBADMSG where anything in it is not as a process that was killed at any place leaves it. */
+int akios_ring_adopt(int memory_fd, int wake_fd, int kick_fd, struct akios_ring **ring);
+/* The descriptors by which it is adopted, in that order; they stay the ring's own. */
+void akios_ring_descriptors(const struct akios_ring *ring, int *fds);
 /* Gives up the consumer's share.  The memory and the descriptors go when the pump has ended, too.
  */
 void akios_ring_close(struct akios_ring *ring);
@@ -193,11 +209,27 @@ int akios_ring_wake_fd(const struct akios_ring *ring);
 int akios_ring_sleep(struct akios_ring *ring, uint32_t state);
 /* The consumer is awake again; empties the wake fd. */
 void akios_ring_wake(struct akios_ring *ring);
-/* Moves at most max_records records (after folding) into buffer and returns their bytes, 0 when the
- * ring is empty.  Identical consecutive records become one with a count: same pid, nr, kind, err,
- * flags, contents, and same args but for addresses whose content is in the record. */
+/* Copies at most max_records records (after folding) into buffer and returns their bytes, 0 when
+ * all were given out.  Identical consecutive records become one with a count: same pid, nr, kind,
+ * err, flags but GONE, contents, and same args but for addresses whose content is in the record.
+ * Their room stays taken until akios_ring_settle or akios_ring_free. */
 int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity,
                          uint32_t max_records);
+/* What was drained since the last row gives `count` entries, which will be those from `first` of a
+ * log.  -ENOBUFS when there are AKIOS_ROWS of them already. */
+int akios_ring_note(struct akios_ring *ring, uint64_t first, uint32_t count);
+/* The log has `size` entries on disk: rows that are among them are done, and their room is free. */
+void akios_ring_settle(struct akios_ring *ring, uint64_t size);
+/* Everything that was drained is done, where there are no rows. */
+void akios_ring_free(struct akios_ring *ring);
+/* How many rows are not done.  The first of them is number 0 below. */
+uint32_t akios_ring_rows(const struct akios_ring *ring);
+int akios_ring_row(const struct akios_ring *ring, uint32_t number, struct akios_row *row);
+/* The records of a row once more, with its borders. */
+int64_t akios_ring_read_row(struct akios_ring *ring, uint32_t number, uint8_t *buffer,
+                            size_t capacity, uint32_t max_records);
+/* The last of a row's entries, without so many, are those from `first` now. */
+int akios_ring_move_row(struct akios_ring *ring, uint32_t number, uint32_t without, uint64_t first);
 void akios_ring_counters(const struct akios_ring *ring, struct akios_pump_counters *counters);
 
 /* Names of system calls by number: name nr is text[ends[nr - 1] .. ends[nr]], empty where it has
@@ -217,7 +249,8 @@ int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct a
                              uint8_t *out, size_t capacity);
 
 /* Starts the thread that serves listener_fd, which is the pump's from success on: it is closed when
- * the pump ends.  The table is copied.  A ring has one pump in its life. */
+ * the pump ends.  The table is copied.  A ring has one pump at a time; on an adopted one, the call
+ * that the pump before had received and not answered is answered first. */
 int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table,
                      size_t table_len, const struct akios_pump_config *config,
                      struct akios_pump **pump);

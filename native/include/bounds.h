@@ -7,21 +7,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "akios.h"
+#include "ring.h"
 
 #define NS_PER_S 1000000000ull
 
 struct akios_bounds {
-    uint32_t most[AKIOS_COUNTED];     /* 0: no bound */
-    uint32_t held[AKIOS_COUNTED];     /* when last counted */
-    uint32_t granted[AKIOS_COUNTED];  /* since then */
-    uint64_t again_ns[AKIOS_COUNTED]; /* not counted again before */
-    int group;                        /* the cage's v2 group, or -1 */
-    int sockstat;                     /* of the cage's network namespace, -1 until first needed */
-    uint32_t base; /* filters that every process of the cage has: akiosd's and the cage's own */
+    uint32_t most[AKIOS_COUNTED];  /* 0: no bound */
+    int group;                     /* the cage's v2 group, or -1 */
+    int sockstat;                  /* of the cage's network namespace, -1 until first needed */
+    struct akios_counted *counted; /* in the ring's memory */
 };
 
-void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config);
+void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config,
+                       struct akios_counted *counted);
 void akios_bounds_close(struct akios_bounds *bounds);
 /* May thread `pid` make one more of `kind`, by a call with this first argument?  What cannot be
  * counted is full. */

@@ -12,6 +12,7 @@
 #define AKIOS_F_EXIST_OK 2u
 #define AKIOS_F_RECURSIVE 4u
 #define AKIOS_F_SAME_KIND 8u
+#define AKIOS_GO_KEPT 1u
 #define AKIOS_REQUEST_RUN 1u
 #define AKIOS_REQUEST_USERNS 2u
 

@@ -13,13 +13,12 @@ struct akios_pump {
     struct akios_ring *ring;
     int listener;
     _Atomic uint32_t owners;
-    struct seccomp_notif *notif; /* of the size this kernel names */
+    struct seccomp_notif *notif; /* in the ring's memory; of the size this kernel names */
     size_t notif_size;
     struct seccomp_notif_resp *resp;
     size_t resp_size;
     uint64_t interval_ns; /* between two events at the limit, 0: no limit */
     uint64_t burst_ns;
-    uint64_t next_ns; /* when an event would come that never uses the burst */
     struct akios_bounds bounds;
     int deferred; /* where calls go that somebody else answers, -1: nowhere */
     struct akios_pump_entry entries[AKIOS_PUMP_NRS];

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -161,6 +162,9 @@ static void wait_go(void)
         got = read(AKIOS_FD_STATUS, &message, sizeof message);
     while (got < 0 && errno == EINTR);
     if (got != (ssize_t)sizeof message || message.kind != AKIOS_STATUS_GO)
+        _exit(0);
+    /* Another holds the status socket, too, and closes it when akiosd does not come back. */
+    if (message.value == AKIOS_GO_KEPT && prctl(PR_SET_PDEATHSIG, 0) < 0)
         _exit(0);
 }
 

@@ -85,8 +85,8 @@ static long sum_filters(const struct akios_bounds *bounds)
         long filters = read_filters(members[n]);
         if (filters < 0)
             total = -1;
-        else if (filters > (long)bounds->base)
-            total += filters - (long)bounds->base;
+        else if (filters > (long)bounds->counted->base)
+            total += filters - (long)bounds->counted->base;
     }
     free(members);
     return total;
@@ -156,18 +156,19 @@ static long count_directories(struct akios_bounds *bounds)
 static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint32_t size,
                           uint64_t now_ns, long (*count)(struct akios_bounds *))
 {
+    struct akios_counted *counted = bounds->counted;
     uint32_t most = bounds->most[kind];
-    if (bounds->held[kind] + bounds->granted[kind] >= most && count != NULL &&
-        now_ns >= bounds->again_ns[kind]) {
+    if (counted->held[kind] + counted->granted[kind] >= most && count != NULL &&
+        now_ns >= counted->again_ns[kind]) {
         long held = count(bounds);
-        bounds->held[kind] = held < 0 || held > (long)most ? most : (uint32_t)held;
-        bounds->granted[kind] = 0;
+        counted->held[kind] = held < 0 || held > (long)most ? most : (uint32_t)held;
+        counted->granted[kind] = 0;
         /* With half of it free the next count is far off anyhow. */
-        bounds->again_ns[kind] = bounds->held[kind] <= most / 2 ? 0 : now_ns + NS_PER_S;
+        counted->again_ns[kind] = counted->held[kind] <= most / 2 ? 0 : now_ns + NS_PER_S;
     }
-    if (bounds->held[kind] + bounds->granted[kind] >= most)
+    if (counted->held[kind] + counted->granted[kind] >= most)
         return false;
-    bounds->granted[kind] += size;
+    counted->granted[kind] += size;
     return true;
 }
 
@@ -194,13 +195,17 @@ bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, u
     }
 }
 
-void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config)
+void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config,
+                       struct akios_counted *counted)
 {
+    bounds->counted = counted;
     memcpy(bounds->most, config->most, sizeof bounds->most);
     bounds->group = config->group < 0 ? -1 : fcntl(config->group, F_DUPFD_CLOEXEC, 3);
     bounds->sockstat = -1;
-    long own = read_filters((long)getpid());
-    bounds->base = own < 0 ? 1 : (uint32_t)own + 1;
+    /* Another akiosd may have filters of its own, of which the cage knows nothing. */
+    long own = counted->base == 0 ? read_filters((long)getpid()) : 0;
+    if (counted->base == 0)
+        counted->base = own < 0 ? 1 : (uint32_t)own + 1;
 }
 
 void akios_bounds_close(struct akios_bounds *bounds)

@@ -1,5 +1,9 @@
 /* The pump: one thread that serves one seccomp listener (seccomp_unotify(2)).
  *
+ * A call goes this way: received into shared memory, its record built behind the head, journalled,
+ * published, answered.  Killed at any place, another process finds out from that memory how far it
+ * came, and goes on (serve_left).
+ *
  * A record is in the ring before its call proceeds, so whoever kills the machine afterwards finds
  * the attempt in memory that the target cannot reach.  Waiting (for room in the ring, for the event
  * rate) is done *before* a notification is received: a cage with a received and unanswered one
@@ -72,7 +76,7 @@ static enum outcome wait_room(struct akios_pump *pump)
     enum outcome outcome = GO_ON;
     if (akios_ring_has_room(pump->ring))
         return outcome;
-    akios_count(&pump->ring->waits_full, 1);
+    akios_count(&pump->ring->shared->waits_full, 1);
     do {
         outcome = wait_event(pump, 0, NULL);
     } while (outcome == GO_ON && !akios_ring_has_room(pump->ring));
@@ -84,13 +88,14 @@ static enum outcome wait_rate(struct akios_pump *pump)
 {
     if (pump->interval_ns == 0)
         return GO_ON;
+    uint64_t *next_ns = &pump->ring->shared->next_ns;
     uint64_t now = read_clock(CLOCK_MONOTONIC);
     bool counted = false;
-    while (pump->next_ns > now + pump->burst_ns) {
+    while (*next_ns > now + pump->burst_ns) {
         if (!counted)
-            akios_count(&pump->ring->waits_rate, 1);
+            akios_count(&pump->ring->shared->waits_rate, 1);
         counted = true;
-        uint64_t wait = pump->next_ns - pump->burst_ns - now;
+        uint64_t wait = *next_ns - pump->burst_ns - now;
         struct timespec timeout = {.tv_sec = (time_t)(wait / NS_PER_S),
                                    .tv_nsec = (long)(wait % NS_PER_S)};
         enum outcome outcome = wait_event(pump, 0, &timeout);
@@ -98,8 +103,8 @@ static enum outcome wait_rate(struct akios_pump *pump)
             return outcome;
         now = read_clock(CLOCK_MONOTONIC);
     }
-    if (pump->next_ns < now)
-        pump->next_ns = now;
+    if (*next_ns < now)
+        *next_ns = now;
     return GO_ON;
 }
 
@@ -305,42 +310,82 @@ static bool defer(const struct akios_pump *pump)
     return write(pump->deferred, &call, sizeof call) == (ssize_t)sizeof call;
 }
 
-static enum outcome serve_one(struct akios_pump *pump)
+/* Does what the journal says; what was done of it before a kill is not done twice. */
+static enum outcome carry_out(struct akios_pump *pump)
 {
-    struct akios_ring *ring = pump->ring;
-    memset(pump->notif, 0, pump->notif_size);
-    if (ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_RECV, pump->notif) < 0)
-        return errno == ENOENT || errno == EINTR ? GO_ON : FAILED;
-
-    struct akios_record *record = akios_ring_slot(ring);
-    enum verdict verdict = build_record(pump, record);
-    if (verdict == SILENT)
-        return answer(pump, 0, verdict) || errno == ENOENT ? GO_ON : FAILED;
-    if (verdict == HANDED_ON)
-        return defer(pump) || answer(pump, EAGAIN, DECIDED) || errno == ENOENT ? GO_ON : FAILED;
-    pump->next_ns += pump->interval_ns;
-    uint32_t size = record->size;
-    int32_t err = record->err;
-    bool gone = (record->flags & AKIOS_GONE) != 0;
-    akios_count(&ring->records, 1);
-    akios_count(&ring->bytes, size);
-    akios_count(&ring->denials, err != 0);
-    akios_ring_publish(ring, size);
-
-    if (verdict == DEFERRED && err == 0 && !gone) {
+    struct akios_shared *shared = pump->ring->shared;
+    const struct akios_journal *journal = &shared->journal;
+    struct akios_record *record = akios_ring_slot(pump->ring);
+    bool is_new = atomic_load_explicit(&shared->head, memory_order_relaxed) != journal->head;
+    bool gone = is_new && (record->flags & AKIOS_GONE) != 0;
+    int32_t err = journal->err;
+    shared->next_ns = journal->next_ns;
+    atomic_store_explicit(&shared->records, journal->records, memory_order_relaxed);
+    atomic_store_explicit(&shared->bytes, journal->bytes, memory_order_relaxed);
+    atomic_store_explicit(&shared->denials, journal->denials, memory_order_relaxed);
+    akios_then();
+    if (is_new)
+        akios_ring_publish(pump->ring, journal->head);
+    if (journal->verdict == HANDED_ON || (journal->verdict == DEFERRED && err == 0 && !gone)) {
         if (defer(pump))
             return GO_ON;
         err = EAGAIN; /* more wait than the pipe holds */
     }
-    if (!answer(pump, err, verdict)) {
+    /* EINPROGRESS: answered before, and the target has not seen it yet.  ENOENT for a record that
+     * was there already: answered before, or gone; nobody can tell. */
+    if (!answer(pump, err, journal->verdict) && errno != EINPROGRESS) {
         if (errno != ENOENT)
             return FAILED;
-        /* Nobody but this thread writes here until the ring comes round. */
-        __atomic_fetch_or(&record->flags, AKIOS_GONE, __ATOMIC_RELAXED);
-        gone = true;
+        if (is_new) /* nobody but this thread writes here until the ring comes round */
+            __atomic_fetch_or(&record->flags, AKIOS_GONE, __ATOMIC_RELAXED);
+        gone = is_new;
     }
-    akios_count(&ring->gone, gone);
+    akios_count(&shared->gone, gone);
     return GO_ON;
+}
+
+static enum outcome serve_received(struct akios_pump *pump)
+{
+    struct akios_shared *shared = pump->ring->shared;
+    struct akios_journal *journal = &shared->journal;
+    struct akios_record *record = akios_ring_slot(pump->ring);
+    enum verdict verdict = build_record(pump, record);
+    bool told = verdict != SILENT && verdict != HANDED_ON;
+    uint64_t size = told ? record->size : 0;
+    journal->head = atomic_load_explicit(&shared->head, memory_order_relaxed) + size;
+    journal->records = atomic_load_explicit(&shared->records, memory_order_relaxed) + told;
+    journal->bytes = atomic_load_explicit(&shared->bytes, memory_order_relaxed) + size;
+    journal->denials =
+        atomic_load_explicit(&shared->denials, memory_order_relaxed) + (told && record->err != 0);
+    journal->next_ns = shared->next_ns + (told ? pump->interval_ns : 0);
+    journal->err = told ? record->err : 0;
+    journal->verdict = verdict;
+    akios_then();
+    journal->id = pump->notif->id;
+    akios_then();
+    return carry_out(pump);
+}
+
+/* A received call is never delivered again.  So its id lies in memory that outlives this process
+ * before anything else happens, and with id 0 there is none. */
+static enum outcome serve_one(struct akios_pump *pump)
+{
+    *(volatile uint64_t *)pump->ring->shared->notif = 0;
+    akios_then();
+    memset(pump->notif, 0, pump->notif_size);
+    akios_then();
+    if (ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_RECV, pump->notif) < 0)
+        return errno == ENOENT || errno == EINTR ? GO_ON : FAILED;
+    return serve_received(pump);
+}
+
+/* The call that a pump before this one had received when it was killed. */
+static enum outcome serve_left(struct akios_pump *pump)
+{
+    if (pump->notif->id == 0)
+        return GO_ON;
+    return pump->ring->shared->journal.id == pump->notif->id ? carry_out(pump)
+                                                             : serve_received(pump);
 }
 
 void akios_pump_release(struct akios_pump *pump)
@@ -348,7 +393,6 @@ void akios_pump_release(struct akios_pump *pump)
     if (atomic_fetch_sub(&pump->owners, 1) != 1)
         return;
     akios_bounds_close(&pump->bounds);
-    free(pump->notif);
     free(pump->resp);
     free(pump);
 }
@@ -357,17 +401,16 @@ void *akios_pump_run(void *argument)
 {
     struct akios_pump *pump = argument;
     struct akios_ring *ring = pump->ring;
-    enum outcome outcome;
     int error = 0;
     pthread_setname_np(pthread_self(), "akios-pump");
     /* A thread has the niceness of the one that made it.  Where it may not be changed, it is
      * nobody's loss. */
     (void)setpriority(PRIO_PROCESS, 0, pump->niceness);
-    do {
+    enum outcome outcome = serve_left(pump);
+    while (outcome == GO_ON)
         if ((outcome = wait_room(pump)) == GO_ON && (outcome = wait_rate(pump)) == GO_ON &&
             (outcome = wait_event(pump, POLLIN, NULL)) == READY)
             outcome = serve_one(pump);
-    } while (outcome == GO_ON);
     if (outcome == FAILED)
         error = errno;
     else if (outcome == STOPPED)

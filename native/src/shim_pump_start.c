@@ -124,9 +124,11 @@ static int make_buffers(struct akios_pump *pump)
         return -errno;
     pump->notif_size = larger(sizes.seccomp_notif, sizeof *pump->notif);
     pump->resp_size = larger(sizes.seccomp_notif_resp, sizeof *pump->resp);
-    pump->notif = calloc(1, pump->notif_size);
+    if (pump->notif_size > sizeof pump->ring->shared->notif)
+        return -E2BIG;
+    pump->notif = (struct seccomp_notif *)(void *)pump->ring->shared->notif;
     pump->resp = calloc(1, pump->resp_size);
-    return pump->notif == NULL || pump->resp == NULL ? -ENOMEM : 0;
+    return pump->resp == NULL ? -ENOMEM : 0;
 }
 
 static void set_rate(struct akios_pump *pump, const struct akios_pump_config *config)
@@ -147,13 +149,13 @@ int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *ta
     if (err != 0)
         return err;
     pump->owners = 1;
-    akios_bounds_open(&pump->bounds, config);
+    pump->ring = ring;
+    akios_bounds_open(&pump->bounds, config, &ring->shared->counted);
     if ((err = make_buffers(pump)) != 0) {
         akios_pump_release(pump);
         return err;
     }
     pump->listener = listener_fd;
-    pump->ring = ring;
     pump->niceness = config->niceness;
     pump->deferred = config->deferred;
     set_rate(pump, config);

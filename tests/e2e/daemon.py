@@ -11,6 +11,8 @@ import os
 import pwd
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -93,8 +95,21 @@ class Daemon:
     def close(self) -> None:
         if self.process is not None:
             self.stop()
+        self.end_keeper()
         self._remove_cgroups()
         shutil.rmtree(self.base, ignore_errors=True)
+
+    def end_keeper(self) -> None:
+        """Have the keeper of a daemon that was killed, and is not started again, let everything
+        go.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            try:
+                client.connect(str(self.base / "run" / "keeper.sock"))
+                client.send(struct.pack("=II", 7, 0))  # AKIOS_KEEP_LEAVE
+                client.recv(4096)
+            except OSError:
+                pass  # there is none
 
     def _remove_cgroups(self) -> None:
         """What a daemon leaves that was killed and is not started again: its next start would

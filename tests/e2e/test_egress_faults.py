@@ -139,17 +139,19 @@ def test_a_gateway_that_is_killed_again_and_again(place: Place) -> None:
 
 
 def test_a_daemon_that_is_restarted_in_the_middle_of_an_answer(place: Place) -> None:
-    """Its cages end with it, and so do their gateways; the upstream sees its connection closed."""
+    """Its cages go on, and so do their gateways; stopped, both are gone."""
     assert place.daemon.process is not None
     with caged(place.daemon, NETWORK) as agent:
         begin(agent)
         cage, pid = agent.cage, gateways(place.daemon)[agent.cage]
         agents = resources.caged_processes_of(place.daemon)
         place.daemon.stop(signal.SIGKILL)
-        assert wait_until(lambda: not alive(pid)), "the gateway dies with akiosd"
+        place.daemon.start()
+        assert alive(pid) and agents <= set(resources.processes())
+        assert place.daemon.ctl("stop", "--kill", cage).returncode == 0
+        assert wait_until(lambda: not alive(pid)), "the gateway ends with its cage"
         assert wait_until(lambda: not agents & set(resources.processes())), "and the agent"
-    place.daemon.start()
-    assert not gateways(place.daemon)
+    assert wait_until(lambda: not gateways(place.daemon))
     done = place.daemon.ctl("ledger", "verify", cage)
     assert done.returncode == 0, done.stdout + done.stderr
     with caged(place.daemon, NETWORK) as agent:

@@ -132,7 +132,7 @@ def test_its_ledger_verifies(private: Daemon) -> None:
 
 
 def test_killed_and_started_again_it_takes_up_nothing_old() -> None:
-    daemon = Daemon().start()
+    daemon = Daemon("restart: {come_back_s: 0}\n").start()
     try:
         mounts = resources.mounts()
         # What they changed is kept; all else of them is gone.

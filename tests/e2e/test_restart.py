@@ -21,8 +21,13 @@ STUBBORN = "trap '' TERM HUP INT; (trap '' TERM HUP; setsid sleep 1000 &) ; echo
 
 
 @pytest.fixture
-def private() -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n")
+def config() -> str:
+    return ""
+
+
+@pytest.fixture
+def private(config: str) -> Iterator[Daemon]:
+    daemon = Daemon("pools: {userns: 2}\n" + config)
     try:
         yield daemon.start()
     finally:
@@ -154,6 +159,7 @@ def test_changes_of_an_ended_cage_survive_a_killed_daemon(private: Daemon) -> No
     assert (workspace / "result").read_text() == "work\n"
 
 
+@pytest.mark.parametrize("config", ["restart: {come_back_s: 0}\n"])
 def test_a_killed_daemon_says_so_to_its_client(private: Daemon) -> None:
     with start(private) as client:
         private.stop(signal.SIGKILL)

@@ -83,7 +83,7 @@ class Blocking:
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
         )
         self.socket.settimeout(20)
-        self.pid = spawn_helper([str(program)], {}, theirs)
+        self.pid = spawn_helper([str(program)], {}, theirs.fileno())
         theirs.close()
         assert form.REPLY.unpack(self.socket.recv(form.REPLY.size))[1] == 0
 

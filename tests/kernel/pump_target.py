@@ -148,6 +148,27 @@ def action_sequence(times: str) -> None:
     print("done")
 
 
+def action_numbered(times: str) -> None:
+    """Two threads; each call is made up to three times, every fifth of them with a mode that is
+    denied.  Prints how many got another answer than the one they must get.
+    """
+    wrong = [0, 0]
+
+    def work(name: int) -> None:
+        for n in range(int(times)):
+            denied = n % 5 == 0
+            for _ in range(1 + n % 3):
+                got = call("fchmodat", AT_FDCWD, b"/numbered/%d/%d" % (name, n), 0o600 | denied)
+                wrong[name] += got != ("EACCES" if denied else "ENOENT")
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print("wrong", *wrong)
+
+
 def action_numbers() -> None:
     buffer = ctypes.create_string_buffer(4096)
     print(call("sysinfo", buffer))

@@ -173,6 +173,7 @@ class RawPump(Pump):
 
     def _drain(self) -> Any:
         buffer = ffi.new("uint8_t[]", _BUFFER_SIZE)
+        lib.akios_ring_free(self._ring)
         size = lib.akios_ring_drain(self._ring, buffer, _BUFFER_SIZE, MAX_BATCH)
         assert size >= 0
         return parse_records(memoryview(ffi.buffer(buffer))[:size])

@@ -160,6 +160,7 @@ static void drain_all(struct akios_ring *ring)
     uint64_t denied = 0;
     for (;;) {
         akios_ring_counters(ring, &counters);
+        akios_ring_free(ring);
         int64_t got = akios_ring_drain(ring, buffer, CAPACITY, 64);
         CHECK(got >= 0);
         for (int64_t at = 0; at < got; at += ((struct akios_record *)(void *)(buffer + at))->size)

@@ -13,6 +13,7 @@ from tests.kernel.pump_harness import needs_root
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     "ring",
+    "ring_rows",
     "remote",
     "pump",
     "pump_start",

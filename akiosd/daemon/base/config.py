@@ -137,6 +137,15 @@ class Uids(Section, frozen=True):
         )
 
 
+class RestartConfig(Section, frozen=True):
+    """What happens to cages when akiosd ends and another takes its place."""
+
+    come_back_s: int = 90
+    """After so many seconds without akiosd, in which cages wait where they need it, they are ended.
+    0: they end with it.
+    """
+
+
 class Config(Section, frozen=True):
     """All of ``akiosd.yaml``, with its defaults."""
 
@@ -152,6 +161,7 @@ class Config(Section, frozen=True):
     uids: Uids = Uids()
     ledger: LedgerConfig = LedgerConfig()
     ended: EndedConfig = EndedConfig()
+    restart: RestartConfig = RestartConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 

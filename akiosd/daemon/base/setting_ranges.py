@@ -44,6 +44,7 @@ RANGES = {
     "ended.changes_days": _DAYS,
     "ended.output_bytes": Range(0, 1 << 30, "bytes"),
     "ended.output_bytes_per_user": Range(0, 1 << 49, "bytes"),
+    "restart.come_back_s": Range(0, 86_400, "seconds"),
 }
 
 

@@ -32,6 +32,22 @@ class StatusChannel:
         )
         return cls(ours), Fd(theirs.detach())
 
+    @classmethod
+    def of(cls, fd: Fd) -> StatusChannel:
+        """Our end as another akiosd kept it; ``fd`` is taken."""
+        return cls(socket.socket(fileno=fd.take()))
+
+    def fileno(self) -> int:
+        """The number of our end."""
+        return self._socket.fileno()
+
+    async def peek(self) -> bytes:
+        """The next message, which stays where it is; empty at end of file."""
+        try:
+            return await self._socket.recv(64, socket.MSG_PEEK)
+        except ConnectionResetError:
+            return b""
+
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
         """The next message, and a descriptor if one came with it (the caller owns it); (None, None)
         at end of file.

@@ -65,6 +65,10 @@ class CageUids:
             "commit or discard changes, or ask the admin for more",
         )
 
+    def adopt(self, uid: int) -> None:
+        """An earlier akiosd had handed it out, and something still runs as it."""
+        self._living.add(uid)
+
     def give_back(self, uid: int) -> None:
         """Nothing runs as ``uid`` any more, and what its cage left is gone or is among ``kept``."""
         self._living.discard(uid)

@@ -13,7 +13,7 @@ from akiosd.cage.machine import Event
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
-from akiosd.values.plan import Plan, StatusMessage
+from akiosd.values.plan import Plan, StatusMessage, decode_status
 
 _EXEC_STEPS = (
     "change to the working directory",
@@ -22,22 +22,31 @@ _EXEC_STEPS = (
     "add the Landlock scope",
 )
 _SHOWN_NAME = 256
+_OF_THE_AGENT = ("execed", "exec_failed", "exited")
 
 
 class InitStatus:
     """Listens to one init; what it has said so far stands in the attributes."""
 
     def __init__(
-        self, channel: StatusChannel, plan: Plan, program: bytes, post: Callable[[Event], None]
+        self,
+        channel: StatusChannel,
+        plan: Plan | None,
+        program: bytes,
+        post: Callable[[Event], None],
+        remember: Callable[[tuple[bytes, ...]], None],
     ) -> None:
         """Keep the arguments; nothing is read before :meth:`listen`.
 
         ``channel`` stays the caller's to close; ``plan`` turns the number of a failed step into
-        words;
-        ``program`` is the name that a failed start is told with; ``post`` is called with each
-        event.
+        words, and is None for an init that has done them all; ``program`` is the name that a failed
+        start is told with; ``post`` is called with each event.  ``remember`` is called with all
+        that init said about the agent before the last of it is taken from the socket: an akiosd
+        that is killed in between has lost nothing.
         """
         self._channel, self._plan, self._program, self._post = channel, plan, program, post
+        self._remember = remember
+        self._heard: tuple[bytes, ...] = ()
         self.master: Fd | None = None
         """The master of the cage's terminal; the caller's to close."""
         self.listener_number = -1
@@ -49,12 +58,25 @@ class InitStatus:
         """User ns, system ns, largest resident set in bytes."""
         self.exec_failed = False
 
+    def repeat(self, heard: tuple[bytes, ...]) -> None:
+        """Post the events of what an earlier akiosd had heard."""
+        for data in heard:
+            self._heard = (*self._heard, data)
+            event = self._translate(decode_status(data))
+            if event is not None:
+                self._post(event)
+
     async def listen(self) -> None:
         """Post an event for each message until the socket ends, then ``init_died``, and return.
 
         Descriptors that come along and are not a terminal's master are closed.
         """
         while True:
+            data = await self._channel.peek()
+            if data and decode_status(data).kind in _OF_THE_AGENT:
+                if data not in self._heard:
+                    self._heard = (*self._heard, data)
+                self._remember(self._heard)
             message, fd = await self._channel.receive()
             if message is None:
                 self._post(Event("init_died"))
@@ -72,7 +94,7 @@ class InitStatus:
 
     def _translate(self, message: StatusMessage) -> Event | None:
         if message.kind == "failed":
-            steps = self._plan.steps
+            steps = self._plan.steps if self._plan is not None else ()
             step = steps[message.step].describe() if message.step < len(steps) else "init"
             detail = f"{os.strerror(message.err)} at step {message.step}, {step}"
             return Event("step_failed", "failed_start", detail=detail)

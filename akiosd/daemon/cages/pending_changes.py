@@ -187,12 +187,19 @@ def list_running(cages_dir: Path) -> list[str]:
     return [path.parent.name for path in sorted(cages_dir.glob(f"*/{_RUNNING}"))]
 
 
-def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str]:
+def recover(
+    cages_dir: Path,
+    disks: Disks,
+    told: Mapping[str, Told],
+    reasons: Mapping[str, str] = {},
+    going_on: Collection[str] = (),
+) -> list[str]:
     """Keep what agents had changed when an earlier daemon was killed; returns the names of their
     cages.
 
     ``told``: the ends that are in the cages' own logs: the daemon was killed between that and the
-    note here. Blocking. Nothing runs in these cages any more, except processes that wait for a file
+    note here. ``reasons``: why cages were ended at this start. Cages that are ``going_on`` are left
+    alone. Blocking. Nothing runs in the others any more, except processes that wait for a file
     system that does not answer. Raises OSError when it cannot be written down.
     """
     found = []
@@ -203,11 +210,14 @@ def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str
     # For all together: a start that waited for each disk that stays in use would have no end.
     deadline = time.monotonic() + _PATIENCE_S
     for name, running in list(_load(cages_dir, _RUNNING, KeptCage)):
+        if name in going_on:
+            continue
         directory = cages_dir / name
         if (directory / KEPT).exists():
             _put_aside(directory / _RUNNING)
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
+        reason = reasons.get(name, reason)
         ended_ns, exit_code, reason = told.get(name, (time.time_ns(), _LOST_CODE, reason))
         info = msgspec.structs.replace(
             running.info,

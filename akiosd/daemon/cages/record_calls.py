@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import trio
@@ -13,8 +14,9 @@ from akiosd.daemon.cages import left_behind
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.pump import Pump, Ring
+from akiosd.kernel.pump import MOST_ROWS, Pump, Ring
 from akiosd.kernel.seccomp import Compiled
+from akiosd.ledger.bundle import Batch
 from akiosd.policy.compile.limits import HostPools, compile_bounds
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
@@ -50,10 +52,13 @@ class CallRecorder:
         limits: Limits,
         bulk: Bulk,
         caller: int,
+        left: Sequence[Fd] = (),
     ) -> None:
-        """``bulk`` measures how much this cage records; ``caller`` is the uid of its user.
+        """``bulk`` measures how much this cage records; ``caller`` is the uid of its user; ``left``
+        are the :meth:`descriptors` of the akiosd before this one, owned from now on: then nothing
+        may have been appended to the log since it was opened again.
 
-        Raises KernelError when there is no memory for a ring.
+        Raises KernelError when there is no memory for a ring, or what is left is damaged.
         """
         self._ledger = ledger
         self._log = log
@@ -61,9 +66,19 @@ class CallRecorder:
         self._limits = limits
         self._bulk = bulk
         self._caller = caller
-        self._ring = Ring()
+        self._ring = Ring(left=left)
+        self._descriptors = self._ring.descriptors()
+        self._size_left = ledger.size(log) if left else None
+        self._appended = trio.Event()
+        self._settled = trio.Event()
         self._pump: Pump | None = None
         self._done = trio.Event()
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called after each append, with the numbers below brought up to date."""
+        self.on_resumed: Callable[[int], None] = lambda replayed: None
+        """Called once what an earlier akiosd had read and not written is in the log, with how many
+        records that were.
+        """
         self.bytes = 0
         self.dead_ends = 0
         """Connections to where no name leads, as far as the log shows at a glance."""
@@ -92,6 +107,10 @@ class CallRecorder:
             raise
         listener.take()
 
+    def descriptors(self) -> Sequence[int]:
+        """What another akiosd needs of the ring; owned here, until :meth:`close`."""
+        return self._descriptors
+
     @property
     def running(self) -> bool:
         """Whether the pump serves the listener."""
@@ -112,22 +131,53 @@ class CallRecorder:
         rest is still recorded).
         """
         assert self._pump is not None
-        full_at = self._limits.audit_bytes
-        within = True
+        pump, within = self._pump, True
         try:
-            async for entries in self._pump.entries():
-                if not self._ledger.has_room:
-                    await self._ledger.wait_room()
-                self._ledger.append_many(self._log, entries)
-                self.bytes += len(entries.data) - 2 * entries.count
-                self.dead_ends += count_dead_ends(entries.data)
-                if within and full_at and self.bytes > full_at:
-                    within = False
-                    self._pump.stop()
-                await self._bulk.brought(len(entries))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._settle, pump)
+                replayed = 0
+                for entries in pump.resume(self._size_left) if self._size_left is not None else ():
+                    within = await self._take(pump, entries) and within
+                    replayed += len(entries)
+                self.on_resumed(replayed)
+                async for entries in pump.entries():
+                    if not self._ledger.has_room:
+                        await self._ledger.wait_room()
+                    while pump.rows == MOST_ROWS:
+                        await self._settled.wait()
+                    within = await self._take(pump, entries) and within
+                nursery.cancel_scope.cancel()
         finally:
             self._done.set()
         return within
+
+    async def _take(self, pump: Pump, entries: Batch) -> bool:
+        """Put a batch into the log; False when that is too long now.  Where it will stand is
+        written down first, so that a kill neither loses nor doubles it.
+        """
+        pump.note(self._ledger.size(self._log))
+        self._ledger.append_many(self._log, entries)
+        self._appended.set()
+        self.bytes += len(entries.data) - 2 * entries.count
+        self.dead_ends += count_dead_ends(entries.data)
+        self.on_progress()
+        full_at = self._limits.audit_bytes
+        is_within = not full_at or self.bytes <= full_at
+        if not is_within:
+            pump.stop()
+        await self._bulk.brought(len(entries))
+        return is_within
+
+    async def _settle(self, pump: Pump) -> None:
+        """Give the room of records that are on disk back to the pump."""
+        while True:
+            await self._appended.wait()
+            self._appended = trio.Event()
+            size = self._ledger.size(self._log)
+            await self._ledger.wait_durable(self._log, size - 1, hasten=False)
+            pump.settle(size)
+            self._settled.set()
+            self._settled = trio.Event()
 
     async def finish(self) -> None:
         """Every process is dead: wait until the ring is empty."""

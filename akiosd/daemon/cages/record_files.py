@@ -14,6 +14,7 @@ from akiosd.daemon.cages import left_behind
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.errors import KernelError
 from akiosd.kernel.fanotify import MAX_EVENTS, FileEvent, FileEvents
+from akiosd.kernel.fds import Fd
 from akiosd.values.records import FileUsed, Lost, Record
 
 _log = get_log("files")
@@ -33,7 +34,8 @@ class FileRecorder:
     ``caller`` is the uid of the user whose file systems the cage sees.
     """
 
-    def __init__(self, owner: int, caller: int) -> None:
+    def __init__(self, owner: int, caller: int, group: Fd | None = None) -> None:
+        """``group``: that of a cage which another akiosd began, owned from now on."""
         self.missing = ""
         self._caller = caller
         self._events: FileEvents | None = None
@@ -44,7 +46,7 @@ class FileRecorder:
         # One thread for each cage: a file system that stalls holds up nobody else's names.
         self._limiter = trio.CapacityLimiter(1)
         try:
-            self._events = FileEvents(owner)
+            self._events = FileEvents(owner, group)
         except KernelError as error:
             self.missing = f"{error.what}; {error.next}"
 

@@ -152,6 +152,21 @@ class Registry:
             raise DeniedError(f"no running cage {name}", next="list cages with: akiosctl ps")
         return cage
 
+    def describe_end(self, name: str, uid: int) -> wire.Ended | None:
+        """The end of an ended cage of this uid, as far as it is known."""
+        infos = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        info = next((info for info in infos if (info.cage, info.uid) == (name, uid)), None)
+        if info is None:
+            return None
+        return wire.Ended(
+            cage=info.cage,
+            exit_code=info.exit_code,
+            kind="stopped" if info.reason else "exited",
+            reason=info.reason,
+            changes=info.changes,
+            expires_ns=self._with_expiry(info).expires_ns if info.changes else 0,
+        )
+
     def find_kept(self, peer: Peer, name: str) -> KeptCage:
         """An ended cage with changes that this peer may settle.  Raises DeniedError."""
         kept = self.kept.get(name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +16,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from akiosd.cage import machine, posture
+from akiosd import __version__
+from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import explain_end
 from akiosd.daemon.base.log import get_log
@@ -26,25 +26,29 @@ from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
-from akiosd.daemon.cages.git_directory import find_git
+from akiosd.daemon.cages.cage_state import CageState
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
+from akiosd.daemon.cages.keep_cage import NOT_KEPT, KeptCage
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
+from akiosd.daemon.cages.read_posture import read_posture
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
+from akiosd.daemon.cages.running_cage import Opened, Running
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
 from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
+from akiosd.daemon.gateways.kept_gateway import GATEWAY, read_left
 from akiosd.daemon.gateways.spend import Spend
+from akiosd.daemon.gateways.spend_memory import SPEND
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
-from akiosd.kernel import pidfd, probe
+from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
-from akiosd.kernel.user_tree import identify, read_name
-from akiosd.policy.compile.landlock import describe as describe_landlock
+from akiosd.kernel.seccomp import Compiled
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.plan import encode
@@ -59,6 +63,7 @@ DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
 _PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
+_NO_RING = "the records that akiosd had not written when it ended were not kept"
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -66,8 +71,7 @@ class Cage:
     """One run.
 
     ``ended`` is set when :attr:`result` is there; what the kernel held for the cage is released
-    after that. ``fds`` are the request's descriptors, owned from now on: the workspace first, then
-    the binds.
+    after that. ``opened`` are the request's descriptors, owned from now on.
     """
 
     def __init__(
@@ -76,10 +80,12 @@ class Cage:
         prepared: Prepared,
         peer: Peer,
         request: Run,
-        fds: list[int],
+        opened: Opened,
         hurried: Hurried,
         order: int,
+        running: Running | None = None,
     ) -> None:
+        """``running``: it does, and this akiosd goes on with it."""
         self.host = host
         self._hurried = hurried
         self.prepared = prepared
@@ -87,13 +93,12 @@ class Cage:
         self.peer = peer
         self.request = request
         self.policy = request.policy
-        self.workspace_fd = Fd(fds[0])
-        self.workspace_id, self.workspace_name = identify(fds[0]), read_name(fds[0])
+        self.workspace_fd, self.bind_fds, self.git = opened.workspace, opened.binds, opened.git
+        self.workspace_id, self.workspace_name = opened.directory, opened.name
         self.order = order
-        self.bind_fds = [Fd(fd) for fd in fds[1:]]
-        self.git = find_git(request, self.bind_fds)
         self.life = Life()
         self.detached = request.detach
+        self.attached = False
         self.started_ns = time.time_ns()
         self.ended_ns = 0
         self.pid = 0
@@ -122,6 +127,8 @@ class Cage:
         self._system = host.system.state()
         self._system_changed = False
         self._gateway: Gateway | None = None
+        self._bound: list[listeners.Bound] = []
+        """The gateway's sockets, which are its own."""
         self.bulk = Bulk(host.hurry)
         self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self.bulk)
         self.spend = Spend(
@@ -131,11 +138,18 @@ class Cage:
             loops_up_to=self.policy.loops_up_to,
         )
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
-        self._start_clock = trio.current_time()
+        self._start_clock_ns = time.monotonic_ns()
         self._frozen_for: set[object] = set()
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
+        self._running = running
+        self._is_kept = trio.Event()
+        self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
+        if running is not None:
+            self._take(running)
+        else:
+            self.kept.remember(detached=self.detached)
 
     # ---- what others may do to it ----------------------------------------------------------------
 
@@ -148,6 +162,21 @@ class Cage:
         ``detail`` printable.
         """
         self.post(Event("stop", cause, detail=detail))
+
+    def detach(self) -> None:
+        """From now on it runs without a client."""
+        self.detached = True
+        self.kept.remember(detached=True)
+
+    @property
+    def come_back_s(self) -> int:
+        """For how many seconds it goes on without an akiosd; 0 for one that is not kept."""
+        return 0 if self.kept.why_not else self.host.config.restart.come_back_s
+
+    def attach(self, attached: bool) -> None:
+        """Whether a client reads the output of a detached cage."""
+        self.attached = attached
+        self.kept.remember(attached=attached)
 
     async def signal(self, signo: int) -> None:
         """Send a signal to the agent's process group as soon as there is one; ignored when the
@@ -220,6 +249,7 @@ class Cage:
             and self.host.system.state() != self._system
         ):
             self._system_changed = True
+            self.kept.remember(outdated=True)
             self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
         return self.life.state == "running" and self._system_changed
 
@@ -243,13 +273,18 @@ class Cage:
 
     async def _live(self) -> None:
         try:
-            await self._begin()
+            if self._running is None:
+                await self._begin()
+            else:
+                await self._go_on(self._running)
         except (AkiosError, OSError) as error:
-            self.post(Event("step_failed", "failed_start", detail=_words(error)))
+            kind: machine.EventKind = "step_failed" if self._running is None else "stop"
+            self.post(Event(kind, "failed_start", detail=_words(error)))
         try:
             while self.life.state != "ended":
                 event = await self._receive.receive()
                 self.life, commands = machine.advance(self.life, event)
+                self.kept.remember_life(self.life)
                 if self.life.state in ("running", "ending", "ended"):
                     self._begun.set()
                     self._hurried.end()
@@ -267,7 +302,7 @@ class Cage:
             elif command == "start_agent":
                 await self._start_agent()
             elif command == "record_start":
-                self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
+                self._record_start()
             elif command == "kill":
                 self._cgroup.kill()
             elif command == "collect":
@@ -277,6 +312,11 @@ class Cage:
             if command == "collect":
                 raise
             self.post(Event("stop", "failed_start", detail=_words(error)))
+
+    def _record_start(self) -> None:
+        # First where it will stand: an akiosd that finds no place knows that it was not appended.
+        self.kept.remember(started_index=self.host.ledger.size(self.log))
+        self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
 
     async def _begin(self) -> None:
         """Build the confinement, let the parked child continue, and listen to it."""
@@ -305,13 +345,20 @@ class Cage:
         self.on_begin(self)
         self._gateway = self._make_gateway()
         self._calls = self._make_call_recorder(values)
+        self._calls.on_progress = self._calls_progress
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
-        self._said = InitStatus(self._status, self._plan, run.argv[0], self.post)
+        self._said = InitStatus(
+            self._status, self._plan, run.argv[0], self.post, self._remember_said
+        )
         self._nursery.start_soon(self._said.listen)
         if values.remote:
             self._nursery.start_soon(self._watch_start, values.remote)
         if self.policy.limits.memory:
             self._nursery.start_soon(watch_memory, self._cgroup, self.post)
+
+    def _remember_said(self, said: tuple[bytes, ...]) -> None:
+        if said != self.kept.life.said:
+            self.kept.remember(said=said)
 
     async def _build(self, parts: Parts, user_name: str) -> Confinement:
         return await build_confinement(parts, user_name)
@@ -355,11 +402,15 @@ class Cage:
         """
         prepared, bound = self.prepared, self.prepared.bound
         assert prepared.authority is not None
-        listeners.fit(bound, prepared.network, self.policy.network)
-        prepared.bound = []
-        return Gateway(
-            self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend
+        if self._running is None:
+            listeners.fit(bound, prepared.network, self.policy.network)
+        prepared.bound, self._bound = [], list(bound)
+        made = Gateway(
+            self.host, self.id, self.policy, prepared.authority, bound, self.spend, self.kept
         )
+        if self._running is not None:
+            made.adopt(read_left(self._running.sections.get(GATEWAY), self._running.gateway))
+        return made
 
     @property
     def master(self) -> Fd | None:
@@ -377,7 +428,9 @@ class Cage:
         birth, say go.
         """
         assert self._calls is not None
-        self._calls.start(self._take_listener(), self._cgroup, self.host.facts.pools)
+        listener = self._take_listener()
+        ours = listener.dup()
+        self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
             self._nursery.start_soon(self._files.run, self._book)
@@ -389,6 +442,7 @@ class Cage:
                 "posture",
                 "see akiosctl doctor; --allow-degraded runs without it",
             )
+        self._nursery.start_soon(self._keep, ours)
         ledger = self.host.ledger
         origin = ledger.origin(self.log)
         ledger.append(
@@ -399,7 +453,87 @@ class Cage:
             raise CageFailedError("the cage gave no terminal", "pty")
         less = any(layer.status != "enforced" for layer in self.posture)
         await ledger.commit(self.log, self._birth(less))
+        await self._is_kept.wait()
         self.post(Event("go"))
+
+    async def _keep(self, listener: Fd) -> None:
+        """Give the keeper what the next akiosd needs; ``listener`` is owned here."""
+        try:
+            if self.host.keeper is None:
+                listener.close()
+                return
+            with listener, self._cgroup.open_v2() as leaf:
+                core = self._core(listener)
+                self.spend.memory.keep_in(self.kept.write)
+                self._calls_progress()
+                bound = [one.fd.fileno() for one in self._bound]
+                ring = self._calls.descriptors() if self._calls is not None else ()
+                state = self._state(tuple(core))
+                await self.kept.keep(state, leaf.fileno(), list(core.values()), ring, bound)
+        finally:
+            self._is_kept.set()
+
+    def _core(self, listener: Fd) -> dict[str, int]:
+        """What is kept under one name: pipes only where nobody else has their ends."""
+        assert self._status is not None and self._pidfd is not None and self._mounts is not None
+        found: dict[str, int | Fd | None] = {
+            "status": self._status.fileno(),
+            "process": self._pidfd,
+            "listener": listener,
+            "workspace": self.workspace_fd,
+            "mounts": self._mounts,
+            "slot": self.prepared.slot.mount,
+            "git": self.git.directory if self.git is not None else None,
+            "master": self.master,
+        }
+        if self._files is not None and self._files.events is not None:
+            found["files"] = self._files.events.group
+        if self.detached and self.master is None:
+            found |= dict(zip(STDIO[1:], self.stdio[1:], strict=False))
+        return {
+            name: fd if isinstance(fd, int) else fd.fileno()
+            for name, fd in found.items()
+            if fd is not None
+        }
+
+    def _state(self, core: tuple[str, ...]) -> CageState:
+        prepared, disks = self.prepared, self.host.disks
+        assert self._confinement is not None and prepared.authority is not None
+        return CageState(
+            request=self.request,
+            peer=self.peer,
+            caller=self.caller,
+            order=self.order,
+            started_ns=self.started_ns,
+            started_clock_ns=self._start_clock_ns,
+            pid=self.pid,
+            host_id=prepared.host_id,
+            host_gid=prepared.host_gid,
+            owner=prepared.owner,
+            uid_lines=prepared.uid_lines,
+            workspace_id=self.workspace_id,
+            workspace_name=self.workspace_name,
+            disk_size=prepared.slot.size,
+            disk_kind=disks.kind if disks is not None else "",
+            pump_table=self._confinement.filter.pump_table,
+            git=self.git.identity if self.git is not None else None,
+            git_upper=self.git.upper if self.git is not None else "",
+            posture=self.posture,
+            system=self._system,
+            listeners=tuple(one.listener for one in self._bound),
+            core=core,
+            certificate=prepared.authority.certificate,
+            certificate_key=prepared.authority.key,
+        )
+
+    def _calls_progress(self) -> None:
+        """How much is in the log, for the next akiosd to count on from."""
+        assert self._calls is not None
+        self.kept.remember(
+            audit_bytes=self._calls.bytes,
+            dead_ends=self._calls.dead_ends,
+            refusals=self._book.refusals,
+        )
 
     @property
     def has_one_output(self) -> bool:
@@ -410,7 +544,8 @@ class Cage:
         """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
         self._agent_ran = True
-        await self._status.send("go")
+        self.kept.remember(agent_clock_ns=time.monotonic_ns())
+        await self._status.send("go", 0 if self.kept.why_not else 1)
         numbers = (
             [self.master.fileno()]
             if self.master is not None
@@ -421,8 +556,9 @@ class Cage:
             tty=self.master is not None,
             one_output=self.has_one_output,
             output=self.policy.limits.output,
+            come_back_s=self.come_back_s,
             posture=self.posture,
-            notes=self._confinement.notes if self._confinement is not None else (),
+            notes=self._notes(),
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
@@ -432,6 +568,101 @@ class Cage:
         self._nursery.start_soon(self._gateway.run)
         watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post)
         self._nursery.start_soon(self._watch_system)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = self._confinement.notes if self._confinement is not None else ()
+        return (*notes, NOT_KEPT.format(self.kept.why_not)) if self.kept.why_not else notes
+
+    # ---- begun by another akiosd ----------------------------------------------------------------
+
+    def _take(self, running: Running) -> None:
+        """Be what it was when the other akiosd ended."""
+        state, life = running.state, running.life
+        self.life, self.pid = life.life, state.pid
+        self.detached, self.attached = life.detached, life.attached
+        self.started_ns, self._start_clock_ns = state.started_ns, state.started_clock_ns
+        self._pidfd, self._status, self._mounts = running.process, running.status, running.mounts
+        self.posture, self.stdio = state.posture, running.stdio
+        self._system, self._system_changed = state.system, life.outdated
+        self._agent_ran = self._log_is_open = True
+        self._is_kept.set()
+        self._begun.set()
+        self._book.refusals = life.refusals
+        argv = self.request.argv
+        self._said = InitStatus(self._status, None, argv[0], self.post, self._remember_said)
+        self._said.master = running.master
+        if running.files is not None:
+            self._files = FileRecorder(state.owner, self.peer.uid, running.files)
+        self.spend = Spend.restore(
+            self.policy.budget,
+            self._book,
+            self._end_by_spending,
+            running.sections.get(SPEND),
+            loops_up_to=self.policy.loops_up_to,
+        )
+        self.spend.memory.keep_in(self.kept.write)
+        self._gateway = self._make_gateway()
+        compiled = Compiled(b"", state.pump_table)
+        self._calls = CallRecorder(
+            self.host.ledger,
+            self.log,
+            compiled,
+            self.policy.limits,
+            self.bulk,
+            self.peer.uid,
+            running.ring,
+        )
+        self._calls.bytes, self._calls.dead_ends = life.audit_bytes, life.dead_ends
+        self._calls.on_progress = self._calls_progress
+
+    async def _go_on(self, running: Running) -> None:
+        """Take up every task of a cage that runs: its calls first, which wait for an answer."""
+        assert self._calls is not None and self._said is not None and self._gateway is not None
+        life = running.life
+        self._calls.on_resumed = functools.partial(self._record_return, running)
+        self._calls.start(running.listener, self._cgroup, self.host.facts.pools)
+        self._nursery.start_soon(self._record_calls)
+        if self._files is not None:
+            self._nursery.start_soon(self._files.run, self._book)
+        self._record_gap(running)
+        self._said.repeat(life.said)
+        self._nursery.start_soon(self._said.listen)
+        self._nursery.start_soon(self._gateway.run)
+        if self.policy.limits.memory:
+            self._nursery.start_soon(watch_memory, self._cgroup, self.post)
+        passed_ns = time.monotonic_ns() - life.agent_clock_ns
+        watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post, passed_ns)
+        self._nursery.start_soon(self._watch_system)
+        if self.life.state == "ending":
+            await self._perform("kill")
+            await self._perform("collect")
+        elif not self.host.ledger.full:
+            # Whatever it was paused for was the other akiosd's.
+            self._cgroup.freeze(False)
+        self.kept.remember(adoptions=0, akiosd=__version__)
+
+    def _record_gap(self, running: Running) -> None:
+        """Say in its log what an earlier akiosd did not."""
+        ledger, life = self.host.ledger, running.life
+        is_missing = ledger.size(self.log) <= life.started_index
+        if is_missing or (life.life.state == "running" and life.started_index < 0):
+            self._record_start()  # it was killed before that was on disk
+        if not running.ring:
+            ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
+
+    def _record_return(self, running: Running, replayed: int) -> None:
+        life, keeper = running.life, self.host.keeper
+        ended_ns = keeper.alone_since_ns if keeper is not None else 0
+        record = records.DaemonRestarted(
+            ts=time.time_ns(),
+            away_since=max(life.seen_ns, ended_ns),
+            before=life.akiosd,
+            version=__version__,
+            replayed=replayed,
+        )
+        self.host.ledger.append(self.log, record)
+
+    # ---- its words ------------------------------------------------------------------------------
 
     def _birth(self, degraded: bool) -> records.Birth:
         return records.Birth(
@@ -447,38 +678,15 @@ class Cage:
 
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._confinement is not None and self._calls is not None and self._said is not None
-        values = self._confinement
-        status, mountinfo, uid_map, limits = probe.read_process(self.pid)
-        disks = self.host.disks
-        evidence = posture.Evidence(
-            status=status,
-            mountinfo=mountinfo,
-            uid_map=uid_map,
-            namespaces=probe.read_namespaces(self.pid),
-            own_namespaces=self.host.own_namespaces,
+        return read_posture(
+            self.host,
+            self.prepared,
+            self.request,
+            self._confinement,
+            self.pid,
             landlock_proved=self._said.landlock_proved,
-            landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
-            cgroup=self.prepared.limits_found,
-            cgroup_missing=self.prepared.limits_missing,
-            disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
-            limits=limits,
-            core_taker=probe.read_core_taker(),
-            files_missing=self._files.missing if self._files is not None else "",
-        )
-        wanted = posture.Wanted(
-            host_id=values.identity.host_id,
-            host_gid=values.identity.host_gid,
-            uid_lines=self.prepared.uid_lines,
-            workspace=os.fsdecode(self.request.workspace),
-            workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None,
-            as_caller=self.prepared.is_caller,
-            files=self._files is not None,
-        )
-        return (
-            *posture.check(evidence, wanted),
-            LayerState("ledger", "enforced", "birth durable before the agent"),
+            files=self._files,
         )
 
     # ---- what can end it -------------------------------------------------------------------------
@@ -525,15 +733,15 @@ class Cage:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)
         if self._gateway is not None:
             await self._gateway.finish()
+        self._open_log()
         await self.spend.close()
         if self._calls is not None:
             await self._calls.finish()
-        self._open_log()
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
         slot, limits, account = self.prepared.slot, self.policy.limits, self.spend.account
-        wall_ns = int((trio.current_time() - self._start_clock) * 1e9)
+        wall_ns = time.monotonic_ns() - self._start_clock_ns
         usage = read_usage(
             self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
         )
@@ -586,6 +794,7 @@ class Cage:
         wait.
         """
         give_back = functools.partial(attempt, self.id)
+        await give_back("what is kept of it", self.kept.drop)
         await give_back("its descriptors", self._close_descriptors)
         gone = await give_back("its parked child", self.prepared.end_child)
         await give_back("what was prepared", self.prepared.close)
@@ -605,7 +814,7 @@ class Cage:
         self._begun.set()
 
     def _close_descriptors(self) -> None:
-        for part in (self._status, self._calls, self._files, self._confinement):
+        for part in (self._status, self._calls, self._files, self._confinement, self.kept):
             if part is not None:
                 part.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))

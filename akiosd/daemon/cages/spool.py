@@ -18,7 +18,14 @@ import trio
 
 from akiosd.daemon.base.log import get_log
 from akiosd.kernel.fds import Fd
-from akiosd.wire.output import FRAME_HEADER, Layout
+from akiosd.wire.output import (
+    FILE_HEADER,
+    FRAME_HEADER,
+    Layout,
+    parts,
+    read_part,
+    read_size,
+)
 
 _log = get_log("output")
 _CHUNK = 1 << 16
@@ -40,6 +47,28 @@ class OutputFile:
         self._failed = False
         self.closed = False
         self._news = trio.Event()
+
+    @classmethod
+    def resume(cls, path: Path, size: int) -> OutputFile:
+        """Go on with the file of a cage that another akiosd began; a new one, where there is
+        none.
+        """
+        output = cls(path, size)
+        try:
+            with Fd(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)) as file:
+                found = read_size(os.pread(file.fileno(), FILE_HEADER.size, 0))
+                if found is not None:
+                    read = [
+                        read_part(os.pread(file.fileno(), part.end - part.start, part.start))
+                        for part in parts(found)
+                    ]
+                    output._layout = Layout.resume(found, read)
+                    output._file = file.dup()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.error("output of a cage is lost", file=str(path), error=str(error))
+        return output
 
     @property
     def written(self) -> int:

@@ -19,12 +19,14 @@ Post = Callable[[Event], None]
 _LEAST_WAIT_S = 0.05
 
 
-def watch_limits(nursery: trio.Nursery, limits: Limits, group: CageCgroup, post: Post) -> None:
-    """Start, in ``nursery``, the clocks that run from the agent's first moment on; 0 is
-    no limit.
+def watch_limits(
+    nursery: trio.Nursery, limits: Limits, group: CageCgroup, post: Post, passed_ns: int = 0
+) -> None:
+    """Start, in ``nursery``, the clocks that run from the agent's first moment on, ``passed_ns``
+    ago; 0 is no limit.
     """
     if limits.wall_clock_ns:
-        nursery.start_soon(watch_wall_clock, limits.wall_clock_ns, post)
+        nursery.start_soon(watch_wall_clock, max(0, limits.wall_clock_ns - passed_ns), post)
     if limits.cpu_time_ns:
         nursery.start_soon(watch_cpu_time, limits.cpu_time_ns, group, post)
 

@@ -25,6 +25,12 @@ class Authority:
         self.key = key
         self.made = made
 
+    @classmethod
+    def of(cls, certificate: bytes, key: bytes) -> Authority:
+        """One that another akiosd made."""
+        made = x509.load_der_x509_certificate(certificate).not_valid_before_utc + _CLOCKS_DIFFER_BY
+        return cls(certificate, key, made)
+
     def is_older(self, now: datetime, than: timedelta) -> bool:
         """Whether it was made more than ``than`` before ``now``, or after ``now`` (the clock was
         set).

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
 
-from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.errors import CageFailedError, GatewayFaultError
 from akiosd.kernel import scm_rights
@@ -27,14 +26,19 @@ from akiosd.wire.gateway import (
     Answer,
     Captured,
     Connection,
+    End,
     FromGateway,
+    FromTold,
+    GatewayRecord,
     GatewayRecords,
+    Heard,
     Kept,
     Prices,
     Ready,
     Reserve,
     Settle,
     Setup,
+    Taken,
     ToGateway,
 )
 
@@ -62,23 +66,26 @@ class GatewayLink:
     in a task.
     """
 
-    def __init__(self, sock: socket.socket, book: Book, spend: Spend) -> None:
+    def __init__(self, sock: socket.socket, spend: Spend) -> None:
         """``sock`` is non-blocking and owned from now on."""
         self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
-        self._book = book
         self._spend = spend
+        self._untold = False
+        """Whether something was taken that the gateway has not heard of."""
         self._reader = FrameReader()
         self._messages: list[FromGateway] = []
         self._sending = trio.Lock()
         self._unkept = trio.CapacityLimiter(_MAX_UNKEPT)
         self.addresses: dict[str, str] = {}
+        self.on_address: Callable[[], None] = lambda: None
+        """Called when there is one more of these; it makes them outlive akiosd."""
 
     @classmethod
-    def pair(cls, book: Book, spend: Spend) -> tuple[GatewayLink, Fd]:
+    def pair(cls, spend: Spend) -> tuple[GatewayLink, Fd]:
         """(our end, the gateway's end).  The caller sends the latter on and closes it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
-        return cls(ours, book, spend), Fd(theirs.detach())
+        return cls(ours, spend), Fd(theirs.detach())
 
     async def receive_ready(self) -> tuple[str, ...]:
         """The gateway's posture.  CageFailedError when it ended, GatewayFaultError when it sends
@@ -113,12 +120,7 @@ class GatewayLink:
         """Give the gateway other prices of the administrator's; one that does not read is left
         alone.
         """
-        frame = encode_frame(_encode(Prices(prices=prices)))
-        async with self._sending:
-            try:
-                await scm_rights.send(self._socket, frame)
-            except (OSError, trio.ClosedResourceError):
-                pass  # it is gone; reading tells
+        await self._say(Prices(prices=prices))
 
     async def run(self) -> None:
         """Serve until the gateway closes its end.  Raises GatewayFaultError for what is
@@ -127,13 +129,14 @@ class GatewayLink:
         async with trio.open_nursery() as nursery:
             while (message := await self._receive()) is not None:
                 await self._take(message, nursery)
+                if self._untold and not self._messages:
+                    self._untold = False
+                    await self._send(Taken(number=self._spend.memory.state.taken))
 
-    def end(self) -> None:
-        """Send no more: the gateway then reports what is left, and exits."""
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it is gone
+    async def end(self) -> None:
+        """Let the gateway tell what is left, and exit; one that does not read is left alone."""
+        with trio.move_on_after(_SEND_S):
+            await self._say(End())
 
     def close(self) -> None:
         """Close the socket; the gateway ends when it sees that."""
@@ -142,46 +145,52 @@ class GatewayLink:
     # ---- messages --------------------------------------------------------------------------------
 
     async def _take(self, message: FromGateway, nursery: trio.Nursery) -> None:
-        if isinstance(message, GatewayRecords):
-            await self._record(message, nursery)
-        elif isinstance(message, Reserve):
+        if isinstance(message, Reserve):
             # Here and now: what comes after it must find it decided.
             verdict = await self._spend.reserve(
                 message.call, message.ask, patient=message.patient, waited_ns=message.waited_ns
             )
             await self._send(Answer(call=message.call, verdict=verdict))
-        elif isinstance(message, Settle):
-            await self._spend.settle(message.call, message.bill)
-        elif isinstance(message, Address):
-            if len(message.name) > _MAX_NAME or len(message.address) > _MAX_ADDRESS:
-                raise GatewayFaultError(
-                    "the gateway told a name or an address that cannot exist", "gateway"
-                )
-            room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
-            if len(self.addresses) < MAX_ADDRESSES and len(message.name) <= room:
-                self.addresses[message.name] = message.address
-        else:
+        elif isinstance(message, Ready):
             raise GatewayFaultError("a gateway says Ready twice", "gateway")
+        else:
+            self._untold = True
+            taken = self._spend.memory.state.taken
+            if message.number == taken + 1:
+                await self._take_told(message)
+            elif not 0 < message.number <= taken:
+                raise GatewayFaultError("a gateway does not count what it tells", "gateway")
+            if isinstance(message, GatewayRecords) and message.durable:
+                token = object()
+                await self._unkept.acquire_on_behalf_of(token)
+                nursery.start_soon(self._keep, message.number, token)
 
-    async def _record(self, report: GatewayRecords, nursery: trio.Nursery) -> None:
-        now = time.time_ns()
-        stamped = [
-            msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records
-        ]
-        if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
+    async def _take_told(self, message: FromTold) -> None:
+        """Its effect outlives akiosd when this returns, and so does that it was taken."""
+        if isinstance(message, GatewayRecords):
+            await self._spend.record(_stamp(message.records), message.number)
+        elif isinstance(message, Settle):
+            await self._spend.settle(message.call, message.bill, message.number)
+        elif isinstance(message, Heard):
+            self._spend.heard(message.call, message.number)
+        else:
+            self._remember(message)
+            self._spend.take(message.number)
+
+    def _remember(self, told: Address) -> None:
+        if len(told.name) > _MAX_NAME or len(told.address) > _MAX_ADDRESS:
             raise GatewayFaultError(
-                "the gateway sent a report that akiosd does not accept", "gateway"
+                "the gateway told a name or an address that cannot exist", "gateway"
             )
-        index = await self._book.append(stamped)
-        if report.report > 0:
-            token = object()
-            await self._unkept.acquire_on_behalf_of(token)
-            nursery.start_soon(self._keep, report.report, index, token)
+        room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
+        if len(self.addresses) < MAX_ADDRESSES and len(told.name) <= room:
+            self.addresses[told.name] = told.address
+            self.on_address()
 
-    async def _keep(self, report: int, index: int, token: object) -> None:
+    async def _keep(self, number: int, token: object) -> None:
         try:
-            await self._book.wait_durable(index)
-            await self._send(Kept(report=report))
+            await self._spend.memory.wait_written()
+            await self._send(Kept(number=number))
         finally:
             self._unkept.release_on_behalf_of(token)
 
@@ -205,6 +214,14 @@ class GatewayLink:
                     ) from None
         return self._messages.pop(0)
 
+    async def _say(self, message: ToGateway) -> None:
+        frame = encode_frame(_encode(message))
+        async with self._sending:
+            try:
+                await scm_rights.send(self._socket, frame)
+            except (OSError, trio.ClosedResourceError):
+                pass  # it is gone; reading tells
+
     async def _send(self, message: ToGateway) -> None:
         view = memoryview(encode_frame(_encode(message)))
         if not self._sending.locked():
@@ -224,3 +241,12 @@ class GatewayLink:
                     pass  # it is gone; reading tells
             if patience.cancelled_caught:
                 raise GatewayFaultError("a gateway does not read what it asked for", "gateway")
+
+
+def _stamp(reported: Sequence[GatewayRecord]) -> list[GatewayRecord]:
+    """The records with the time of akiosd.  Raises GatewayFaultError."""
+    now = time.time_ns()
+    stamped = [msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in reported]
+    if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
+        raise GatewayFaultError("the gateway sent a report that akiosd does not accept", "gateway")
+    return stamped

@@ -30,20 +30,47 @@ class Book:
         # Those of one second may come at once.
         self._bucket = TokenBucket(rate, rate, trio.current_time()) if rate else None
 
-    async def append(self, records: Sequence[Record]) -> int:
-        """Append when its turn has come and there is room; returns the index of the last record."""
+    @property
+    def next_index(self) -> int:
+        """Where in the log the next entry will stand."""
+        return self._ledger.size(self._log)
+
+    @property
+    def durable(self) -> int:
+        """How many entries are on disk."""
+        return self._ledger.durable_size(self._log)
+
+    async def wait_turn(self, records: int) -> None:
+        """Wait until so many records may be written, and there is room for them."""
         if self._bucket is not None:
-            seconds = self._bucket.spend(trio.current_time(), len(records))
+            seconds = self._bucket.spend(trio.current_time(), records)
             if seconds:
                 await trio.sleep(seconds)
-        await self._bulk.brought(len(records))
+        await self._bulk.brought(records)
         if not self._ledger.has_room:
             await self._ledger.wait_room()
+
+    async def append(self, records: Sequence[Record]) -> int:
+        """Append when its turn has come and there is room; returns the index of the last record."""
+        await self.wait_turn(len(records))
+        self.write(records, [encode_entry(record) for record in records])
+        return self.next_index - 1
+
+    def write(self, records: Sequence[Record], entries: Sequence[bytes]) -> None:
+        """Append ``records``, of which ``entries`` are the bytes, after :meth:`wait_turn`."""
         self.refusals += sum(isinstance(record, NetDenied | SpendWarning) for record in records)
-        entries = [encode_entry(record) for record in records]
-        first = self._ledger.append_many(self._log, entries)
+        self.write_again(entries)
         self._count(sum(map(len, entries)))
-        return first + len(entries) - 1
+
+    def write_again(self, entries: Sequence[bytes]) -> None:
+        """Append what was counted already, by an earlier akiosd."""
+        if entries:
+            self._ledger.append_many(self._log, entries)
+
+    async def read(self, index: int) -> bytes | None:
+        """The entry at ``index``; None where there is none yet."""
+        found = await self._ledger.read(self._log, index, index + 1)
+        return found[0][1] if found else None
 
     async def wait_durable(self, index: int) -> None:
         """Wait until the entry at ``index`` is on disk."""

@@ -1,35 +1,37 @@
 """The gateway of one cage, seen from akiosd: forked when the cage first asks for something, served,
-restarted, ended.
+restarted, ended; or gone on with, where an earlier akiosd forked it.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import trio
 
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.gateways.cage_ca import Authority
 from akiosd.daemon.gateways.gateway_link import GatewayLink
-from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateway_setup import gateway_setup, prices_of
+from akiosd.daemon.gateways.kept_gateway import GATEWAY, GatewayState, Keep, Left
 from akiosd.daemon.gateways.listeners import Bound
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, KernelError
 from akiosd.gateway.process.confine import check_status
-from akiosd.kernel import pidfd
+from akiosd.kernel import pidfd, scm_rights
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.policy.compile.limits import compile_cgroup_v1, compile_cgroup_v2
 from akiosd.values.policy import Limits, Policy
 from akiosd.values.records import GatewayFailed
 from akiosd.values.units import MIB
-from akiosd.wire.gateway import Captured, Connection, Setup
+from akiosd.wire.gateway import Captured, Connection, Resume, Setup
 
 GROUP_SUFFIX = "-gateway"
 LIMITS = Limits(memory=512 * MIB, pids=64)
@@ -45,8 +47,9 @@ _log = get_log("gateway")
 class Gateway:
     """The gateway of one cage, through all its processes.
 
-    ``bound`` are its listening sockets, owned from now on. :meth:`run` is a task of the cage;
-    :meth:`finish` is called before the cage's last record, :meth:`close` after it.
+    ``bound`` are its listening sockets, owned from now on; ``spend`` is the cage's account.
+    :meth:`run` is a task of the cage; :meth:`finish` is called before the cage's last record,
+    :meth:`close` after it.
     """
 
     def __init__(
@@ -56,30 +59,46 @@ class Gateway:
         policy: Policy,
         authority: Authority,
         bound: Sequence[Bound],
-        book: Book,
         spend: Spend,
+        keep: Keep | None = None,
     ) -> None:
+        """``keep``: where what the next akiosd needs is kept; without it every process of this
+        gateway dies with akiosd.
+        """
         self._host, self._cage, self._policy, self._authority = host, cage, policy, authority
-        self._book, self._spend = book, spend
+        self._spend, self._keep = spend, keep
         self._bound = list(bound)
         self._ready: select.epoll | None = None
         self._streams: list[tuple[Fd, Connection | Captured]] = []
         self._more = trio.Event()
         self._wanted = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._group: CageCgroup | None = None
-        self._uid = 0
-        self._pseudonym_key = b""
-        self._addresses: dict[str, str] = {}
+        self._state = GatewayState()
+        self._left: Left | None = None
+        """What an earlier akiosd left, until :meth:`run` takes it."""
+        self._is_resuming = False
+        """Whether it left a process that has not said yet that it is there."""
         self._link: GatewayLink | None = None
         self._scope = trio.CancelScope()
         self._running: trio.Event | None = None
         self._finishing = False
         self.pid = 0
 
+    def adopt(self, left: Left) -> None:
+        """Go on with what an earlier akiosd left of this gateway, in :meth:`run`."""
+        self._state, self._left = left.state, left
+        if self._state.uid:
+            self._host.uids.adopt(self._state.uid)
+        self._group = self._host.cgroups.leaf(self._cage + GROUP_SUFFIX)
+        if left.process is not None:
+            self._is_resuming = True
+            self._host.old_zygotes.use(self._state.zygote)
+
     @property
     def is_idle(self) -> bool:
         """Nobody has asked for anything yet, or no process is left: it has no more to report."""
-        return self._link is None and self.pid == 0 and not self._streams
+        busy = self._link is not None or self.pid != 0 or self._is_resuming
+        return not busy and not self._streams
 
     async def run(self) -> None:
         """Serve until :meth:`finish`, or until cancelled."""
@@ -90,18 +109,36 @@ class Gateway:
         crashes = 0
         try:
             with self._scope:
-                while not self._finishing:
-                    await self._wait_wanted()
+                left = await self._resume()
+                while not self._finishing or left is not None:
+                    if left is None:
+                        await self._wait_wanted()
                     began = trio.current_time()
-                    why = await self._live()
+                    why = await self._live(left)
+                    left = None
                     if self._finishing:
                         break
                     crashes = 0 if trio.current_time() - began > _FORGIVEN_S else crashes + 1
                     _log.error("a gateway died", cage=self._cage, why=why, times=crashes)
-                    await self._book.append([GatewayFailed(ts=time.time_ns(), what=why)])
+                    await self._spend.record([GatewayFailed(ts=time.time_ns(), what=why)])
                     await trio.sleep(PAUSES_S[min(crashes, len(PAUSES_S)) - 1])
         finally:
             self._running.set()
+
+    async def _resume(self) -> Left | None:
+        """The process that an earlier akiosd left; what one that is gone had open is spent."""
+        left, self._left = self._left, None
+        if left is None:
+            return None
+        await self._spend.resume()
+        if left.process is not None:
+            return left
+        await self._spend.gateway_lost()
+        if self._group is not None:
+            # There may be one that was forked and could not be kept any more.
+            await self._group.destroy()
+            self._group = None
+        return None
 
     async def connect(self, stream: Fd) -> None:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; forks a gateway if
@@ -144,9 +181,10 @@ class Gateway:
         self._finishing = True
         if self._running is None:
             return
-        if self._link is not None:
-            self._link.end()
+        if self._link is not None or self._is_resuming:
             with trio.move_on_after(_LAST_WORDS_S) as patience:
+                if self._link is not None:
+                    await self._link.end()
                 await self._running.wait()
             if patience.cancelled_caught:
                 _log.error("a gateway does not end by itself", cage=self._cage, pid=self.pid)
@@ -165,37 +203,29 @@ class Gateway:
         )
         if self._group is not None:
             await self._group.destroy()
-        self._host.uids.give_back(self._uid)
+        if self._left is not None:
+            close_all((self._left.process, self._left.relink))
+        self._host.uids.give_back(self._state.uid)
 
     # ---- one process -----------------------------------------------------------------------------
 
-    async def _live(self) -> str:
-        """One gateway from fork to death; returns why it ended."""
-        process: Fd | None = None
-        link, theirs = GatewayLink.pair(self._book, self._spend)
-        link.addresses = self._addresses
+    async def _live(self, left: Left | None) -> str:
+        """One gateway from fork to death; returns why it ended.  ``left``: from where an earlier
+        akiosd left it.
+        """
+        process, relink = (left.process, left.relink) if left is not None else (None, None)
+        link, theirs = GatewayLink.pair(self._spend)
+        link.addresses, link.on_address = self._state.addresses, self._save
         why = ""
         try:
             try:
                 with theirs:
-                    process = await self._fork(theirs)
-                with trio.move_on_after(_READY_S) as patience:
-                    posture = await link.receive_ready()
-                if patience.cancelled_caught:
-                    raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
-                _log.debug(
-                    "a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture)
-                )
-                self._check(process)
-                told = self._host.settings
-                await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
-                self._link = link
-                self._host.renewed.add(self._send_prices)
-                if self._host.settings is not told:
-                    await self._send_prices()
-                await self._hand_over()
-                if self._finishing:
-                    link.end()
+                    if process is not None and relink is not None:
+                        self.pid = pidfd.read_pid(process.fileno())
+                        _send_resume(relink, self._spend.memory.state.taken, theirs)
+                    else:
+                        process, relink = await self._fork(theirs)
+                await self._begin(link, process, is_new=left is None)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._hand_over_more)
                     await link.run()
@@ -208,30 +238,75 @@ class Gateway:
                     raise
                 why = str(failed.exceptions[0])
         finally:
-            self._link = None
+            self._link, self._is_resuming = None, False
             self._host.renewed.discard(self._send_prices)
             link.close()
             with trio.CancelScope(shield=True):
-                ended = await self._reap(process)
+                await self._let_go(relink)
+                ended = await self._reap(process, left is None)
                 await self._spend.gateway_lost()
         return why or ended
+
+    async def _begin(self, link: GatewayLink, process: Fd, *, is_new: bool) -> None:
+        """Hear that it is ready, look whether it is confined, and give it what it needs.  One that
+        was set up by an earlier akiosd gets the prices, which may be others now.
+        """
+        with trio.move_on_after(_READY_S) as patience:
+            posture = await link.receive_ready()
+        if patience.cancelled_caught:
+            raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
+        _log.debug("a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture))
+        self._check(process)
+        told = self._host.settings
+        if is_new:
+            await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
+        self._link, self._is_resuming = link, False
+        self._host.renewed.add(self._send_prices)
+        if not is_new or self._host.settings is not told:
+            await self._send_prices()
+        await self._hand_over()
+        if self._finishing:
+            await link.end()
 
     async def _send_prices(self) -> None:
         """The administrator's prices may be others now."""
         if self._link is not None:
             await self._link.send_prices(prices_of(self._host))
 
-    async def _fork(self, link: Fd) -> Fd:
+    async def _fork(self, link: Fd) -> tuple[Fd, Fd]:
+        """A new process: its pidfd, and our end of the socket for ``Resume``; both are the
+        caller's.
+        """
         group = self._make_group()
-        if not self._uid:
-            self._uid = self._host.uids.take()
+        if not self._state.uid:
+            self._state.uid = self._host.uids.take()
         files = group.open_entrances()
+        ours, theirs = _pair()
         try:
-            fds = [link.fileno(), *(file.fileno() for file in files)]
-            self.pid, process = await self._host.zygote.fork(self._cage, self._uid, fds)
+            fds = [link.fileno(), theirs.fileno(), *(file.fileno() for file in files)]
+            self.pid, process = await self._host.zygote.fork(self._cage, self._state.uid, fds)
+        except BaseException:
+            ours.close()
+            raise
         finally:
-            close_all(files)
-        return process
+            close_all((*files, theirs))
+        self._state.zygote = self._host.zygote.pid
+        self._save()
+        if self._keep is not None:
+            with trio.CancelScope(shield=True):
+                await self._keep.keep_part(GATEWAY, [process.fileno(), ours.fileno()])
+        return process, ours
+
+    def _save(self) -> None:
+        if self._keep is not None:
+            self._keep.write(GATEWAY, msgspec.msgpack.encode(self._state))
+
+    async def _let_go(self, relink: Fd | None) -> None:
+        """From now on there is nobody from whom another link could come."""
+        if relink is not None:
+            relink.close()
+            if self._keep is not None:
+                await self._keep.drop_part(GATEWAY)
 
     def _make_group(self) -> CageCgroup:
         if self._group is None:
@@ -263,13 +338,15 @@ class Gateway:
             raise CageFailedError(
                 "it died before it was set up", "gateway"
             )  # so that was another's pid, perhaps
-        check_status(status, self._uid, shares=self._uid == os.geteuid())
+        check_status(status, self._state.uid, shares=self._state.uid == os.geteuid())
         assert self._group is not None
         if not self._group.holds(groups):
             raise KernelError("the gateway is not in its control groups", "gateway")
 
     def _setup(self) -> Setup:
-        self._pseudonym_key = self._pseudonym_key or os.urandom(32)
+        if not self._state.pseudonym_key:
+            self._state.pseudonym_key = os.urandom(32)
+            self._save()
         told = gateway_setup(self._host, self._policy)
         return Setup(
             cage=self._cage,
@@ -284,11 +361,14 @@ class Gateway:
             roots=told.roots,
             ca_certificate=self._authority.certificate,
             ca_key=self._authority.key,
-            pseudonym_key=self._pseudonym_key,
-            addresses=dict(self._addresses),
+            pseudonym_key=self._state.pseudonym_key,
+            addresses=dict(self._state.addresses),
         )
 
-    async def _reap(self, process: Fd | None) -> str:
+    async def _reap(self, process: Fd | None, is_ours: bool) -> str:
+        """Wait for its death, or kill it; returns how it ended.  Only the zygote of this akiosd
+        tells more than that.
+        """
         if process is None:
             return "it could not be made"
         with process:
@@ -297,7 +377,21 @@ class Gateway:
             pidfd.send_signal(process.fileno(), 9)
             await trio.lowlevel.wait_readable(process.fileno())
         pid, self.pid = self.pid, 0
-        return describe(await self._host.zygote.wait_status(pid))
+        if is_ours:
+            return describe(await self._host.zygote.wait_status(pid))
+        await self._host.old_zygotes.leave(self._state.zygote)
+        return "it ended"
+
+
+def _pair() -> tuple[Fd, Fd]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    return Fd(ours.detach()), Fd(theirs.detach())
+
+
+def _send_resume(relink: Fd, taken: int, link: Fd) -> None:
+    """Raises OSError when the gateway is gone."""
+    with socket.socket(fileno=relink.dup().take()) as sock:
+        scm_rights.send_blocking(sock, msgspec.msgpack.encode(Resume(taken=taken)), [link.fileno()])
 
 
 def _is_readable(process: Fd) -> bool:

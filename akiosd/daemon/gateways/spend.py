@@ -7,17 +7,20 @@ When what is durable: a refusal before it is answered, like every denial. A gran
 because nothing is spent yet. A bill is in the log's queue when ``settle`` returns, before anything
 that is recorded later, and on disk within 20 ms; the cage's ``end`` record is waited for, and
 stands behind every bill.
+
+What outlives akiosd (:mod:`akiosd.daemon.gateways.spend_memory`): everything that was granted,
+denied or booked, from before anybody hears of it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 import trio
 
+from akiosd.daemon.gateways.spend_memory import Book, Refused, SpendMemory, SpendState
 from akiosd.errors import GatewayFaultError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
@@ -38,13 +41,7 @@ _MAX_NAME = 200
 _DIGEST = 32
 _MAX_OPEN_SHOWN = 100
 _MAX_EARLY = 1024
-
-
-class Book(Protocol):
-    """Where the cage's records go (:class:`akiosd.daemon.gateways.gateway_records.Book`)."""
-
-    async def append(self, records: Sequence[Record]) -> int: ...
-    async def wait_durable(self, index: int) -> None: ...
+_MAX_DENIED = 1024
 
 
 class Spend:
@@ -64,15 +61,41 @@ class Spend:
         *,
         loops_up_to: Most = None,
     ) -> None:
-        self.account = Account(budget, loops_up_to)
-        self.refused = 0
+        self.memory = SpendMemory(book, SpendState(account=Account(budget, loops_up_to)))
         self._book, self._on_final = book, on_final
         self._now_ns, self._clock_ns = now_ns, clock_ns
-        self._models: dict[str, ModelSpend] = {}
         self._early: dict[int, None] = {}
-        self._waiting: dict[int, None] = {}
         self._next_refusal = 0.0
         self._closed = self._told = False
+
+    @classmethod
+    def restore(
+        cls,
+        budget: Budget,
+        book: Book,
+        on_final: OnFinal,
+        data: bytes | None,
+        *,
+        loops_up_to: Most = None,
+    ) -> Spend:
+        """The account as an earlier akiosd left it; ``data`` is the section ``SPEND`` of the cage's
+        state memory.  Call :meth:`resume` before anything else is asked of it.  Raises StateError.
+        """
+        spend = cls(budget, book, on_final, loops_up_to=loops_up_to)
+        spend.memory = SpendMemory.restore(book, data, spend.account)
+        return spend
+
+    @property
+    def account(self) -> Account:
+        """All that was spent, and what is reserved."""
+        return self.memory.state.account
+
+    async def resume(self) -> None:
+        """An earlier akiosd made this account: append the records that it did not get onto the
+        disk, and say again that the cage must end, where it must.
+        """
+        await self.memory.recover()
+        self._tell_ending()
 
     # ---- what a gateway asks and tells
     # ---------------------------------------------------------------
@@ -83,66 +106,111 @@ class Spend:
         """Decide whether a call may be made; see :func:`akiosd.meter.budget.reserve`.
 
         A ``patient`` call may be told to wait, and is asked for again after another was settled;
-        ``waited_ns`` says how long it has waited. Raises ProtocolError when ``call`` is open
+        ``waited_ns`` says how long it has waited. Raises GatewayFaultError when ``call`` is open
         already or ``ask`` is malformed.
         """
         _check_digest(ask.request)
         _check_digest(ask.before)
-        self._waiting.pop(call, None)
+        if self._closed:
+            return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(
             ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME]
         )
-        if self._closed:
-            return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
+        verdict = self._find_verdict(call) or self._decide(call, ask, patient, waited_ns)
+        self.memory.save()
+        if isinstance(verdict, Denial) and call in self.memory.state.denied:
+            await self._record_refusal(call, ask)
+            self._tell_ending()
+        return verdict
+
+    def _find_verdict(self, call: int) -> Grant | Denial | None:
+        """The answer that an earlier akiosd gave, and that did not arrive."""
+        state = self.memory.state
+        if call in state.account.open:
+            return state.account.open[call].grant
+        return state.denied[call].denial if call in state.denied else None
+
+    def _decide(self, call: int, ask: Ask, patient: bool, waited_ns: int) -> Grant | Denial | Wait:
+        state = self.memory.state
+        state.waiting.discard(call)
         if call in self._early:
             # The agent went away before this answer, and the gateway's settling overtook its
             # question.
             del self._early[call]
             return Denial("budget.calls", "the call was given up", status=PAYMENT_REQUIRED)
-        patient = patient and len(self._waiting) < _MAX_EARLY
+        patient = patient and len(state.waiting) < _MAX_EARLY
         verdict: Grant | Denial | Wait
-        if patient and self._waiting and min(self._waiting) < call:
+        if patient and state.waiting and min(state.waiting) < call:
             # Nobody passes who came before.
             verdict = Wait("budget")
         else:
-            self.account, verdict = reserve(
-                self.account, call, ask, self._clock_ns(), patient=patient, waited_ns=waited_ns
+            state.account, verdict = reserve(
+                state.account, call, ask, self._clock_ns(), patient=patient, waited_ns=waited_ns
             )
         if isinstance(verdict, Wait):
-            self._waiting[call] = None
-        if isinstance(verdict, Denial):
-            await self._record_refusal(ask, verdict)
-            self._tell_ending()
+            state.waiting.add(call)
+        elif isinstance(verdict, Denial):
+            state.refused += 1
+            state.denied[call] = Refused(verdict)
+            if len(state.denied) > _MAX_DENIED:
+                del state.denied[next(iter(state.denied))]
         return verdict
 
-    async def settle(self, call: int, bill: Bill) -> None:
-        """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+    async def settle(self, call: int, bill: Bill, number: int = 0) -> None:
+        """Book what a call cost.  One that was refused, or is booked already, changes nothing.
+        ``number``: of the message that says so.
+        """
         _check_digest(bill.answer)
+        if call in self.account.open:
+            await self.memory.wait_turn(1)
         if self._closed:
             return
-        if call not in self.account.open:
-            if call in self._waiting:
-                del self._waiting[call]
-            elif len(self._early) < _MAX_EARLY:
-                self._early[call] = None
+        state, now = self.memory.state, self._clock_ns()
+        state.taken = number or state.taken
+        if call in state.account.open:
+            state.account, settled = settle(state.account, call, bill, now)
+            self.memory.write([self._record(settled, bill, now)])
+            self._tell_ending()
             return
-        now = self._clock_ns()
-        self.account, settled = settle(self.account, call, bill, now)
-        self._tell_ending()
-        await self._record(settled, bill, now)
+        if call in state.waiting:
+            state.waiting.remove(call)
+        elif len(self._early) < _MAX_EARLY:
+            self._early[call] = None
+        self.memory.save()
+
+    def heard(self, call: int, number: int) -> None:
+        """The gateway knows that ``call`` was denied."""
+        self.memory.state.denied.pop(call, None)
+        self.take(number)
+
+    def take(self, number: int) -> None:
+        """What the gateway's message ``number`` said is where it outlives akiosd."""
+        self.memory.state.taken = number
+        self.memory.save()
+
+    async def record(self, records: Sequence[Record], number: int = 0) -> int:
+        """Write what the gateway's message ``number`` reported, or what was seen of the gateway;
+        returns the index of the last record.
+        """
+        await self.memory.wait_turn(len(records))
+        self.memory.state.taken = number or self.memory.state.taken
+        return self.memory.write(records)
 
     async def gateway_lost(self) -> None:
         """A gateway is dead: what it had open counts as spent.  To be called before the next
         gateway is started.
         """
-        now = self._clock_ns()
+        await self.memory.wait_turn(len(self.account.open))
+        state, now = self.memory.state, self._clock_ns()
         self._early.clear()
-        self._waiting.clear()
-        self.account, lost = lose(self.account, now)
+        state.waiting.clear()
+        state.denied.clear()
+        state.taken = 0
+        state.account, lost = lose(state.account, now)
+        bill = Bill("cut", estimated=True)
+        self.memory.write([self._record(settled, bill, now) for settled in lost])
         self._tell_ending()
-        for settled in lost:
-            await self._record(settled, Bill("cut", estimated=True), now)
 
     async def close(self) -> None:
         """The cage has ended and its last record is about to be written: book what can still be
@@ -169,9 +237,9 @@ class Spend:
             calls=account.calls,
             minute_usd_micro=account.paid.total(now),
             minute_requests=account.granted.total(now),
-            models=tuple(self._models.values()),
+            models=tuple(self.memory.state.models.values()),
             open_calls=len(account.open),
-            refused=self.refused,
+            refused=self.memory.state.refused,
             open=tuple(
                 OpenCall(_name(o.provider, o.model), o.usd_micro, now - o.at_ns) for o in shown
             ),
@@ -181,12 +249,18 @@ class Spend:
     # ---- inside
     # --------------------------------------------------------------------------------------
 
-    async def _record_refusal(self, ask: Ask, refusal: Denial) -> None:
-        self.refused += 1
+    async def _record_refusal(self, call: int, ask: Ask) -> None:
+        """Return once the refusal is on disk."""
+        denied = self.memory.state.denied
+        refusal = denied[call].denial
+        if denied[call].recorded:
+            await self.memory.wait_written()
+            return
         now = trio.current_time()
         self._next_refusal = max(self._next_refusal, now) + 1 / REFUSALS_PER_SECOND
         if not refusal.final:
             await trio.sleep_until(self._next_refusal - _BURST_S)
+        await self.memory.wait_turn(1)
         if self._closed:
             return
         record = SpendWarning(
@@ -197,13 +271,15 @@ class Spend:
             words=refusal.words,
             final=refusal.final,
         )
-        await self._book.wait_durable(await self._book.append([record]))
+        if call in denied:
+            denied[call] = Refused(refusal, recorded=True)
+        await self._book.wait_durable(self.memory.write([record]))
 
-    async def _record(self, settled: Settled, bill: Bill, now_ns: int) -> None:
+    def _record(self, settled: Settled, bill: Bill, now_ns: int) -> LlmCall:
         if settled.outcome != "failed":
             self._count(settled)
         held = settled.open
-        record = LlmCall(
+        return LlmCall(
             ts=self._now_ns(),
             provider=held.provider,
             model=held.model,
@@ -218,14 +294,14 @@ class Spend:
             duration_ns=now_ns - held.at_ns,
             lowered=held.lowered,
         )
-        await self._book.append([record])
 
     def _count(self, settled: Settled) -> None:
         name = _name(settled.open.provider, settled.open.model)
-        if name not in self._models and len(self._models) >= _MAX_MODELS:
+        models = self.memory.state.models
+        if name not in models and len(models) >= _MAX_MODELS:
             name = _OTHERS
-        before = self._models.get(name, ModelSpend(name))
-        self._models[name] = msgspec.structs.replace(
+        before = models.get(name, ModelSpend(name))
+        models[name] = msgspec.structs.replace(
             before,
             calls=before.calls + 1,
             usd_micro=before.usd_micro + settled.usd_micro,

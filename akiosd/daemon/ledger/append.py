@@ -36,11 +36,12 @@ from akiosd.store import erasure_intent, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import archive, directory, load_edge, read_entries, read_file
-from akiosd.store.recover import Opened, open_ledger
+from akiosd.store.recover import Opened, epoch_of, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import (
     CageDestroyed,
+    End,
     KeyEpoch,
     LogOpen,
     Record,
@@ -168,6 +169,31 @@ class Ledger:
         self._publisher.opened(log)
         self._committer.append_quietly(log, [encode_entry(self._log_open())])
         return log
+
+    async def reopen_log(self, cage: CageId) -> bool:
+        """Go on with the log of a cage that outlived an earlier run; False where it has ended, or
+        where there is none.
+        """
+        log = LogId(cage)
+        if log in self._sequencer.logs:
+            return not self._sequencer.logs[log].closed
+        # All of it is published, and the WAL needed nothing of it.
+        size = await self._committer.in_thread(self._checkpoint_size, log)
+        while size:
+            ((_, entry),) = await self.read(log, size - 1, size)
+            last, size = decode_entry(entry), size - 1
+            if isinstance(last, End):
+                return False
+            if not isinstance(last, KeyEpoch):  # a rotation may add to a log that has ended
+                break
+        key = self._keys.current
+        edge = await self._committer.in_thread(load_edge, self._disk, key, log)
+        self._sequencer.open_log(log, edge)
+        epoch = await self._committer.in_thread(epoch_of, self._disk, key, log, ())
+        if 0 < epoch < key.epochs[-1].number:
+            self._keys.name_key(log, epoch)
+        self._publisher.opened(log)
+        return True
 
     def append(self, log: LogId, record: Record | bytes) -> int:
         """Queue a record (or its entry bytes); returns its index.  It does not count before
@@ -325,6 +351,10 @@ class Ledger:
         if log not in self._sequencer.logs:
             raise LedgerStateError("the log is not open", where=log)
         return self._sequencer.logs[log].size
+
+    def durable_size(self, log: LogId) -> int:
+        """How many of them are in the WAL on disk."""
+        return self._sequencer.logs[log].durable if log in self._sequencer.logs else 0
 
     def first_index(self, log: LogId) -> int:
         """The index of the first entry that still exists: the host log may have been pruned."""

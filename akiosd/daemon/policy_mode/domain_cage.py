@@ -180,9 +180,7 @@ class DomainCage(Cage):
     def _make_gateway(self) -> Gateway:
         """It has no socket of its own: what it serves is brought to it."""
         assert self.prepared.authority is not None
-        return Gateway(
-            self.host, self.id, self.policy, self.prepared.authority, (), self._book, self.spend
-        )
+        return Gateway(self.host, self.id, self.policy, self.prepared.authority, (), self.spend)
 
     def act_by(self, listener: Fd, pipe: Fd) -> None:
         """Answer the calls that come through ``pipe``, by ``listener``; both are owned then."""

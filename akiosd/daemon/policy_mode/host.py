@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from akiosd.daemon.base import directories
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
 from akiosd.daemon.base.priority import Hurry
 from akiosd.daemon.base.settings import Settings
-from akiosd.daemon.base.zygote import Zygote
+from akiosd.daemon.base.zygote import OldZygotes, Zygote
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.policy_mode.launch import DomainLauncher
@@ -41,8 +42,11 @@ class DomainHost(Host):
         self.hurry = Hurry()
         self.launcher = DomainLauncher()
         self.zygote = Zygote()
+        self.old_zygotes = OldZygotes()
+        self.keeper = None
+        self.log_bytes = 0
         self.cgroups = NoGroups()
-        self.keys = KeyStore(self.state_dir, credentials_directory())
+        self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
         self.disks = Directories()
         self.system_userns = None
@@ -50,7 +54,10 @@ class DomainHost(Host):
         self.inits = set[int]()
         """pids of the inits of running cages."""
 
-    async def open(self) -> None:
+    async def open_keeper(self) -> None:
+        """Nobody holds what cages need: they end with this akiosd."""
+
+    async def open(self, spared: Collection[str] = ()) -> None:
         """Check what the mode rests on, and start the launcher and the zygote.
 
         Raises LayerUnavailableError where this kernel lacks something.
@@ -65,7 +72,7 @@ class DomainHost(Host):
         await self.launcher.start()
         self.zygote.start()
 
-    async def close(self) -> None:
+    async def close(self, *, for_good: bool = True) -> None:
         """End the helper processes."""
         await self.launcher.close()
         await self.zygote.close()

@@ -157,6 +157,11 @@ class Directories:
 
     reopen_in_use = reopen
 
+    def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
+        """FileNotFoundError: no cage goes on without its akiosd."""
+        mount.close()
+        raise FileNotFoundError(str(directory))
+
     def remove_others(self, names: Collection[str]) -> None:
         """Their directories go with those of the cages."""
 

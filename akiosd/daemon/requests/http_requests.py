@@ -111,9 +111,7 @@ class _OneGateway:
         self._reason = ""
         book = Book(host.ledger, self._log, policy.limits, self._count, Bulk(host.hurry))
         self._spend = Spend(policy.budget, book, self._end)
-        self._gateway = Gateway(
-            host, self.id, policy, make_authority_now(self.id), (), book, self._spend
-        )
+        self._gateway = Gateway(host, self.id, policy, make_authority_now(self.id), (), self._spend)
 
     def _count(self, size: int) -> None:
         self._written += size

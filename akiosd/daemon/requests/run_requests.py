@@ -20,6 +20,7 @@ from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.prepared_cage import Caller
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.running_cage import Opened
 from akiosd.daemon.cages.spool import OutputFile, Spool
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
@@ -31,12 +32,19 @@ from akiosd.values.ids import LogId
 from akiosd.wire import messages as wire
 
 _log = get_log("runs")
+_COME_BACK_S = 60.0
+"""For so long after a restart of akiosd a cage waits for its client."""
+_LET_WAIT_S = 10.0
+"""For so long an agent that writes may have to wait for whoever was attached."""
+_MOST_LEFT = 1000
 _LAST_OUTPUT_S = 3.0
 """For so long after an end its last output may come: a client gives up before that."""
 
 
 class RunRequests:
-    """Handlers of :class:`Run`, :class:`Attach`, :class:`Detach` and :class:`Output`."""
+    """Handlers of :class:`Run`, :class:`Attach`, :class:`Rejoin`, :class:`Detach` and
+    :class:`Output`.
+    """
 
     def __init__(
         self,
@@ -56,6 +64,12 @@ class RunRequests:
         """Running cages whose output is kept, and those of which some is still to come."""
         self._copies: dict[str, list[Spool]] = {}
         """What reads the copies of their clients."""
+        self._awaited: dict[str, trio.Event] = {}
+        """Cages of an earlier akiosd that wait for their clients."""
+        self._left: dict[str, tuple[int, wire.Ended]] = {}
+        """Ends of such cages that their clients have not heard, and whose they were."""
+        self.leaving = False
+        """This akiosd ends and its cages do not: that a client goes means nothing."""
 
     async def run(
         self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection
@@ -75,8 +89,9 @@ class RunRequests:
             taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
             del fds[: len(taken)]
             order = self._registry.next_order()
+            opened = Opened.of(run, taken)
             make = self._pool.cage_type
-            cage = make(self._host, prepared, peer, run, taken, hurried, order)
+            cage = make(self._host, prepared, peer, run, opened, hurried, order)
             self._registry.add(cage)
         if run.keep_output and self._host.config.ended.output_bytes:
             path = cage.directory / pending_changes.OUTPUT
@@ -99,14 +114,78 @@ class RunRequests:
                 self._begin_spool(cage)
 
         self._nursery.start_soon(self._live, cage, on_started)
+        await self._answer_end(cage, client)
+
+    async def _answer_end(self, cage: Cage, client: ClientConnection) -> None:
         try:
             await cage.ended.wait()
             assert cage.result is not None
             await client.reply(cage.result)
         except (trio.Cancelled, trio.BrokenResourceError):
-            if not cage.detached:
+            if not cage.detached and not self.leaving:
                 cage.end("client_gone")
             raise
+
+    def adopt(self, cage: Cage) -> None:
+        """Go on with a cage that an earlier akiosd began."""
+        self._registry.add(cage)
+        if cage.request.keep_output and self._host.config.ended.output_bytes:
+            path = cage.directory / pending_changes.OUTPUT
+            size = self._host.config.ended.output_bytes
+            self._outputs[cage.id] = OutputFile.resume(path, size)
+        if not cage.detached or cage.attached:
+            self._awaited[cage.id] = trio.Event()
+            self._nursery.start_soon(self._await_client, cage)
+        elif not cage.ended.is_set():
+            self._begin_spool(cage)
+        self._nursery.start_soon(self._live, cage, _nobody_waits)
+
+    async def _await_client(self, cage: Cage) -> None:
+        """Its client comes back by itself; one that does not has gone away."""
+        event = self._awaited[cage.id]
+        with trio.move_on_after(_LET_WAIT_S if cage.detached else _COME_BACK_S) as patience:
+            await event.wait()
+        if patience.cancelled_caught and self._awaited.pop(cage.id, None) is not None:
+            if cage.detached:
+                cage.attach(False)
+                self._take_back(cage)
+            else:
+                cage.end("client_gone")
+
+    async def rejoin(
+        self, peer: Peer, request: wire.Rejoin, fds: list[int], client: ClientConnection
+    ) -> None:
+        """A client goes on with its run; answers when the cage has ended."""
+        cage = self._registry.running.get(request.cage)
+        if cage is not None and cage.peer.uid == peer.uid and request.cage in self._awaited:
+            self._awaited.pop(cage.id).set()
+            if cage.detached:
+                await self._serve_attached(cage, client, [])
+                return
+            started = wire.Started(
+                cage=cage.id,
+                tty=cage.request.tty is not None,
+                output=cage.policy.limits.output,
+                come_back_s=cage.come_back_s,
+                posture=cage.posture,
+            )
+            try:
+                await self._hand_over(cage, client, started, [])
+            except trio.BrokenResourceError:
+                cage.end("client_gone")
+                raise
+            await self._answer_end(cage, client)
+            return
+        owner, ended = self._left.pop(request.cage, (peer.uid, None))
+        if ended is None:
+            ended = self._registry.describe_end(request.cage, peer.uid)
+        if ended is None or owner != peer.uid:
+            raise DeniedError(
+                f"{request.cage} did not outlive akiosd, or is not yours",
+                "run",
+                "see what became of it: akiosctl ps --all",
+            )
+        await client.reply(ended)
 
     async def _live(self, cage: Cage, on_started: Callable[..., Any]) -> None:
         try:
@@ -114,6 +193,10 @@ class RunRequests:
         except Exception:
             _log.exception("a cage failed", cage=cage.id)
         finally:
+            if self._awaited.pop(cage.id, None) is not None and cage.result is not None:
+                if len(self._left) >= _MOST_LEFT:
+                    del self._left[next(iter(self._left))]
+                self._left[cage.id] = cage.peer.uid, cage.result
             self._nursery.start_soon(self._finish_output, cage)
             self._pool.refill_soon()
             self._registry.remove(cage)
@@ -163,18 +246,25 @@ class RunRequests:
                 f"leave it there first, or watch it: akiosctl logs -f {cage.id}",
             )
         spool.stop()
+        numbers = (
+            [cage.master.fileno()]
+            if cage.master is not None
+            else [fd.fileno() for fd in cage.stdio[1:]]
+        )
+        await self._serve_attached(cage, client, numbers)
+
+    async def _serve_attached(
+        self, cage: Cage, client: ClientConnection, numbers: list[int]
+    ) -> None:
         token = self._attached[cage.id] = object()
+        cage.attach(True)
         try:
-            numbers = (
-                [cage.master.fileno()]
-                if cage.master is not None
-                else [fd.fileno() for fd in cage.stdio[1:]]
-            )
             started = wire.Started(
                 cage=cage.id,
                 tty=cage.master is not None,
                 one_output=cage.has_one_output,
                 output=cage.policy.limits.output,
+                come_back_s=cage.come_back_s,
                 posture=cage.posture,
             )
             await self._hand_over(cage, client, started, numbers)
@@ -183,8 +273,9 @@ class RunRequests:
             await client.reply(cage.result)
         finally:
             # Who left by Detach may have been followed by another already.
-            if self._attached.get(cage.id) is token:
+            if self._attached.get(cage.id) is token and not self.leaving:
                 del self._attached[cage.id]
+                cage.attach(False)
                 self._take_back(cage)
 
     async def detach(
@@ -198,7 +289,8 @@ class RunRequests:
                 "detach",
                 "start it with -t, or with --detach",
             )
-        cage.detached = True
+        cage.detach()
+        cage.attach(False)
         self._attached.pop(cage.id, None)
         self._take_back(cage)
         await client.reply(wire.Ok())
@@ -252,6 +344,10 @@ class RunRequests:
             self._nursery.start_soon(
                 spool.run, [fd.dup() for fd in sources if fd is not None and not fd.closed]
             )
+
+
+async def _nobody_waits(reply: wire.Started, numbers: list[int]) -> None:
+    """The start of a cage that an earlier akiosd began was told then."""
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

@@ -39,12 +39,13 @@ class Supervisor:
         self._admission = Admission(host, registry)
         self._direct = Direct(host, registry.find, self._admission.admit_request)
         self.logs = LogKeeper(host, self._why_busy)
-        runs = RunRequests(host, pool, nursery, registry, self._admission)
+        self.runs = runs = RunRequests(host, pool, nursery, registry, self._admission)
         cages, self.changes = CageRequests(registry), ChangeRequests(host, registry)
         logs, keys = LogServer(host, registry.owner_of), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: runs.run,
             wire.Attach: runs.attach,
+            wire.Rejoin: runs.rejoin,
             wire.Detach: runs.detach,
             wire.Output: runs.output,
             wire.Signal: cages.signal,
@@ -74,6 +75,10 @@ class Supervisor:
     ) -> None:
         """Answer one request with the handler of its type."""
         await self._handlers[type(request)](peer, request, fds, client)
+
+    def leave(self) -> None:
+        """Nothing is begun any more, and what clients do from now on ends no cage."""
+        self._admission.stopping = self.runs.leaving = True
 
     async def stop_all(self) -> None:
         """Kill every cage and wait until all have ended and given back what they held."""

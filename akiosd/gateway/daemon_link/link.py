@@ -3,6 +3,11 @@
 The gateway asks akiosd whether a call may be paid, reports records for the log and names that got
 an address, and receives its ``Setup`` and connections of ``akiosctl http``. The messages are in
 :mod:`akiosd.wire.gateway`; akiosd's end is :mod:`akiosd.daemon.gateways.gateway_link`.
+
+The socket ends when akiosd dies. Calls that were granted go on then; everything that needs akiosd's
+word waits. Another akiosd sends a new socket (``Resume``) and is told and asked again what the
+earlier one left open. When nobody holds the other end of the socket on which that comes, the
+gateway ends.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import trio
 
 from akiosd.errors import GatewayFaultError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
+from akiosd.gateway.daemon_link.outbox import Outbox
 from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
@@ -30,15 +36,19 @@ from akiosd.wire.gateway import (
     Answer,
     Captured,
     Connection,
-    FromGateway,
+    End,
+    FromTold,
     GatewayRecord,
     GatewayRecords,
+    Heard,
     Kept,
     Prices,
     Ready,
     Reserve,
+    Resume,
     Settle,
     Setup,
+    Taken,
     ToGateway,
 )
 
@@ -55,6 +65,7 @@ system call.
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
+_resume = msgspec.msgpack.Decoder(Resume)
 
 OnConnection = Callable[[socket.socket, Connection | Captured], None]
 """Called with a connected socket and whose it is: a stream from ``akiosctl http``, or what akiosd
@@ -63,7 +74,11 @@ took over from the agent.  The callee owns the socket.
 
 
 class LinkLostError(Exception):
-    """akiosd closed the link or is gone.  The gateway must end."""
+    """akiosd ended the link, or is gone and nobody can come after it.  The gateway must end."""
+
+
+class _DisconnectedError(Exception):
+    """akiosd is gone; another may come."""
 
 
 class Reservation:
@@ -121,19 +136,25 @@ class Reservation:
 
 
 class Link:
-    """The link over ``sock``, a connected unix stream socket that the link owns from now on.
+    """The link over ``sock``, a connected unix stream socket; on ``relink`` another akiosd sends
+    the next one.  The link owns both from now on.
 
     Call :meth:`start` first, then :meth:`run` in a task of its own. All other methods may be called
     from any task.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = trio.socket.from_stdlib_socket(sock)
-        self._reader = FrameReader()
-        self._frames: list[Frame] = []
-        self._plain = sock
-        """The same socket as a plain object, for a write that must not wait."""
+    def __init__(self, sock: socket.socket, relink: socket.socket) -> None:
+        relink.setblocking(False)
+        self._relink = trio.socket.from_stdlib_socket(relink)
+        self._posture: tuple[str, ...] = ()
+        self._use(sock)
+        self._here = trio.Event()
+        """Whether akiosd is there."""
+        self._here.set()
+        self._served = trio.Event()
+        """Whether it has told its prices, too: what begins is priced as it would be there."""
+        self._served.set()
+        self._outbox = Outbox()
         self._queue: deque[bytes] = deque()
         """Encoded frames that are not sent yet; the first may be the unsent rest of one."""
         self._some = trio.Event()
@@ -153,6 +174,14 @@ class Link:
         self._room = trio.Event()
         self._prices: dict[str, ModelPrice] = {}
 
+    def _use(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = trio.socket.from_stdlib_socket(sock)
+        self._plain = sock
+        """The same socket as a plain object, for a write that must not wait."""
+        self._reader = FrameReader()
+        self._frames: list[Frame] = []
+
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
         """Send ``posture`` (the layers that confine this process), and wait for the setup.
 
@@ -160,9 +189,13 @@ class Link:
         owns them. Raises :class:`ProtocolError` when the first frame is anything else,
         :class:`LinkLostError`.
         """
-        self._put(Ready(posture=posture))
-        await self._write_all()
-        message, fds = await self._receive()
+        self._posture = posture
+        try:
+            self._put(Ready(posture=posture))
+            await self._write_all()
+            message, fds = await self._receive()
+        except _DisconnectedError:
+            raise LinkLostError from None
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
             raise GatewayFaultError("the first frame is no setup with its sockets", "link")
@@ -170,27 +203,90 @@ class Link:
         return message, [socket.socket(fileno=fd) for fd in fds]
 
     async def run(self, on_connection: OnConnection) -> None:
-        """Send and receive until akiosd closes its side; then raises :class:`LinkLostError`.
+        """Send and receive, through all that akiosd is one after the other, until one ends the link
+        or no other can come; then raises :class:`LinkLostError`.
 
         Raises :class:`ProtocolError` for a frame that is no message.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
             nursery.start_soon(self._tell_folded)
             while True:
-                message, fds = await self._receive()
-                self._take(message, fds, on_connection)
+                await self._talk(on_connection)
+                await self._wait_another()
+
+    async def _talk(self, on_connection: OnConnection) -> None:
+        """With one akiosd, until it is gone.  Raises LinkLostError when it ended the link."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                while True:
+                    message, fds = await self._receive()
+                    if isinstance(message, End):
+                        raise LinkLostError
+                    self._take(message, fds, on_connection)
+        except* _DisconnectedError:
+            pass
+
+    async def _wait_another(self) -> None:
+        """Begin with another akiosd: tell and ask it what the earlier one left open."""
+        self._here = trio.Event()
+        if self._served.is_set():
+            self._served = trio.Event()
+        self._socket.close()
+        close_all(self._reader.close())
+        while True:
+            try:
+                data, fds, _ = await scm_rights.receive(self._relink, _READ, 1)
+            except OSError:
+                raise LinkLostError from None
+            if not data:
+                raise LinkLostError
+            if fds:
+                break
+        self._outbox.take(_resume.decode(data).taken)
+        self._use(socket.socket(fileno=fds[0]))
+        self._queue.clear()
+        self._writing = False
+        self._some = trio.Event()
+        self._here.set()
+        self._put(Ready(posture=self._posture))
+        self._queue += self._outbox.say_again()
+        for call in self._asked:
+            if call not in self._line or self._line.is_asked(call):
+                self._ask(call, patient=self._line.is_asked(call))
+        self._room.set()
 
     async def say_last_words(self) -> None:
-        """Send what is queued or still being counted, for two seconds at most, and close the link.
+        """Tell what is queued or still being counted, and close the link once it is known to
+        outlive akiosd; for two seconds at most while akiosd is there.
 
         Shielded from cancellation: it is the last thing a gateway does.
         """
-        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+        with trio.CancelScope(shield=True):
             self._enqueue_folded(math.inf)
-            with contextlib.suppress(LinkLostError):
-                await self._write_all()
+            with contextlib.suppress(LinkLostError, GatewayFaultError):
+                await self._tell_all()
         self._socket.close()
+        self._relink.close()
+
+    async def _tell_all(self) -> None:
+        while len(self._outbox):
+            if not self._here.is_set():
+                await self._wait_another()
+            with trio.move_on_after(_LAST_WORDS_SECONDS) as patience:
+                await self._talk_last()
+            if patience.cancelled_caught:
+                return
+
+    async def _talk_last(self) -> None:
+        """Until everything was taken, or akiosd is gone."""
+        try:
+            await self._write_all()
+            while len(self._outbox):
+                message, fds = await self._receive()
+                self._take(message, fds, lambda sock, _: sock.close())
+        except _DisconnectedError:
+            self._here = trio.Event()
 
     # ---- what handlers ask and tell --------------------------------------------------------------
 
@@ -224,7 +320,7 @@ class Link:
         self._insistent.discard(call)
         waits = undecided and call in self._line and not self._line.is_asked(call)
         if not waits or self._line.is_known(call):
-            self._put(Settle(call=call, bill=bill), now=True)
+            self._tell(Settle(call=call, bill=bill), now=True)
         self._ask_again(self._line.left(call))
         if not waits:
             self._ask_again(self._line.settled())
@@ -247,6 +343,8 @@ class Link:
 
     def _hear(self, call: int, verdict: Grant | Denial | Wait) -> None:
         found = self._asked.get(call)
+        if isinstance(verdict, Denial):
+            self._tell(Heard(call=call))
         if isinstance(verdict, Wait) and found is not None and call not in self._insistent:
             found[0].hold()
             self._ask_again(self._line.told_to_wait(call))
@@ -267,14 +365,14 @@ class Link:
         """Tell akiosd that ``name`` was given ``address``, so that the next gateway of this cage
         uses it again.
         """
-        self._put(Address(name=name, address=address), now=True)
+        self._tell(Address(name=name, address=address), now=True)
 
     def report(self, *records: GatewayRecord) -> None:
         """Queue records for the cage's log; they are sent within some milliseconds.  Equal denials
         are coalesced.
         """
         for record in self._folder.fold(map(self.clean, records), trio.current_time()):
-            self._put(GatewayRecords(records=(record,)))
+            self._tell(GatewayRecords(records=(record,)))
 
     async def report_durable(self, *records: GatewayRecord) -> None:
         """Report records and return once akiosd has them on disk.
@@ -286,24 +384,25 @@ class Link:
         if not new:
             await trio.lowlevel.checkpoint()
             return
-        number = self._number()
-        kept = self._waiting[number] = trio.Event()
         # One a frame, so that no number of them is too large for one; the last is answered for all.
         for record in new[:-1]:
-            self._put(GatewayRecords(records=(record,)))
-        self._put(GatewayRecords(records=new[-1:], report=number), now=True)
+            self._tell(GatewayRecords(records=(record,)))
+        number = self._tell(GatewayRecords(records=new[-1:], durable=True), now=True)
+        kept = self._waiting[number] = trio.Event()
         try:
             await kept.wait()
         finally:
             self._waiting.pop(number, None)
 
     async def wait_room(self) -> None:
-        """Wait until akiosd has read most of what is queued, so that reporting cannot outrun the
-        log.
+        """Wait until akiosd is there and has read and taken most of what it was told, so that
+        nothing begins of which it may never know, and reporting cannot outrun the log.
         """
-        while len(self._queue) > _WAITING:
-            self._room = trio.Event()
-            await self._room.wait()
+        while not self._served.is_set() or max(len(self._queue), len(self._outbox)) > _WAITING:
+            await self._served.wait()
+            if max(len(self._queue), len(self._outbox)) > _WAITING:
+                self._room = trio.Event()
+                await self._room.wait()
 
     # ---- bytes -----------------------------------------------------------------------------------
 
@@ -311,11 +410,21 @@ class Link:
         self._numbers += 1
         return self._numbers
 
-    def _put(self, message: FromGateway, *, now: bool = False) -> None:
-        """Queue ``message``; with ``now`` also write as much of the queue as the socket takes
-        without waiting.
-        """
-        self._queue.append(encode_frame(_encode(message)))
+    def _tell(self, message: FromTold, *, now: bool = False) -> int:
+        """Tell akiosd, this one or the next; returns the number of the message."""
+        number, frame = self._outbox.tell(message)
+        self._queue_frame(frame, now)
+        return number
+
+    def _put(self, message: Ready | Reserve, *, now: bool = False) -> None:
+        """Say ``message`` to the akiosd that is there; to another one it is said anew."""
+        self._queue_frame(encode_frame(_encode(message)), now)
+
+    def _queue_frame(self, frame: bytes, now: bool) -> None:
+        """With ``now`` also write as much of the queue as the socket takes without waiting."""
+        if not self._here.is_set():
+            return
+        self._queue.append(frame)
         if not self._writing:
             self._some.set()
             if now:
@@ -343,7 +452,11 @@ class Link:
         while True:
             await self._some.wait()
             await trio.sleep(_GATHER_SECONDS)
-            await self._write_all()
+            try:
+                await self._write_all()
+            except _DisconnectedError:
+                # What it said before is read first; its end comes behind that.
+                return
             self._some = trio.Event()
             self._room.set()
 
@@ -358,7 +471,7 @@ class Link:
                     while view:
                         view = view[await self._socket.send(view) :]
                 except (BrokenPipeError, ConnectionResetError):
-                    raise LinkLostError from None
+                    raise _DisconnectedError from None
                 if len(self._queue) <= _WAITING // 2:
                     self._room.set()
         self._writing = False
@@ -370,13 +483,13 @@ class Link:
 
     def _enqueue_folded(self, now: float) -> None:
         for record in self._folder.take_due(now):
-            self._put(GatewayRecords(records=(record,)))
+            self._tell(GatewayRecords(records=(record,)))
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:
             chunk = await self._read()
             if not chunk.data:
-                raise LinkLostError
+                raise _DisconnectedError
             self._frames += self._reader.receive(chunk.data, chunk.fds, truncated=chunk.truncated)
         frame = self._frames.pop(0)
         try:
@@ -389,17 +502,24 @@ class Link:
         try:
             return await scm_rights.receive(self._socket, _READ, MAX_FDS + 1)
         except ConnectionResetError:
-            raise LinkLostError from None
+            raise _DisconnectedError from None
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
         if isinstance(message, Answer):
             self._hear(message.call, message.verdict)
-        elif isinstance(message, Kept) and message.report in self._waiting:
-            self._waiting[message.report].set()
+        elif isinstance(message, Kept):
+            self._outbox.keep(message.number)
+            if message.number in self._waiting:
+                self._waiting[message.number].set()
+        elif isinstance(message, Taken):
+            self._outbox.take(message.number)
+            if len(self._outbox) <= _WAITING // 2:
+                self._room.set()
         elif isinstance(message, Connection | Captured) and fds:
             on_connection(socket.socket(fileno=fds.pop(0)), message)
         elif isinstance(message, Prices):
             # In place: whoever prices a call looks into the setup's own table.
             self._prices.clear()
             self._prices |= message.prices
+            self._served.set()
         close_all(fds)

@@ -1,4 +1,4 @@
-"""The main function of a gateway: serves one cage's sockets under its policy until akiosd closes
+"""The main function of a gateway: serves one cage's sockets under its policy until akiosd ends
 the link.
 """
 
@@ -37,18 +37,18 @@ def preload() -> None:
     redactors.preload()
 
 
-def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
-    """The whole life of the gateway of ``cage``; returns its exit code.
+def run(sock: socket.socket, relink: socket.socket, posture: tuple[str, ...]) -> int:
+    """The whole life of a gateway; returns its exit code.
 
-    ``sock`` is the link to akiosd, owned from now on; ``posture`` are the layers that confine this
-    process.
+    ``sock`` is the link to akiosd, and on ``relink`` another akiosd sends the next one; both are
+    owned from now on. ``posture`` are the layers that confine this process.
     """
-    trio.run(_serve, sock, posture)
+    trio.run(_serve, sock, relink, posture)
     return 0
 
 
-async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
-    link = Link(sock)
+async def _serve(sock: socket.socket, relink: socket.socket, posture: tuple[str, ...]) -> None:
+    link = Link(sock, relink)
     try:
         setup, sockets = await link.start(posture)
         context = Context(setup, link)

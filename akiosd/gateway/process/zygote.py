@@ -3,12 +3,18 @@ It holds no secret.
 
 akiosd starts it as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as
 descriptor 3. It has one thread, and only the capabilities that a child needs to take a uid of its
-own. It exits at end of file.
+own. It exits at end of file, and its gateways die with it: a gateway that was taken over cannot
+outlive them all.
+
+It dies with akiosd, too, until akiosd says that the keeper has a copy of its end of the socket
+(``Outlive``). From then on the end of file comes when both are gone, or when the akiosd that came
+after lets go of it, because no gateway of this zygote is left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import select
@@ -32,10 +38,10 @@ from akiosd.kernel.privileges import (
     set_name,
     set_parent_death_signal,
 )
-from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
+from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Outlive, ToZygote, Waiting
 
 CONTROL = 3
-_LINK, _RULESET = 3, 4
+_LINK, _RELINK, _RULESET = 3, 4, 5
 _KEPT = frozenset((CAP_SETUID, CAP_SETGID, CAP_KILL))
 """SETUID and SETGID let a child take its uid.  KILL is needed because a parent-death signal is sent
 with the parent's credentials.
@@ -44,7 +50,7 @@ _MAX_PACKET = 4096
 _MAX_FDS = 16
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Fork)
+_decoder: msgspec.msgpack.Decoder[ToZygote] = msgspec.msgpack.Decoder(ToZygote)
 
 
 def main() -> None:
@@ -85,8 +91,8 @@ def _check_single_threaded() -> None:
 
 
 def serve(control: socket.socket, fences: Fences) -> None:
-    """Fork a gateway for each request and report each one that exits, until akiosd closes
-    ``control``.
+    """Fork a gateway for each request and report each one that exits, until nobody holds the other
+    end of ``control``.
     """
     wake, ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda signo, frame: None)
@@ -109,8 +115,8 @@ def serve(control: socket.socket, fences: Fences) -> None:
 def _answer(control: socket.socket, fences: Fences) -> bool:
     """Answer one request; returns False at end of file.
 
-    A packet carries the gateway's link and files of cgroups; they are closed here. The answer
-    carries a pidfd.
+    A packet carries the gateway's link, the socket beside it, and files of cgroups; they are closed
+    here. The answer carries a pidfd.
     """
     data, numbers, _ = scm_rights.receive_blocking(control, _MAX_PACKET, _MAX_FDS)
     if not data:
@@ -118,6 +124,9 @@ def _answer(control: socket.socket, fences: Fences) -> bool:
     fds = [Fd(number) for number in numbers]
     try:
         request = _decoder.decode(data)
+        if isinstance(request, Outlive):
+            set_parent_death_signal(0)
+            return True
         pid = os.fork()
         if pid == 0:
             _become_gateway(request, fds, fences)
@@ -149,33 +158,34 @@ def _tell(control: socket.socket, message: FromZygote) -> None:
 
 
 def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
-    """Runs in the child and never returns.  ``fds`` are its link, then the cgroup files to join by
-    writing "0".
+    """Runs in the child and never returns.  ``fds`` are its link, the socket beside it, then the
+    cgroup files to join by writing "0".
     """
     code = 1
     try:
         parent = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for group in fds[1:]:
+        for group in fds[2:]:
             os.write(group.fileno(), b"0")
-        _keep_only(fds[0], fences.ruleset)
+        _keep_only(fds[0], fds[1], fences.ruleset)
         set_name(f"gw-{request.cage}")
         with Fd(_RULESET) as ruleset:
             posture = confine(request.uid, parent, msgspec.structs.replace(fences, ruleset=ruleset))
-        code = gateway.run(socket.socket(fileno=_LINK), request.cage, posture)
+        link, relink = (socket.socket(fileno=number) for number in (_LINK, _RELINK))
+        code = gateway.run(link, relink, posture)
     except BaseException as error:
         _complain(f"gateway of {request.cage}", error)
     finally:
         os._exit(code)
 
 
-def _keep_only(link: Fd, ruleset: Fd) -> None:
-    """Keep descriptors 0 to 2, the link as 3 and the ruleset as 4; close all others."""
-    spare = os.dup(ruleset.fileno())
-    os.dup2(link.fileno(), _LINK, inheritable=False)
-    os.dup2(spare, _RULESET, inheritable=False)
-    os.closerange(_RULESET + 1, 1 << 20)
+def _keep_only(*kept: Fd) -> None:
+    """Keep descriptors 0 to 2, and ``kept`` as 3 and the following; close all others."""
+    spare = [fcntl.fcntl(fd.fileno(), fcntl.F_DUPFD_CLOEXEC, 64) for fd in kept]
+    for number, fd in enumerate(spare, _LINK):
+        os.dup2(fd, number, inheritable=False)
+    os.closerange(_LINK + len(kept), 1 << 20)
 
 
 def _complain(who: str, error: BaseException) -> None:

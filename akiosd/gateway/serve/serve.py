@@ -146,6 +146,8 @@ async def _turn_away(context: Context, wire: Wire, host: bytes, port: int, denia
 
 async def _handle(context: Context, exchange: Exchange, request: h11.Request) -> None:
     try:
+        # What begins while there is no akiosd might never be told to one.
+        await context.link.wait_room()
         denial = _refused_at_once(exchange, request)
         if denial is not None:
             await exchange.refuse(denial)

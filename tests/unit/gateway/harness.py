@@ -44,6 +44,9 @@ class Link:
             encode_frame(msgspec.msgpack.encode(record))
         self.records += records
 
+    async def wait_room(self) -> None:
+        pass
+
     async def report_durable(self, *records: Record) -> None:
         await trio.lowlevel.checkpoint()
         self.report(*records)

@@ -42,6 +42,7 @@ def test_a_key_is_read_again_or_waits_for_a_restart(tmp_path: Path, key: str) ->
         "uids": "{cage_count: 7}",
         "ledger": "{keep_days: 7}",
         "ended": "{keep_days: 7}",
+        "restart": "{come_back_s: 7}",
         "gateway": "{hosts: {a.example: 10.0.0.1}}",
     }[key]
     old = write(tmp_path)

@@ -26,7 +26,7 @@ class Stalled:
     silent.
     """
 
-    def __init__(self, _owner: int) -> None:
+    def __init__(self, _owner: int, _group: Fd | None) -> None:
         self.group = Fd(os.eventfd(1, os.EFD_CLOEXEC))
 
     def read(self) -> tuple[list[FileEvent], int]:

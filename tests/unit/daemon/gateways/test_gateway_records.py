@@ -27,6 +27,9 @@ class Ledger:
     async def wait_room(self) -> None:
         await self.made_room.wait()
 
+    def size(self, log: LogId) -> int:
+        return len(self.entries)
+
     def append_many(self, log: LogId, entries: list[bytes]) -> int:
         self.entries += entries
         return len(self.entries) - len(entries)

@@ -184,11 +184,22 @@ async def test_a_dead_gateway_costs_what_it_had_open_and_the_next_one_goes_on(
         assert (await b.records(LlmCall))[-1].total_usd_micro == 210
 
 
-async def test_a_call_opened_twice_is_a_broken_gateway(tmp_path: Path) -> None:
+async def test_a_call_asked_for_again_has_its_answer_and_no_more_money(tmp_path: Path) -> None:
+    """As a gateway asks that does not know what an earlier akiosd answered."""
     async with bench(tmp_path) as b:
-        await b.spend.reserve(1, ask())
-        with pytest.raises(ProtocolError):
-            await b.spend.reserve(1, ask())
+        first = await b.spend.reserve(1, ask(output=1_000))
+        # What it asks for now plays no part.
+        assert isinstance(first, Grant)
+        assert await b.spend.reserve(1, ask(output=7)) == first
+        assert b.spend.account.reserved_usd_micro == first.usd_micro
+        refused = await b.spend.reserve(2, ask(input_usd_micro=2_000))
+        b.clock = 2 * PATIENCE_NS
+        again = await b.spend.reserve(2, ask(input_usd_micro=2_000))
+        assert again == refused and isinstance(again, Denial) and not again.final
+        assert len(await b.records(SpendWarning)) == 1 and b.ended == []
+        # The control: another call that is refused then ends the cage.
+        last = await b.spend.reserve(3, ask(input_usd_micro=2_000))
+        assert isinstance(last, Denial) and last.final and b.ended
 
 
 async def test_the_close_books_what_is_open_and_then_nothing(tmp_path: Path) -> None:
@@ -233,10 +244,20 @@ class InstantBook:
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.next_index = self.durable = 0
 
-    async def append(self, records: Sequence[Record]) -> int:
+    async def wait_turn(self, records: int) -> None:
         self.times.append(trio.current_time())
-        return len(self.times)
+
+    def write(self, records: Sequence[Record], entries: Sequence[bytes]) -> None:
+        self.next_index += len(records)
+        self.durable = self.next_index
+
+    def write_again(self, entries: Sequence[bytes]) -> None:
+        raise AssertionError
+
+    async def read(self, index: int) -> bytes | None:
+        raise AssertionError
 
     async def wait_durable(self, index: int) -> None:
         await trio.lowlevel.checkpoint()

@@ -16,9 +16,11 @@ import trio.testing
 
 from akiosd.daemon.gateways.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
 from akiosd.daemon.gateways.spend import Spend
+from akiosd.daemon.gateways.spend_memory import SpendMemory, SpendState
 from akiosd.errors import CageFailedError, ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.gateway.daemon_link.link import Link, LinkLostError
+from akiosd.meter.account import Account
 from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.records import GatewayFailed, LlmCall, NetDenied, NetRequest, Record
@@ -33,28 +35,66 @@ def denied(host: str, count: int = 1) -> NetDenied:
     return NetDenied(ts=0, host=host.encode(), rule="r", protocol="dns", port=53, count=count)
 
 
-class Notes:
-    """The cage's log and account, as far as a link needs them; ``hold`` keeps records from being
+class Booked:
+    """A log on a disk that takes no time; :attr:`durability` keeps what is written from being
     durable.
     """
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.entries: list[bytes] = []
+        self.durability = trio.Event()
+        self.durability.set()
+
+    @property
+    def next_index(self) -> int:
+        return len(self.entries)
+
+    @property
+    def durable(self) -> int:
+        return len(self.entries) if self.durability.is_set() else 0
+
+    async def wait_turn(self, records: int) -> None:
+        pass
+
+    def write(self, records: Sequence[Record], entries: Sequence[bytes]) -> None:
+        self.records += records
+        self.entries += entries
+
+    def write_again(self, entries: Sequence[bytes]) -> None:
+        self.entries += entries
+
+    async def wait_durable(self, index: int) -> None:
+        await self.durability.wait()
+
+    async def read(self, index: int) -> bytes | None:
+        return self.entries[index] if index < len(self.entries) else None
+
+
+class Notes(Booked):
+    """The cage's log and account, as far as a link needs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = SpendMemory(self, SpendState(account=Account(Budget())))
         self.settled: list[tuple[int, Bill]] = []
-        self.durable = trio.Event()
-        self.durable.set()
         self.asked: list[Ask] = []
+        self.heard_of: list[int] = []
         self.spend: Spend | None = None
         """The real authority, where a test wants it."""
         self.decided = trio.Event()
         self.decided.set()
 
-    async def append(self, records: Sequence[Record]) -> int:
-        self.records += records
-        return len(self.records) - 1
+    async def record(self, records: Sequence[Record], number: int) -> int:
+        self.memory.state.taken = number
+        return self.memory.write(records)
 
-    async def wait_durable(self, index: int) -> None:
-        await self.durable.wait()
+    def take(self, number: int) -> None:
+        self.memory.state.taken = number
+
+    def heard(self, call: int, number: int) -> None:
+        self.heard_of.append(call)
+        self.take(number)
 
     async def reserve(
         self, call: int, ask: Ask, *, patient: bool = False, waited_ns: int = 0
@@ -65,8 +105,9 @@ class Notes:
         await self.decided.wait()
         return Grant(usd_micro=call) if ask.model == "m" else Denial("budget.usd", "no")
 
-    async def settle(self, call: int, bill: Bill) -> None:
+    async def settle(self, call: int, bill: Bill, number: int) -> None:
         self.settled.append((call, bill))
+        self.take(number)
         if self.spend is not None:
             await self.spend.settle(call, bill)
 
@@ -74,12 +115,16 @@ class Notes:
 @asynccontextmanager
 async def pair() -> AsyncIterator[tuple[Link, GatewayLink, Notes]]:
     notes = Notes()
-    theirs, end = GatewayLink.pair(notes, notes)  # type: ignore[arg-type]
-    link = Link(socket.socket(fileno=end.take()))
-    try:
-        yield link, theirs, notes
-    finally:
-        theirs.close()
+    theirs, end = GatewayLink.pair(notes)  # type: ignore[arg-type]
+    relink, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link = Link(socket.socket(fileno=end.take()), other)
+    with relink:
+        try:
+            yield link, theirs, notes
+        finally:
+            theirs.close()
+            link._socket.close()
+            link._relink.close()
 
 
 @asynccontextmanager
@@ -158,14 +203,6 @@ async def test_a_reservation_that_nobody_waits_for_any_more_is_given_back() -> N
         assert [bill.outcome for _, bill in notes.settled] == ["failed"]
 
 
-class Booked:
-    async def append(self, records: Sequence[Record]) -> int:
-        return 0
-
-    async def wait_durable(self, index: int) -> None:
-        pass
-
-
 def spending(usd_micro: int) -> Spend:
     return Spend(
         Budget(usd_micro=usd_micro, same_request=0, cycles=0), Booked(), lambda kind, detail: None
@@ -213,7 +250,7 @@ async def test_who_leaves_the_line_holds_nobody_up_and_leaves_nothing() -> None:
         small.settle(Bill("completed", 1))
         first.settle(Bill("completed", 1))
         await until(lambda: notes.spend is not None and not notes.spend.account.open)
-        assert not notes.spend._waiting and not notes.spend._early
+        assert not notes.spend.memory.state.waiting and not notes.spend._early
 
 
 async def test_patience_ends_with_a_refusal_that_is_recorded() -> None:
@@ -223,13 +260,13 @@ async def test_patience_ends_with_a_refusal_that_is_recorded() -> None:
         assert isinstance(await first.wait_verdict(), Grant)
         verdict = await link.reserve(priced(200), patience_s=0.05).wait_verdict()
         assert isinstance(verdict, Denial) and "wait for an open call" in verdict.words
-        assert notes.spend.refused == 1
+        assert notes.spend.memory.state.refused == 1
         first.settle(Bill("completed", 1))
 
 
 async def test_a_durable_report_returns_when_it_is_durable() -> None:
     async with running() as (link, _theirs, notes):
-        notes.durable = trio.Event()
+        notes.durability = trio.Event()
         done = trio.Event()
 
         async def report() -> None:
@@ -243,7 +280,7 @@ async def test_a_durable_report_returns_when_it_is_durable() -> None:
             await until(lambda: len(notes.records) == 2)
             await trio.testing.wait_all_tasks_blocked()
             assert not done.is_set()
-            notes.durable.set()
+            notes.durability.set()
         assert done.is_set()
         assert all(record.ts > 10**18 for record in notes.records), "the time is akiosd's"
 
@@ -265,7 +302,7 @@ async def test_what_was_folded_is_said_at_the_end() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(theirs.run)
             link.report(*[denied("a")] * 7)
-            theirs.end()
+            await theirs.end()
             with pytest.raises(BaseExceptionGroup) as caught:
                 await link.run(socket.socket.close)
             assert caught.group_contains(LinkLostError)
@@ -291,28 +328,41 @@ async def test_addresses_are_remembered_up_to_a_size() -> None:
 
 NOT_A_MESSAGE: dict[str, bytes] = {
     "no msgpack": encode_frame(b"\xc1"),
-    "another message": encode_frame(msgspec.msgpack.encode({"m": "kept", "report": 1})),
+    "another message": encode_frame(msgspec.msgpack.encode({"m": "kept", "number": 1})),
     "an unknown field": encode_frame(
-        msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "x": 1})
+        msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "number": 1, "x": 1})
     ),
     "a name that no host has": encode_frame(
-        msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1"))
+        msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1", number=1))
     ),
-    "what is no address": encode_frame(msgspec.msgpack.encode(Address(name="a", address="1" * 16))),
+    "what is no address": encode_frame(
+        msgspec.msgpack.encode(Address(name="a", address="1" * 16, number=1))
+    ),
     "Ready again": encode_frame(msgspec.msgpack.encode(Ready())),
-    "an empty report": encode_frame(msgspec.msgpack.encode(GatewayRecords(records=()))),
+    "an empty report": encode_frame(msgspec.msgpack.encode(GatewayRecords(records=(), number=1))),
     "a bill of its own": encode_frame(
         msgspec.msgpack.encode(
             GatewayRecords(
-                records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),)
+                records=(
+                    LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),
+                ),
+                number=1,
             )
         )
     ),
     "a record of akiosd's": encode_frame(
         msgspec.msgpack.encode(
-            {"m": "report", "records": [{"kind": "end", "v": 1, "ts": 1, "exit_code": 0}]}
+            {
+                "m": "report",
+                "number": 1,
+                "records": [{"kind": "end", "v": 1, "ts": 1, "exit_code": 0}],
+            }
         )
     ),
+    "a number left out": encode_frame(
+        msgspec.msgpack.encode(Address(name="a", address="198.18.0.1", number=2))
+    ),
+    "no number": encode_frame(msgspec.msgpack.encode(Address(name="a", address="198.18.0.1"))),
     "a frame too long": b"\xff\xff\xff\xff",
     "deep nesting": encode_frame(b"\x91" * 5000 + b"\xc0"),
 }
@@ -323,7 +373,7 @@ async def test_a_gateway_gone_mad_is_ended(what: str) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     notes = Notes()
-    link = GatewayLink(ours, notes, notes)  # type: ignore[arg-type]
+    link = GatewayLink(ours, notes)  # type: ignore[arg-type]
     with theirs:
         theirs.sendall(NOT_A_MESSAGE[what])
         with pytest.raises((ProtocolError, BaseExceptionGroup)) as caught:
@@ -337,8 +387,8 @@ async def test_a_gateway_gone_mad_is_ended(what: str) -> None:
 async def test_descriptors_have_no_way_in() -> None:
     before = len(os.listdir("/proc/self/fd"))
     notes = Notes()
-    link, end = GatewayLink.pair(notes, notes)  # type: ignore[arg-type]
-    message: FromGateway = Address(name="a", address="198.18.0.1")
+    link, end = GatewayLink.pair(notes)  # type: ignore[arg-type]
+    message: FromGateway = Address(name="a", address="198.18.0.1", number=1)
     with socket.socket(fileno=end.take()) as theirs, open(os.devnull, "rb") as file:
         socket.send_fds(theirs, [encode_frame(msgspec.msgpack.encode(message))], [file.fileno()])
     await link.run()

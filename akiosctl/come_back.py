@@ -1,0 +1,54 @@
+"""A run goes on while akiosd is restarted: its client comes back to the cage by itself.
+
+What the agent writes does not pass akiosd, so it is printed on meanwhile; what the client asks for,
+such as a signal, is asked for when akiosd is back.
+"""
+
+from __future__ import annotations
+
+import time
+
+from akiosctl.client import PlainClient
+from akiosd.errors import AkiosError
+
+_LONGER_S = 10.0
+"""An akiosd that came back at the last moment needs some time to start."""
+_QUIET_S = 2.0
+_MOST_KEPT = 16
+
+
+class Absence:
+    """One time that akiosd is away.  ``gone`` is what the user is told if it stays away for longer
+    than ``come_back_s``, when the cage has ended.
+    """
+
+    def __init__(self, path: str, cage: str, gone: AkiosError, come_back_s: int) -> None:
+        self._patience_s = come_back_s + _LONGER_S
+        self._path, self._cage, self._gone = path, cage, gone
+        self._since = time.monotonic()
+        self._said = False
+        self.kept: list[tuple[str, dict[str, object]]] = []
+        """Requests that wait until it is back."""
+
+    def keep(self, name: str, fields: dict[str, object]) -> None:
+        """Ask for this when akiosd is back; too many of them are dropped."""
+        if len(self.kept) < _MOST_KEPT:
+            self.kept.append((name, fields))
+
+    def look(self) -> tuple[PlainClient, int] | None:
+        """Try to come back: a connection and the number of the request to rejoin, or None for not
+        yet.  Raises AkiosError when it has been away for too long.
+        """
+        away = time.monotonic() - self._since
+        try:
+            client = PlainClient(self._path)
+        except AkiosError:
+            if away > self._patience_s:
+                raise self._gone from None
+            if away > _QUIET_S and not self._said:
+                self._said = True
+                from akiosctl.render import note
+
+                note(f"akiosd is away; {self._cage} goes on, and waits for it where it needs it")
+            return None
+        return client, client.request("rejoin", {"cage": self._cage})
