@@ -153,6 +153,20 @@ def test_the_watchdog_ends_a_daemon_that_hangs_and_no_other(
     assert sh("akiosctl", "run", "--", "echo", "back", user="dev").stdout == "back\n"
 
 
+def test_two_capabilities_that_are_missed_by_what_does_not_fail(
+    drop_in: Callable[[str], None],
+) -> None:
+    """Each start works without them, so it is here that they are seen to be needed (akiosd(8))."""
+    shielded = "echo -500 >/proc/self/oom_score_adj 2>/dev/null; cat /proc/self/oom_score_adj"
+    agent = ("akiosctl", "run", "--discard", "--", "sh", "-c", shielded)
+    assert sh(*agent, user="dev").stdout == "0\n"
+    assert os.getpriority(os.PRIO_PROCESS, int(show("MainPID"))) == -10
+    drop_in("CapabilityBoundingSet=~CAP_SYS_RESOURCE CAP_SYS_NICE\n")  # the control
+    sh("systemctl", "restart", "akiosd")
+    assert sh(*agent, user="dev").stdout == "-500\n"
+    assert os.getpriority(os.PRIO_PROCESS, int(show("MainPID"))) == 0
+
+
 def test_a_reload_takes_what_is_right_and_says_what_is_not(
     config: Callable[[str], None],
 ) -> None:

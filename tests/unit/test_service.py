@@ -107,7 +107,7 @@ def test_nothing_takes_akiosd_out_of_the_hosts_mounts_or_filters_its_cages() -> 
 
 def test_akiosd_holds_the_capabilities_that_cages_are_made_with_and_no_others() -> None:
     lines = [value for key, value in settings("akiosd.service") if key.startswith("Capab")]
-    # Without each of these something fails or, for SYS_NICE, is only as fast as cages let it be.
+    # Without each of these something fails or, for two (tests/package/test_service.py), is worse.
     needed = "SYS_ADMIN SYS_PTRACE SYS_RESOURCE SYS_NICE SYS_CHROOT NET_ADMIN NET_BIND_SERVICE"
     needed += " CHOWN FOWNER FSETID DAC_OVERRIDE SETUID SETGID SETPCAP SETFCAP MKNOD KILL"
     assert sorted(" ".join(lines).split()) == sorted(f"CAP_{name}" for name in needed.split())
