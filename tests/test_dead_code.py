@@ -27,6 +27,11 @@ KEPT: dict[str, str] = {
         f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
+    "akiosd.workflow.steps.perform": "the program that is started in a cage, by its name",
+    **{
+        f"akiosd.values.step_call.StepResult.{name}": "it goes out of the cage"
+        for name in ("bytes_received", "bytes_sent")
+    },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
