@@ -28,10 +28,6 @@ KEPT: dict[str, str] = {
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
     "akiosd.workflow.steps.perform": "the program that is started in a cage, by its name",
-    **{
-        f"akiosd.values.step_call.StepResult.{name}": "it goes out of the cage"
-        for name in ("bytes_received", "bytes_sent")
-    },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
@@ -52,7 +48,10 @@ KEPT: dict[str, str] = {
     },
 }
 
-WRITTEN = ("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway")
+WRITTEN = (
+    *("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway"),
+    "akiosd.values.step_call",
+)
 """What is defined here is read by others: by tools that read logs, by other clients.  It lives
 where it is written.
 """
@@ -63,6 +62,7 @@ FILLED: dict[str, str] = {
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
         for name in ("Attach", "Bind", "Detach", "Run", "Signal", "Tty")
     },
+    "akiosd.values.step_call.StepRequest": "who starts the program that performs a step writes it",
 }
 
 BY_ORDER = "constant AKIOS_COUNTED_"
