@@ -125,8 +125,11 @@ ONLY: dict[str, tuple[str, ...]] = {
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
     # Programs are started with an environment and a directory of their own, in one place for the
-    # client and for akiosd.
-    "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone", "akiosctl.pager"),
+    # client, for akiosd and for steps.
+    "subprocess": (
+        *("akiosd.kernel.programs", "akiosd.workflow.steps.child"),
+        *("akiosctl.standalone", "akiosctl.pager"),
+    ),
     "tests": (),
 }
 

@@ -14,7 +14,7 @@ from akiosd.values.policy import PROVIDERS
 from tests.e2e.daemon import Daemon
 from tests.e2e.models import USAGE, Models
 from tests.e2e.standing import before_models
-from tests.e2e.steps import said, step
+from tests.e2e.steps import Steps, many, said, step
 
 SECRET = "ada.lovelace@example.org"
 MODELS = {
@@ -42,57 +42,63 @@ def models() -> Iterator[Models]:
 
 
 @pytest.fixture(scope="module")
-def site(models: Models) -> Iterator[Daemon]:
+def daemon(models: Models) -> Iterator[Daemon]:
     with before_models(models) as daemon:
         yield daemon
 
 
-def ask(site: Daemon, provider: str, **parameters: Any) -> dict[str, Any]:
+@pytest.fixture
+def do(daemon: Daemon) -> Iterator[Steps]:
+    with many(daemon, daemon.workspace()) as steps:
+        yield steps
+
+
+def ask(do: Steps, provider: str, **parameters: Any) -> dict[str, Any]:
     config = parameters.pop("config", {})
     config = {"provider": provider, "model": MODELS[provider], "max_tokens": 300} | config
     action = "chat" if "messages" in parameters else "complete"
-    return step(site, site.workspace(), "llm", action, parameters, config)
+    return do("llm", action, parameters, config)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_each_provider(site: Daemon, models: Models, provider: str) -> None:
+def test_each_provider(do: Steps, models: Models, provider: str) -> None:
     """What is not streamed here is below, and the other way round."""
     before = len(models.received)
-    check_text(site, provider, stream=False)
-    check_text(site, provider, stream=True)
-    check_tool(site, provider, stream=True)
-    check_structured(site, provider, stream=False)
+    check_text(do, provider, stream=False)
+    check_text(do, provider, stream=True)
+    check_tool(do, provider, stream=True)
+    check_structured(do, provider, stream=False)
     check_sent(models, before)
 
 
 @pytest.mark.named_set("workflow")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_rest_of_each_provider(site: Daemon, models: Models, provider: str) -> None:
+def test_the_rest_of_each_provider(do: Steps, models: Models, provider: str) -> None:
     before = len(models.received)
-    check_tool(site, provider, stream=False)
-    check_structured(site, provider, stream=True)
+    check_tool(do, provider, stream=False)
+    check_structured(do, provider, stream=True)
     check_sent(models, before)
 
 
 WORDS = f"Greet {SECRET}"
 
 
-def check_text(site: Daemon, provider: str, stream: bool) -> None:
-    found = ask(site, provider, prompt=WORDS, system="Be brief.", config={"stream": stream})
+def check_text(do: Steps, provider: str, stream: bool) -> None:
+    found = ask(do, provider, prompt=WORDS, system="Be brief.", config={"stream": stream})
     assert found["outputs"]["text"] == f"You said: {WORDS}", found
     assert found["usage"]["input_tokens"] == USAGE["input"]
     assert found["usage"]["output_tokens"] == USAGE["output"]
 
 
-def check_tool(site: Daemon, provider: str, stream: bool) -> None:
-    found = ask(site, provider, prompt=WORDS, tools=[TOOL], config={"stream": stream})
+def check_tool(do: Steps, provider: str, stream: bool) -> None:
+    found = ask(do, provider, prompt=WORDS, tools=[TOOL], config={"stream": stream})
     (call,) = found["outputs"]["tool_calls"]
     assert (call["name"], call["arguments"]["text"]) == ("write_file", WORDS)
 
 
-def check_structured(site: Daemon, provider: str, stream: bool) -> None:
+def check_structured(do: Steps, provider: str, stream: bool) -> None:
     wanted = json.dumps({"path": "a.txt", "text": WORDS})
-    found = ask(site, provider, prompt=wanted, schema=SCHEMA, config={"stream": stream})
+    found = ask(do, provider, prompt=wanted, schema=SCHEMA, config={"stream": stream})
     assert found["outputs"]["data"]["path"] == "a.txt", found
 
 
@@ -102,24 +108,24 @@ def check_sent(models: Models, before: int) -> None:
     assert sent and SECRET.encode() not in sent and b"placeholder" not in sent.lower()
 
 
-def test_a_conversation(site: Daemon, models: Models) -> None:
+def test_a_conversation(do: Steps, models: Models) -> None:
     turns = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": "two"},
         {"role": "user", "content": "three"},
     ]
-    assert ask(site, "openai", messages=turns)["outputs"]["text"] == "You said: three"
+    assert ask(do, "openai", messages=turns)["outputs"]["text"] == "You said: three"
     sent = json.loads(models.received[-1].body)["messages"]
     assert [one["content"] for one in sent] == ["Be kind.", "one", "two", "three"]
-    assert "the user's" in said(ask(site, "openai", messages=turns[:3]))
+    assert "the user's" in said(ask(do, "openai", messages=turns[:3]))
 
 
-def test_an_answer_that_is_not_as_wanted(site: Daemon) -> None:
-    found = ask(site, "openai", prompt='{"path": 3}', schema=SCHEMA)
+def test_an_answer_that_is_not_as_wanted(do: Steps) -> None:
+    found = ask(do, "openai", prompt='{"path": 3}', schema=SCHEMA)
     assert "['path']: 3 is not of type \"string\"" in said(found), found
     assert found["outputs"]["text"] == '{"path": 3}' and "data" not in found["outputs"]
-    assert "is no JSON" in said(ask(site, "openai", prompt="nothing", schema=SCHEMA))
+    assert "is no JSON" in said(ask(do, "openai", prompt="nothing", schema=SCHEMA))
 
 
 @pytest.mark.parametrize(
@@ -132,34 +138,40 @@ def test_an_answer_that_is_not_as_wanted(site: Daemon) -> None:
     ],
 )
 def test_a_schema_that_is_none_is_not_sent(
-    site: Daemon, models: Models, schema: dict[str, Any], words: str
+    do: Steps, models: Models, schema: dict[str, Any], words: str
 ) -> None:
     before = len(models.received)
-    assert words in said(ask(site, "openai", prompt="x", schema=schema))
+    assert words in said(ask(do, "openai", prompt="x", schema=schema))
     assert len(models.received) == before
 
 
-def test_a_pattern_of_a_schema_takes_linear_time(site: Daemon) -> None:
+def test_a_pattern_of_a_schema_takes_linear_time(do: Steps) -> None:
     """A backtracking engine takes 2^40 steps for this; the time limit of the cage would end it."""
     schema = {"type": "string", "pattern": "^(a+)+$"}
-    found = ask(site, "openai", prompt=json.dumps("a" * 40 + "!"), schema=schema)
+    found = ask(do, "openai", prompt=json.dumps("a" * 40 + "!"), schema=schema)
     assert "does not match" in said(found)
 
 
-def test_what_goes_wrong_is_said(site: Daemon, models: Models) -> None:
+def test_what_goes_wrong_is_said(do: Steps, models: Models) -> None:
     config = {"api_key": "sk-real"}
-    assert "akiosctl keys set openai" in said(ask(site, "openai", prompt="x", config=config))
-    assert "max_tokens" in said(ask(site, "openai", prompt="x", config={"max_tokns": 1}))
+    assert "akiosctl keys set openai" in said(ask(do, "openai", prompt="x", config=config))
+    assert "max_tokens" in said(ask(do, "openai", prompt="x", config={"max_tokns": 1}))
     models.failures.append((400, {}, b'{"error": {"message": "no such thing"}}'))
-    assert "400 Bad Request: no such thing" in said(ask(site, "openai", prompt="x"))
-    unknown = ask(site, "openai", prompt="x", config={"model": "gpt-nobody-knows"})
+    assert "400 Bad Request: no such thing" in said(ask(do, "openai", prompt="x"))
+    unknown = ask(do, "openai", prompt="x", config={"model": "gpt-nobody-knows"})
     assert "llm." in said(unknown) or "price" in said(unknown), unknown
 
 
-def test_a_stream_that_breaks_off(site: Daemon, models: Models) -> None:
+def test_a_stream_that_breaks_off(do: Steps, models: Models) -> None:
     models.breaks = True
     try:
-        found = ask(site, "anthropic", prompt="a long answer", config={"stream": True})
+        found = ask(do, "anthropic", prompt="a long answer", config={"stream": True})
     finally:
         models.breaks = False
     assert "failure" in found, found
+
+
+def test_the_program_by_itself(daemon: Daemon) -> None:
+    config = {"provider": "mistral", "model": MODELS["mistral"]}
+    found = step(daemon, daemon.workspace(), "llm", "complete", {"prompt": "Hello"}, config)
+    assert found["outputs"]["text"] == "You said: Hello" and found["usage"]["input_tokens"]

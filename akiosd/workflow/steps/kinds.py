@@ -27,10 +27,38 @@ def _llm() -> Actions:
     return llm.ACTIONS
 
 
+def _tool() -> Actions:
+    from akiosd.workflow.steps import tool
+
+    return tool.ACTIONS
+
+
+def _webhook() -> Actions:
+    from akiosd.workflow.steps import webhook
+
+    return webhook.ACTIONS
+
+
+def _mcp() -> Actions:
+    from akiosd.workflow.steps import mcp
+
+    return mcp.ACTIONS
+
+
+def _database() -> Actions:
+    from akiosd.workflow.steps import database
+
+    return database.ACTIONS
+
+
 KINDS: dict[str, Callable[[], Actions]] = {
     "filesystem": _filesystem,
     "http": _http,
     "llm": _llm,
+    "database": _database,
+    "mcp": _mcp,
+    "webhook": _webhook,
+    "tool": _tool,
 }
 """Each kind with its actions; imported when asked for, because a step needs one of them."""
 
