@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from akiosd.errors import AkiosError
-from akiosd.values.step_call import MAX_REQUEST, StepRequest
-from akiosd.workflow.steps import kinds
-from akiosd.workflow.steps.kind import read_form
+from akiosd.values.approval import Approval, answer
+from akiosd.values.step_call import MAX_REQUEST, MAX_RESULT, StepRequest, StepResult
+from akiosd.workflow.steps import kinds, sqlite
+from akiosd.workflow.steps.kind import read_form, seconds
 from akiosd.workflow.steps.models.streams import read_events
-from akiosd.workflow.steps.perform import perform
+from akiosd.workflow.steps.perform import encode, perform, perform_bytes
 from akiosd.workflow.steps.statements import Rows, check_statement
 from tests.unit.gateway.pack_headers import pack_headers
 
@@ -46,9 +49,13 @@ def test_names_of_before(kind: str, action: str, same: tuple[str, str]) -> None:
 
 def test_texts_of_numbers_are_numbers_where_these_are_due() -> None:
     config = kinds.find_action("http", "get").config
-    assert read_form(config, {"timeout": "5", "truncate": "true"}, "").timeout == 5
+    assert read_form(config, {"max_bytes": "5", "truncate": "true"}, "").max_bytes == 5
     with pytest.raises(AkiosError, match="a number"):
-        read_form(config, {"timeout": "soon"}, "")
+        read_form(config, {"max_bytes": "many"}, "")
+    assert (seconds("5m"), seconds(0.5), seconds("2")) == (300, 0.5, 2)
+    for wrong in ("soon", "0s", "-1"):
+        with pytest.raises(AkiosError):
+            seconds(wrong)
 
 
 SAID = {
@@ -132,3 +139,59 @@ def test_what_a_step_raises_is_its_failure(monkeypatch: pytest.MonkeyPatch) -> N
     result = perform(StepRequest(kind="filesystem", action="write", parameters=request))
     assert result.failure is not None and "nested" in result.failure.what
     assert MAX_REQUEST > 10 << 20, "a document of 10 MB goes in"
+
+
+def test_requests_and_results_are_bounded() -> None:
+    large = perform_bytes(b" " * (MAX_REQUEST + 1))
+    assert large.failure is not None and str(MAX_REQUEST) in large.failure.what
+    data = encode(StepResult(outputs={"small": 1, "text": "x" * (MAX_RESULT + 1)}))
+    failure = msgspec.json.decode(data, type=StepResult).failure
+    assert failure is not None and failure.where == "outputs.text" and len(data) < 1_000
+
+
+def test_sqlite_is_asked_for_everything_a_statement_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the look at the first word, and where the file may be written."""
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("a.db") as connection:
+        connection.execute("CREATE TABLE t (a, n INTEGER PRIMARY KEY AUTOINCREMENT)")
+    connection.close()
+    for sql in (
+        "ATTACH 'b.db' AS b",
+        "PRAGMA journal_mode = WAL",
+        "DROP TABLE t",
+        "CREATE TABLE u (a)",
+        "COMMIT",
+        "DELETE FROM sqlite_sequence",
+        "SELECT load_extension('x')",
+    ):
+        with pytest.raises(AkiosError, match="more than this step may"):
+            with sqlite.Database("a.db", ["."], 5, writes=True) as database:
+                database.run(sql, [], Rows(10, 1_000))
+    for sql, words in (
+        ("DELETE FROM t", "more than this step may"),
+        ("VACUUM INTO 'b.db'", "attach"),
+    ):
+        with pytest.raises(AkiosError, match=words):
+            with sqlite.Database("a.db", ["."], 5, writes=False) as database:
+                database.run(sql, [], Rows(10, 1_000))
+    assert not Path("b.db").exists()
+    with sqlite.Database("a.db", ["."], 5, writes=True) as database:
+        database.run("INSERT INTO t (a) VALUES (1)", [], rows := Rows(10, 1_000))
+    assert rows.changed == 1, "the control"
+
+
+def test_an_approval_is_answered_once_and_in_time() -> None:
+    asked = Approval("Send it?", asked_ns=0, until_ns=100)
+    yes = answer(asked, True, "ada", 50, "go on")
+    assert (yes.state, yes.by, yes.comment, yes.answered_ns) == ("approved", "ada", "go on", 50)
+    assert answer(asked, False, "ada", 50).state == "refused"
+    with pytest.raises(AkiosError, match="approved by ada before"):
+        answer(yes, False, "bob", 60)
+    with pytest.raises(AkiosError, match="expired before"):
+        answer(asked, True, "ada", 100)
+    request = StepRequest(kind="approve", action="ask", parameters={"message": "Send it?"})
+    outputs = perform(request).outputs
+    assert outputs["state"] == "waiting"
+    assert outputs["until_ns"] - outputs["asked_ns"] == 24 * 3600 * 10**9
