@@ -169,11 +169,8 @@ def test_sqlite_is_asked_for_everything_a_statement_does(
         with pytest.raises(AkiosError, match="more than this step may"):
             with sqlite.Database("a.db", ["."], 5, writes=True) as database:
                 database.run(sql, [], Rows(10, 1_000))
-    for sql, words in (
-        ("DELETE FROM t", "more than this step may"),
-        ("VACUUM INTO 'b.db'", "attach"),
-    ):
-        with pytest.raises(AkiosError, match=words):
+    for sql in ("DELETE FROM t", "VACUUM INTO 'b.db'"):
+        with pytest.raises(AkiosError, match="more than this step may"):
             with sqlite.Database("a.db", ["."], 5, writes=False) as database:
                 database.run(sql, [], Rows(10, 1_000))
     assert not Path("b.db").exists()
