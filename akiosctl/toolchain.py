@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from akiosctl.version_managers import (
     known_roots,
     stands_for,
 )
+from akiosd import errors
 from akiosd.errors import AkiosError
 
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
@@ -93,7 +95,9 @@ def locate_toolchain(
         Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)), shown
     )
     search.examine_path()
-    command = search.expose(search.find(argv0), trusted=True)
+    found = search.find(argv0)
+    command = search.expose(found, trusted=True)
+    search.own_code(found)
     search.keep_path()
     return Toolchain(command, search.open_binds(), search.env, search.notes)
 
@@ -314,6 +318,16 @@ class _Search:
             f"{path} leads to {real}, which no known tool installed; it is not shown inside"
         )
         return False
+
+    def own_code(self, command: str) -> None:
+        """Where akiosctl runs from a checkout, its code lies beside its environment: show it to a
+        program of that environment, such as the one that performs the steps of workflows.
+        """
+        code = os.path.dirname(os.path.abspath(errors.__file__))
+        if sys.prefix == sys.base_prefix or not is_below(command, sys.prefix):
+            return
+        if not self.is_visible(code) and not is_private(code, self.host.home):
+            self.trees[code] = "akios"
 
     def open_binds(self) -> list[Bind]:
         binds: list[Bind] = []

@@ -27,6 +27,8 @@ KEPT: dict[str, str] = {
         f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
+    "akiosd.values.approval.answer": "a workflow that runs asks with it",
+    "akiosd.workflow.steps.perform": "the program that is started in a cage, by its name",
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
@@ -47,7 +49,10 @@ KEPT: dict[str, str] = {
     },
 }
 
-WRITTEN = ("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway")
+WRITTEN = (
+    *("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway"),
+    *("akiosd.values.step_call", "akiosd.values.approval"),
+)
 """What is defined here is read by others: by tools that read logs, by other clients.  It lives
 where it is written.
 """
@@ -58,6 +63,7 @@ FILLED: dict[str, str] = {
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
         for name in ("Attach", "Bind", "Detach", "Rejoin", "Run", "Signal", "Tty")
     },
+    "akiosd.values.step_call.StepRequest": "who starts the program that performs a step writes it",
 }
 
 BY_ORDER = "constant AKIOS_COUNTED_"

@@ -86,7 +86,8 @@ IMPURE = {
 SHARED = ("akiosd.kernel.syscalls", "akiosd.kernel.scm_rights")
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
-    "akiosd.workflow": (PURE, ()),
+    # A step opens files beneath the directories it names, by the kernel's own door.
+    "akiosd.workflow": (PURE, ("akiosd.kernel.syscalls",)),
     # The verifier reads files without the daemon, and hashes natively where that is built (it asks
     # the kernel for nothing); a standalone run finds its log; a commit is made with the kernel's
     # own doors.
@@ -117,15 +118,18 @@ ONLY: dict[str, tuple[str, ...]] = {
     # One rule for aliases and keys that stand twice.
     "yaml": ("akiosd.policy.yaml_lines",),
     # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the
-    # gateway says.
+    # gateway says, but for the one verb that tells a price before anything is sent.
     "genai_prices": ("akiosd.meter.prices",),
-    "akiosd.meter.prices": ("akiosd.gateway",),
+    "akiosd.meter.prices": ("akiosd.gateway", "akiosctl.preview"),
     # It hides what it imports from this test.  The verbs of the command line and the providers are
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
     # Programs are started with an environment and a directory of their own, in one place for the
-    # client and for akiosd.
-    "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone", "akiosctl.pager"),
+    # client, for akiosd and for steps.
+    "subprocess": (
+        *("akiosd.kernel.programs", "akiosd.workflow.steps.child"),
+        *("akiosctl.standalone", "akiosctl.pager"),
+    ),
     "tests": (),
 }
 
@@ -310,7 +314,7 @@ PLANTED = [
     ("akiosd.kernel.landlock", "from cffi import FFI", "akiosd.kernel.seccomp"),
     ("akiosd.kernel.syscalls", "from akiosd.errors import KernelError", "knows nothing of ours"),
     ("akiosd.policy.merge", "from akiosd.kernel import syscalls", "above"),
-    ("akiosd.workflow.runner", "from akiosd.kernel import syscalls", "floors 0 to 2"),
+    ("akiosd.workflow.runner", "from akiosd.kernel import scm_rights", "floors 0 to 2"),
     ("akiosd.daemon.host", "from akiosd.kernel import _shim", "akiosd.kernel"),
     ("akiosd.daemon.host", "from akiosd.kernel._shim import lib", "akiosd.kernel"),
     ("akiosd.policy.schema", "import yaml", "akiosd.policy.yaml_lines"),

@@ -2,8 +2,8 @@
 they were sent.
 
 A model says the last user's text back, in pieces of ``cut`` characters; if it has a tool it calls
-it with that text.  With a ``plan`` (a tool's name and its arguments) it calls that tool alone, until
-it has ``turns`` results.
+it with that text.  Asked for JSON it says the text and nothing else.  With a ``plan`` (a tool's name
+and its arguments) it calls that tool alone, until it has ``turns`` results.
 """
 
 from __future__ import annotations
@@ -130,7 +130,13 @@ def _said(body: Json, cut: int) -> Said:
     text = "".join(_texts(last))
     tool = _tool(body)
     arguments = json.dumps({"path": "a.txt", "text": text}, ensure_ascii=False)
-    return Said(f"You said: {text}", tool, arguments, cut)
+    return Said(text if _wants_json(body) else f"You said: {text}", tool, arguments, cut)
+
+
+def _wants_json(body: Json) -> bool:
+    """Whether the answer is to be JSON of a schema; then the text comes back as it is."""
+    config = body.get("generationConfig") or {}
+    return bool(body.get("response_format") or body.get("format") or "responseJsonSchema" in config)
 
 
 def _planned(body: Json, cut: int, plan: Plan, turns: int) -> Said:

@@ -1,0 +1,1 @@
+"""Workflows: what their steps do, each inside a cage."""

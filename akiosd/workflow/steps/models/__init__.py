@@ -1,0 +1,1 @@
+"""How each provider of models is asked, and what its answers mean."""
