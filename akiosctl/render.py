@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 SCREENS: dict[int, bool] = {}
 """Descriptors that lead to a terminal through a pager, and whether that shows colours."""
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+_COLOURS = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+    "bold": "1",
+    "dim": "2",
+}
 
 
 def escape(text: str | bytes) -> str:

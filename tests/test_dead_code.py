@@ -27,6 +27,7 @@ KEPT: dict[str, str] = {
         f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
+    "akiosd.values.approval.answer": "a workflow that runs asks with it",
     "akiosd.workflow.steps.perform": "the program that is started in a cage, by its name",
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
@@ -50,7 +51,7 @@ KEPT: dict[str, str] = {
 
 WRITTEN = (
     *("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway"),
-    "akiosd.values.step_call",
+    *("akiosd.values.step_call", "akiosd.values.approval"),
 )
 """What is defined here is read by others: by tools that read logs, by other clients.  It lives
 where it is written.

@@ -124,6 +124,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("git log -p | akiosctl protect scan --show", "and what it is"),
     ),
     "protect redact": (("akiosctl protect redact notes.txt > masked.txt", "[EMAIL] for it"),),
+    "protect preview": (
+        ("akiosctl protect preview notes.txt", "what a model would get of it"),
+        ("git diff | akiosctl protect preview --model openai/gpt-4o", "and what that would cost"),
+    ),
     "protect patterns": (("akiosctl protect patterns", "what is looked for"),),
     "doctor": (
         ("akiosctl doctor", "what this host can enforce, and what takes room on its disk"),

@@ -437,6 +437,34 @@ class Redacted(Form):
     findings: int
 
 
+class RedactedType(Form):
+    type: str
+    category: str
+    count: int
+
+
+class ModelPrice(Form):
+    """What the text costs as input, and what an answer costs besides."""
+
+    model: str
+    input_usd_micro: int
+    output_usd_micro_per_1000_tokens: int
+
+
+class Previewed(Form):
+    """``text`` as a model would get it.  ``tokens`` is an estimate; ``price`` is null without
+    --model.
+    """
+
+    file: str
+    text: str
+    redactions: list[RedactedType]
+    characters: int
+    bytes: int
+    tokens: int
+    price: ModelPrice | None
+
+
 class Pattern(Form):
     name: str
     category: str
@@ -554,6 +582,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "http": (Answer,),
     "protect scan": (Scan,),
     "protect redact": (Redacted,),
+    "protect preview": (Previewed,),
     "protect patterns": (list[Pattern],),
     "doctor": (Doctor,),
     "completion": (Script,),

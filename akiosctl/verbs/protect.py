@@ -16,6 +16,7 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import escape, paint
+from akiosctl.verbs import protect_preview
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _PIECE = 1 << 18
 @click.group("protect")
 def group() -> None:
     """Find and mask personal data."""
+
+
+group.add_command(protect_preview.command)
 
 
 def _pieces(path: str) -> Iterator[str]:

@@ -4,9 +4,9 @@ or could cost.
 Prices are micro-USD for a million tokens, the finest unit that vendors publish: a token at $0.0125
 a million is no whole number of nano-USD. Every sum is exact, and rounded up once to the micro-USD.
 
-Only the gateway imports this module: the price data takes 0.15 s to load. The data is what the
-installed package carries; the package's updater is never started, so nothing here reaches a
-network.
+Only the gateway imports this module, and the verb that previews a price: the data takes 0.15 s to
+load. It is what the installed package carries; the package's updater is never started, so nothing
+here reaches a network.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ MORE_JSON = {
     "ledger export": ("akiosctl ledger export last --format json",),
     "policy explain": ("akiosctl policy explain --plan",),
     "protect scan": ("akiosctl protect scan notes.txt --show",),
+    "protect preview": ("akiosctl protect preview notes.txt --model openai/gpt-4o",),
     "protect redact": ("akiosctl protect redact notes.txt",),
 }
 NOT_JSON = {"akiosctl ledger export last --out records.ndjson": "it writes a file"}

@@ -129,19 +129,25 @@ def test_an_answer_that_is_not_as_wanted(do: Steps) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    "schema",
     [
-        ({"type": "objekt"}, "no schema"),
-        ({"$ref": "https://schemas.example/x.json"}, "no schema"),
-        ({"$ref": "file:///etc/passwd"}, "no schema"),
-        ({"type": "string", "pattern": "("}, "no schema"),
+        {"type": "objekt"},
+        {"$ref": "https://schemas.example/x.json"},
+        {"$ref": "file://{workspace}/there.json"},
+        {"type": "string", "pattern": "("},
+        # Look-around and back-references need an engine that goes back: for them there is none.
+        {"type": "string", "pattern": "^(?=(a+)+$)a"},
+        {"type": "string", "pattern": r"^(a+)\1$"},
     ],
 )
 def test_a_schema_that_is_none_is_not_sent(
-    do: Steps, models: Models, schema: dict[str, Any], words: str
+    do: Steps, models: Models, schema: dict[str, Any]
 ) -> None:
+    """One that refers to a file that is there is not read from it, too."""
+    (do.workspace / "there.json").write_text('{"type": "string"}')
     before = len(models.received)
-    assert words in said(ask(do, "openai", prompt="x", schema=schema))
+    text = json.dumps(schema).replace("{workspace}", str(do.workspace))
+    assert "no schema" in said(ask(do, "openai", prompt="x", schema=json.loads(text)))
     assert len(models.received) == before
 
 

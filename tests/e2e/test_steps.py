@@ -24,7 +24,7 @@ from tests.e2e.upstreams import Authority, Seen, Upstream, answer
 
 NAME, OTHER = "site.example", "other.example"
 HOOK = "hooks.example"
-ZIP_OF_ZEROS = 200 << 20
+ZIP_OF_ZEROS = 80 << 20
 
 
 def echo(seen: Seen) -> bytes:
@@ -206,8 +206,8 @@ def documents() -> dict[str, tuple[bytes, str]]:
     import zlib
 
     zeros = zlib.compress(bytes(ZIP_OF_ZEROS), 9)
-    many = f"<w:document {WORD}><w:body>{'<w:p/>' * 9_000_000}</w:body></w:document>"
-    large = f"<w:document {WORD}><w:body>{PARAGRAPH.format('a' * (80 << 20))}</w:body></w:document>"
+    many = f"<w:document {WORD}><w:body>{'<w:p/>' * 6_000_000}</w:body></w:document>"
+    large = f"<w:document {WORD}><w:body>{PARAGRAPH.format('a' * (65 << 20))}</w:body></w:document>"
     laughs = f'<!DOCTYPE x [<!ENTITY e0 "ha">{ENTITIES}]>'
     laughs += f"<w:document {WORD}><w:body>{PARAGRAPH.format('&e9;')}</w:body></w:document>"
     return {

@@ -10,7 +10,7 @@ from typing import Any
 
 from akiosd.errors import AkiosError
 from akiosd.workflow.steps import postgres, sqlite
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 from akiosd.workflow.steps.statements import Rows, check_statement
 
 _MAX_ROWS = 10_000
@@ -33,7 +33,7 @@ class Config(Form):
     max_rows: int = 1_000
     max_bytes: int = 10 << 20
     truncate: bool = False
-    timeout: float = 30
+    timeout: Time = 30
 
 
 class Query(Form):
@@ -103,13 +103,13 @@ def _open(config: Config, writes: bool) -> sqlite.Database | postgres.Database:
     if not where:
         raise AkiosError("there is no database", "database: config.database", "name one")
     if where.startswith(_SCHEMES):
-        return postgres.Database(where, config.timeout, writes)
+        return postgres.Database(where, seconds(config.timeout), writes)
     if "://" in where and not where.startswith("sqlite:///"):
         raise AkiosError(
             "this is neither a file nor a postgresql:// URL", "database: config.database", "mend it"
         )
     path = where.removeprefix("sqlite:///")
-    return sqlite.Database(path, config.paths or ["."], config.timeout, writes)
+    return sqlite.Database(path, config.paths or ["."], seconds(config.timeout), writes)
 
 
 ACTIONS: Actions = {

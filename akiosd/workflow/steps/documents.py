@@ -15,7 +15,7 @@ from typing import Any
 
 from akiosd.errors import AkiosError
 
-_MEMORY = 384 << 20
+_MEMORY = 256 << 20
 """Bytes of address space that reading a document may take beyond what the program has."""
 _SECONDS = 60
 """Processor time for one document."""

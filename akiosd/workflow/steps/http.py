@@ -17,7 +17,7 @@ import msgspec
 from akiosd.errors import AkiosError
 from akiosd.workflow.steps import http_client
 from akiosd.workflow.steps.http_client import Reply, Url, read_url
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 
 _METHODS = ("get", "post", "put", "patch", "delete", "head")
 _MOVED = (301, 302, 303, 307, 308)
@@ -26,12 +26,13 @@ _MOST_SHOWN = 500
 
 
 class Config(Form):
-    """``timeout`` in seconds.  ``any_status``: answers from 400 on are no failure of the step.
+    """``timeout`` in seconds, or as in ``5m``.  ``any_status``: answers from 400 on are no failure
+    of the step.
 
     ``truncate``: an answer over ``max_bytes`` is cut, and the step says so; else it fails.
     """
 
-    timeout: float = 60
+    timeout: Time = 60
     max_bytes: int = 10 << 20
     max_redirects: int = 5
     any_status: bool = False
@@ -62,7 +63,7 @@ def _perform(method: str, work: Work, config: Config, wanted: Request) -> None:
     passed: list[str] = []
     while True:
         work.sent += len(body or b"")
-        reply = _ask(method, url, headers, body, config.timeout, passed)
+        reply = _ask(method, url, headers, body, seconds(config.timeout), passed)
         try:
             target = reply.headers.get("location")
             if reply.status not in _MOVED or not target or config.max_redirects == 0:

@@ -14,10 +14,23 @@ import msgspec
 
 from akiosd.errors import AkiosError
 from akiosd.values.step_call import StepUsage
+from akiosd.values.units import NS_PER_S, parse_duration_ns
 
 
 class Form(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The fields that a step may have in ``config`` or in ``parameters``."""
+
+
+Time = float | str
+"""Seconds, or as in ``5m``."""
+
+
+def seconds(value: Time) -> float:
+    """Raises :class:`AkiosError` for what is no time, and for none at all."""
+    found = parse_duration_ns(value) / NS_PER_S
+    if found <= 0:
+        raise AkiosError("a time must be more than 0", "timeout", "write as in 30s or 5m")
+    return found
 
 
 class Work:

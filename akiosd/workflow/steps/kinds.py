@@ -51,7 +51,14 @@ def _database() -> Actions:
     return database.ACTIONS
 
 
+def _approve() -> Actions:
+    from akiosd.workflow.steps import approve
+
+    return approve.ACTIONS
+
+
 KINDS: dict[str, Callable[[], Actions]] = {
+    "approve": _approve,
     "filesystem": _filesystem,
     "http": _http,
     "llm": _llm,

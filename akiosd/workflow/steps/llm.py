@@ -17,7 +17,7 @@ from akiosd.values.providers import FACTS, ProviderFacts
 from akiosd.values.step_call import StepUsage
 from akiosd.workflow.steps import http_client
 from akiosd.workflow.steps.http_client import Reply, Url, read_url
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 from akiosd.workflow.steps.models.anthropic import ANTHROPIC
 from akiosd.workflow.steps.models.ask import ANSWER, Answer, Ask, Dialect, Tool
 from akiosd.workflow.steps.models.bedrock import BEDROCK
@@ -41,7 +41,7 @@ _HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}}
 
 
 class Config(Form, kw_only=True):
-    """``timeout`` in seconds, of the whole answer.  ``region`` is for Bedrock."""
+    """``timeout`` in seconds (or as in ``5m``), of the whole answer.  ``region`` is for Bedrock."""
 
     provider: Literal["openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama"]
     model: str
@@ -49,7 +49,7 @@ class Config(Form, kw_only=True):
     temperature: float | None = None
     stop: list[str] = []
     stream: bool = False
-    timeout: float = 300
+    timeout: Time = 300
     region: str = ""
     system: str = ""
     api_key: str = ""
@@ -130,7 +130,7 @@ def _perform(work: Work, config: Config, wanted: Complete | Chat) -> None:
     data = json.dumps(body, ensure_ascii=False).encode()
     work.sent += len(data)
     url = read_url(_base(facts, config.region) + path)
-    reply = http_client.ask("POST", url, _headers(facts), data, config.timeout)
+    reply = http_client.ask("POST", url, _headers(facts), data, seconds(config.timeout))
     answer = Answer()
     try:
         _check_status(reply, url)

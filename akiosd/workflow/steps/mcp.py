@@ -17,7 +17,7 @@ from typing import Any
 from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.workflow.steps import child
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 
 _VERSION = "2025-06-18"
 _PIECE = 64 << 10
@@ -29,14 +29,14 @@ _MAX_TOOLS = 1_000
 class Config(Form):
     """``command`` starts the server.  ``tools`` names those that the step may call; none: all.
 
-    ``timeout`` in seconds, of the start and the call together; ``max_bytes`` of what the server
-    writes.
+    ``timeout`` in seconds (or as in ``5m``), of the start and the call together; ``max_bytes`` of
+    what the server writes.
     """
 
     command: list[str]
     tools: list[str] = []
     env: dict[str, str] = {}
-    timeout: float = 120
+    timeout: Time = 120
     max_bytes: int = 10 << 20
 
 
@@ -57,8 +57,8 @@ class Server:
 
     def __init__(self, work: Work, config: Config) -> None:
         self._work, self._most = work, config.max_bytes
-        self._deadline = time.monotonic() + config.timeout
-        self._seconds = config.timeout
+        self._deadline = time.monotonic() + seconds(config.timeout)
+        self._seconds = seconds(config.timeout)
         self._next_id = 0
         self._held, self._errors = bytearray(), bytearray()
         self._process = child.start(config.command, config.env)

@@ -34,8 +34,8 @@ def main() -> None:
     """Read, perform, write, and leave without waiting for what the step may have started."""
     out = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not print into the result
-    result = _perform_bytes(_read(0))
-    _write(out, _encode(result))
+    result = perform_bytes(_read(0))
+    _write(out, encode(result))
     os._exit(0 if result.failure is None else 1)
 
 
@@ -53,7 +53,8 @@ def _write(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _perform_bytes(data: bytes) -> StepResult:
+def perform_bytes(data: bytes) -> StepResult:
+    """The result of a request as it came in."""
     if len(data) > MAX_REQUEST:
         return _failed(
             f"the request has more than {MAX_REQUEST} bytes", "stdin", "give the step files to read"
@@ -105,7 +106,8 @@ def _dispatch(work: Work, request: StepRequest) -> None:
     action.perform(work, config, parameters)
 
 
-def _encode(result: StepResult) -> bytes:
+def encode(result: StepResult) -> bytes:
+    """As it goes out; one that is too large becomes a failure that says so."""
     data = msgspec.json.encode(result, enc_hook=_as_text)
     if len(data) <= MAX_RESULT:
         return data

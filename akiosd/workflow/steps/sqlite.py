@@ -107,7 +107,7 @@ class Database:
             return AkiosError(
                 "the statement took too long", self._path, "set timeout in the step's config"
             )
-        if "not authorized" in words or "prohibited" in words:
+        if any(word in words for word in ("not authorized", "prohibited", "authorization denied")):
             return AkiosError(
                 f"the statement does more than this step may: {words}",
                 self._path,

@@ -12,7 +12,7 @@ from typing import Any
 
 from akiosd.errors import AkiosError
 from akiosd.workflow.steps import child
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 
 _MOST_SAID = 500
 
@@ -21,12 +21,12 @@ class Config(Form):
     """``allow``: programs (``jq``), or the words that a command must begin with
     (``[git, log]``); ``allowed_commands`` is what AKIOS 1.4 called them.
 
-    ``timeout`` in seconds; ``max_output`` in bytes, of each of stdout and stderr.
+    ``timeout`` in seconds, or as in ``5m``; ``max_output`` in bytes, of each of stdout and stderr.
     """
 
     allow: list[str | list[str]] = []
     allowed_commands: list[str | list[str]] = []
-    timeout: float = 60
+    timeout: Time = 60
     max_output: int = 1 << 20
     truncate: bool = False
     any_status: bool = False
@@ -57,7 +57,7 @@ def run(work: Work, config: Config, wanted: Run) -> None:
     if not os.path.isdir(wanted.cwd):
         raise AkiosError("this is no directory", wanted.cwd, "name one of the workspace")
     process = child.start(argv, wanted.env, wanted.cwd)
-    ended = child.communicate(process, data, config.timeout, config.max_output)
+    ended = child.communicate(process, data, seconds(config.timeout), config.max_output)
     work.sent += len(data)
     work.received += len(ended.stdout) + len(ended.stderr)
     work.outputs |= {

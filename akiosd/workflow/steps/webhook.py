@@ -15,7 +15,7 @@ import msgspec
 from akiosd.errors import AkiosError
 from akiosd.workflow.steps import http_client
 from akiosd.workflow.steps.http_client import read_url
-from akiosd.workflow.steps.kind import Action, Actions, Form, Work
+from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
 
 _MAX_REPLY = 64 << 10
 _MAX_BODY = 1 << 20
@@ -29,7 +29,7 @@ class Config(Form):
     service: Literal["slack", "discord", "teams", "generic"] | None = None
     platform: Literal["slack", "discord", "teams", "generic"] | None = None
     headers: dict[str, str] = {}
-    timeout: float = 30
+    timeout: Time = 30
 
 
 class Send(Form):
@@ -103,7 +103,7 @@ def send(work: Work, config: Config, wanted: Send) -> None:
     if has_key:
         headers["Idempotency-Key"] = work.idempotency_key
     work.sent += len(data)
-    reply = http_client.ask("POST", url, headers, data, config.timeout)
+    reply = http_client.ask("POST", url, headers, data, seconds(config.timeout))
     try:
         body, _ = reply.read(_MAX_REPLY)
     finally:

@@ -133,3 +133,33 @@ def test_a_pipe_goes_on_as_it_comes() -> None:
             assert process.stdout.read().endswith(b"after it\n")
         finally:
             process.kill()
+
+
+def test_preview_shows_what_a_model_would_get(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prompt.txt"
+    # In base64, too: mail bob@example.com
+    file.write_text('mail ada@example.org \x1b[2J {"a": "bWFpbCBib2JAZXhhbXBsZS5jb20="}\n')
+    words = ["protect", "preview", str(file), "--model", "openai/gpt-4o"]
+    assert run_verb(words, NO_SOCKET, False) == 0
+    out, said = capsys.readouterr()
+    assert "mail [EMAIL]" in out and "ada@" not in out and "bWFpbCBib2" not in out
+    assert "\x1b[2J" not in out, "a text does not steer the terminal"
+    assert "redacted: 2 (" in said and "price: about $" in said and "nothing was sent" in said
+    assert run_verb([*words, "--json"], NO_SOCKET, False) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["redactions"] == [{"type": "EMAIL", "category": "personal", "count": 2}]
+    assert report["price"]["input_usd_micro"] > 0 and "ada@" not in report["text"]
+    # Price and size are of the text that would be sent: twice as much text, about twice the price.
+    file.write_text("word " * 20_000)
+    run_verb([*words, "--json"], NO_SOCKET, False)
+    assert json.loads(capsys.readouterr().out)["tokens"] == 25_000
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "openai/", "nobody/x", "openai/no-such-model"])
+def test_preview_of_a_model_nobody_knows(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("hello")
+    with pytest.raises(AkiosError):
+        run_verb(["protect", "preview", str(file), "--model", model], NO_SOCKET, False)
