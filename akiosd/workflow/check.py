@@ -61,14 +61,11 @@ class _Planner:
         self._check_names()
         self._check_inputs()
         needs = self._needs()
-        ranks = () if self._places.errors else rank_steps(needs)
+        ranks = rank_steps(needs)
         if isinstance(ranks, list):
             first = next(one for one in self._placed if one.name == ranks[0])
-            circle = " needs ".join(ranks)
-            self._places.add(
-                (*first.path, "needs"), f"steps wait for each other: {circle}", "break the circle"
-            )
-        if self._places.errors:
+            what = f"steps wait for each other: {' needs '.join(ranks)}"
+            self._places.add((*first.path, "needs"), what, "break the circle")
             return None
         top = self._narrowed(self._base, self._workflow.policy, ("policy",), "workflow")
         before = all_before(needs)
@@ -218,9 +215,10 @@ class _Planner:
         """``base`` without what ``own`` takes away; mistakes are told, and ``base`` returned."""
         lines = self._places.below(path)
         file = self._places.name
-        for error in policy_schema.find_errors(own, lines, name=file):
+        mistakes = policy_schema.find_errors(own, lines, name=file)
+        for error in mistakes:
             self._places.add_at(path, error)
-        if base is None or not own or self._places.errors:
+        if base is None or not own or mistakes:
             return base
         layer = Layer(name, policy_schema.load(own, lines, name=file), file)
         try:

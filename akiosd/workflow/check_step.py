@@ -29,8 +29,6 @@ from akiosd.workflow.schema import Places, plain_words
 from akiosd.workflow.shell_traps import check_words
 from akiosd.workflow.steps.kinds import find_action
 
-_PERSONS = "approve"
-
 
 class StepChecker:
     """Every mistake goes to ``places``."""
@@ -50,7 +48,7 @@ class StepChecker:
         self._check_outputs()
         if step.agent is UNSET:
             self._add((), "the step has no agent", "write agent: llm, or another kind of step")
-        elif not step.action and step.agent != _PERSONS:
+        elif not step.action:
             self._add((), "the step has no action", f"say what the {step.agent} step does")
         else:
             self._check_fields(str(step.agent))
@@ -120,8 +118,6 @@ class StepChecker:
             self._check_references(value, ("outputs", name), settled=False)
 
     def _check_fields(self, agent: str) -> None:
-        if agent == _PERSONS:
-            return
         try:
             action = find_action(agent, self._step.action)
         except AkiosError as error:

@@ -25,7 +25,8 @@ ALONE = ("tool", "mcp", "filesystem", "database")
 _SETTINGS = ("provider", "model", "paths", "allow", "command", "database", "service", "tools")
 _SHOWN = (
     *("filesystem.workspace", "filesystem.read", "filesystem.write", "network.allowed_domains"),
-    *("network.providers", "limits.memory", "limits.wall_clock_ns", "redact.models"),
+    *("network.providers", "limits.memory", "limits.wall_clock_ns", "budget.usd_micro"),
+    *("redact.models", "redact.sites"),
 )
 """Fields of the policy that are told of every step."""
 
@@ -77,11 +78,14 @@ def explain_lines(plan: Plan) -> list[str]:
         lines.append(f"  takes {name}, {form.type}{about}")
     if plan.variables:
         lines.append(f"  reads your variables {', '.join(plan.variables)}, and no others")
+    if plan.policy:
+        lines += ["", "The policy of its steps, from which a step of its own policy takes away:"]
+        lines += [f"   {name}: {value}" for name, value in _policy_values(plan.policy).items()]
+        lines.append(f"   money: all steps together {_money(plan.policy)}")
+    base = _policy_values(plan.policy) if plan.policy else {}
     for number, step in enumerate(plan.steps, 1):
         lines += ["", f"{number}. {step.name}: {_does(step)}"]
-        lines += [f"   {line}" for line in _step_lines(step)]
-    if plan.policy:
-        lines += ["", f"All steps together may spend {_money(plan.policy)}."]
+        lines += [f"   {line}" for line in (*_step_lines(step), *_policy_lines(step, base))]
     return lines
 
 
@@ -107,20 +111,22 @@ def _step_lines(step: PlannedStep) -> list[str]:
     if step.continue_on_error:
         lines.append("the workflow goes on where it fails")
     lines.append("in a cage of its own" if is_alone(step) else "in a cage with steps like it")
-    if step.policy:
-        is_own = "takes away from the workflow's" if step.own_policy else "the workflow's"
-        lines.append(f"policy ({is_own}):")
-        lines += [f"  {name}: {value}" for name, value in _policy_values(step.policy).items()]
-        if step.agent == "llm":
-            lines.append(f"  money: {_money(step.policy)}")
     return lines
+
+
+def _policy_lines(step: PlannedStep, base: dict[str, str]) -> list[str]:
+    """What its policy has otherwise than that of the workflow."""
+    if step.policy is None or not step.own_policy:
+        return []
+    own = _policy_values(step.policy)
+    return [f"policy: {name}: {value}" for name, value in own.items() if value != base.get(name)]
 
 
 def _policy_values(policy: Policy) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in _SHOWN:
         section, _, field = name.partition(".")
-        found[name.removesuffix("_ns")] = format_value(
+        found[name.removesuffix("_ns").removesuffix("_micro")] = format_value(
             name, getattr(getattr(policy, section), field)
         )
     return found
