@@ -11,13 +11,15 @@ from typing import Any
 import click
 
 from akiosctl import workflow_files
-from akiosctl.commands import print_line, wants_json
+from akiosctl.commands import Globals, print_line, wants_json
 from akiosctl.render import note, print_error
+from akiosctl.shell_trap import WORKFLOW, record
 from akiosd.errors import AkiosError
 from akiosd.workflow.draw import drawing, mermaid
 from akiosd.workflow.explain import explain_lines, explain_plan
 from akiosd.workflow.inputs import read_given, settle_inputs
 from akiosd.workflow.publish import file_schema
+from akiosd.workflow.shell_traps import ONE_TEXT
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILE = click.argument("file")
@@ -48,7 +50,7 @@ def validate_command(
     """
     as_json = wants_json(ctx, as_json)
     base = workflow_files.policy_here(ctx.obj)
-    report = [_validated(name, base, words) for name in files]
+    report = [_validated(ctx.obj, name, base, words) for name in files]
     if as_json:
         shown = [{**one, "errors": [_as_json(error) for error in one["errors"]]} for one in report]
         click.echo(json.dumps(shown, indent=2))
@@ -58,10 +60,12 @@ def validate_command(
     ctx.exit(0 if all(one["ok"] for one in report) else 1)
 
 
-def _validated(name: str, base: Any, words: tuple[str, ...]) -> dict[str, Any]:
+def _validated(globals_: Globals, name: str, base: Any, words: tuple[str, ...]) -> dict[str, Any]:
     try:
         read, plan = workflow_files.load(name, base)
         errors, notes = list(read.places.errors), read.notes
+        if any(ONE_TEXT in error.what for error in errors):
+            record(globals_.path, WORKFLOW)
         if plan is not None and words:
             settle_inputs(read_given(_pairs(words), plan.inputs), plan.inputs)
     except AkiosError as error:

@@ -15,6 +15,8 @@ from akiosd.workflow.references import Path
 
 Complain = Callable[[Path, str, str], None]
 
+ONE_TEXT = "is one text, and no shell reads it"
+"""Of a command that is not a list of words: an attempt, which is logged."""
 COMMANDS: dict[str, tuple[tuple[str, str], ...]] = {
     "tool": (("parameters", "argv"), ("parameters", "command")),
     "mcp": (("config", "command"),),
@@ -38,9 +40,7 @@ def check_words(agent: str, step: Step, complain: Complain) -> None:
 
 def _check(command: Any, at: Path, complain: Complain) -> None:
     if isinstance(command, str):
-        complain(
-            at, f"{'.'.join(map(str, at))} is one text, and no shell reads it", explain(command)
-        )
+        complain(at, f"{'.'.join(map(str, at))} {ONE_TEXT}", explain(command))
         return
     if not isinstance(command, list) or not command:
         complain(at, "a command is a list of words", "write it as [program, word, word]")
