@@ -15,6 +15,7 @@ import click
 from akiosctl import pager
 from akiosctl.client import Client, socket_path
 from akiosctl.help.examples import example_lines
+from akiosctl.old_words import look_up
 from akiosctl.render import escape
 from akiosd import __version__
 from akiosd.errors import AkiosError
@@ -34,6 +35,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "why": ("akiosctl.verbs.why", "Tell what a cage was denied, and what would allow it."),
     "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
     "policy": ("akiosctl.verbs.policy", "Show and check policies."),
+    "init": ("akiosctl.verbs.init", "Make a project to begin with."),
+    "workflow": ("akiosctl.verbs.workflow", "Check, explain and draw workflow files."),
+    "templates": ("akiosctl.verbs.templates", "Show the workflows that AKIOS comes with."),
     "keys": ("akiosctl.verbs.keys", "Keep the API keys of LLM providers."),
     "http": ("akiosctl.verbs.http", "Send one request as an agent here could."),
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
@@ -96,6 +100,9 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS:
+            old = look_up(args)
+            if old is not None:
+                raise old
             near = difflib.get_close_matches(args[0], VERBS, 1)
             hint = f"did you mean {near[0]}?" if near else "see akiosctl --help"
             raise AkiosError(f"there is no command {args[0]!r}", "command line", hint)

@@ -126,6 +126,10 @@ def parse_run(arguments: list[str]) -> RunOptions:
             break
         option, equals, value = word.partition("=")
         option = SHORT.get(option, option)
+        if option in ("--exec", "--shell"):
+            from akiosctl.shell_trap import ShellTrapError
+
+            raise ShellTrapError(option, given["socket"][-1] if "socket" in given else None)
         if option not in OPTIONS:
             raise _unknown(option)
         name, takes, placeholder, _ = OPTIONS[option]

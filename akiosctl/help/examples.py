@@ -110,6 +110,31 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl policy check", "the policy of a run here"),
         ("akiosctl policy check akios.yaml", "one file"),
     ),
+    "init": (
+        ("akiosctl init my-project", "policy, .gitignore, and three workflows to begin with"),
+    ),
+    "workflow": (
+        ("akiosctl workflow validate workflow.yml", "every mistake, with its line and column"),
+    ),
+    "workflow validate": (
+        ("akiosctl workflow validate workflow.yml", "every mistake, with its line and column"),
+        ("akiosctl templates show code-review | akiosctl workflow validate -", "of any text"),
+    ),
+    "workflow explain": (
+        ("akiosctl workflow explain workflow.yml", "what each step may do, reach and spend"),
+    ),
+    "workflow graph": (
+        ("akiosctl workflow graph workflow.yml", "the order of the steps, drawn here"),
+        ("akiosctl workflow graph --mermaid workflow.yml", "for a page that draws mermaid"),
+    ),
+    "workflow schema": (
+        ("akiosctl workflow schema > akios-workflow.json", "for the YAML part of an editor"),
+    ),
+    "templates": (("akiosctl templates list", "workflows to begin with"),),
+    "templates list": (("akiosctl templates list", "workflows to begin with"),),
+    "templates show": (
+        ("akiosctl templates show document-analysis > my.yml", "a file of your own"),
+    ),
     "keys": (("sudo akiosctl keys list", "which providers have a key"),),
     "keys set": (("sudo akiosctl keys set openai < key.txt", "or type it at the prompt"),),
     "keys list": (("sudo akiosctl keys list", "which providers have a key"),),

@@ -465,6 +465,86 @@ class Previewed(Form):
     price: ModelPrice | None
 
 
+class ErrorText(Form):
+    what: str
+    where: str
+    next: str
+
+
+class CheckedWorkflow(Form):
+    """``notes``: what a file of AKIOS 1.4 has that is called otherwise now."""
+
+    file: str
+    ok: bool
+    steps: int
+    errors: list[ErrorText]
+    notes: list[str]
+
+
+class WorkflowInput(Form):
+    type: str
+    description: str
+
+
+class ExplainedStep(Form):
+    """``line`` of the file.  ``usd_micro`` is what calls to models may cost, 0 for no limit;
+    ``policy`` has the fields that tell most, as text.
+    """
+
+    name: str
+    line: int
+    agent: str
+    action: str
+    needs: list[str]
+    condition: str
+    matrix: list[str]
+    attempts: int
+    timeout_ns: int
+    own_cage: bool
+    own_policy: bool
+    usd_micro: int
+    policy: dict[str, str]
+    digest: str
+
+
+class ExplainedWorkflow(Form):
+    """``variables`` are those of the caller that it may read."""
+
+    name: str
+    description: str
+    inputs: dict[str, WorkflowInput]
+    variables: list[str]
+    digest: str
+    steps: list[ExplainedStep]
+
+
+class WorkflowGraph(Form):
+    """``order``: ranks of steps, each after all that it needs."""
+
+    order: list[list[str]]
+    needs: dict[str, list[str]]
+    mermaid: str
+
+
+class Template(Form):
+    name: str
+    description: str
+    inputs: list[str]
+
+
+class TemplateText(Form):
+    name: str
+    text: str
+
+
+class Initialised(Form):
+    """Files that were made, and those that were there and stay as they are."""
+
+    directory: str
+    made: list[str]
+    kept: list[str]
+
+
 class Pattern(Form):
     name: str
     category: str
@@ -531,12 +611,6 @@ class Script(Form):
     script: str
 
 
-class ErrorText(Form):
-    what: str
-    where: str
-    next: str
-
-
 class Error(Form):
     """On standard error, by every verb with --json that fails; the exit status is then not 0."""
 
@@ -576,6 +650,13 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "policy presets": (dict[str, Preset],),
     "policy shipped": (Shipped,),
     "policy check": (list[Checked], Unacceptable),
+    "init": (Initialised,),
+    "workflow validate": (list[CheckedWorkflow],),
+    "workflow explain": (ExplainedWorkflow,),
+    "workflow graph": (WorkflowGraph,),
+    "workflow schema": (dict[str, Any],),
+    "templates list": (list[Template],),
+    "templates show": (TemplateText,),
     "keys set": (Provider,),
     "keys list": (list[Key],),
     "keys rm": (Provider,),

@@ -34,7 +34,15 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
     """The verb; returns the exit status.  Raises :class:`AkiosError`, with ``exit_code`` or
     ``code`` if not 125.
     """
-    options = parse_run(arguments)
+    try:
+        options = parse_run(arguments)
+    except AkiosError as error:
+        place = getattr(error, "place", "")
+        if place:
+            from akiosctl.shell_trap import record
+
+            record(socket_path(getattr(error, "socket", None) or socket), place)
+        raise
     if options.has("help"):
         print(help_text())
         return 0
@@ -44,6 +52,8 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
             "akiosctl run",
             "write it after --: akiosctl run -- python agent.py",
         )
+    if options.command[0].endswith((".yml", ".yaml")):
+        refuse_workflow(options.command[0])
     open_missing_stdio()
     path = options.value("socket") or socket
     if options.has("standalone"):
@@ -51,6 +61,16 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
 
         return run_standalone(options, as_json or options.has("json"), run_with)
     return run_with(options, socket_path(path), as_json or options.has("json"))
+
+
+def refuse_workflow(name: str) -> None:
+    """AKIOS 1.4 ran workflows with this verb; a program may be called so, and then it is one."""
+    if os.path.isfile(name) and not os.access(name, os.X_OK):
+        raise AkiosError(
+            "this is a workflow, and run starts programs",
+            name,
+            f"see what it would do: akiosctl workflow explain {name}",
+        )
 
 
 def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = True) -> int:

@@ -43,6 +43,9 @@ class Merged(msgspec.Struct, frozen=True):
 RULES: dict[str, Wider] = {row.name: row.kind.wider for row in FIELDS}
 """Field → when a value of it is wider than another."""
 _MOST_TOLD = 3
+_ALWAYS_SYSTEM = ("allow_widening", "projects_may")
+_GIVING = ("filesystem.read", "filesystem.write")
+"""What adds up for the caller's own files; who may only take away names some of what is there."""
 ADDING = frozenset(row.name for row in FIELDS if row.adds)
 """Fields whose layers add up; in all others the later layer replaces the earlier one."""
 
@@ -157,7 +160,40 @@ def beyond_system(layers: Sequence[Layer], merged: Merged, name: LayerName) -> l
     ]
 
 
-def _apply(policy: Policy, layer: PartialPolicy) -> Policy:
+def narrow(base: Merged, layer: Layer) -> Merged:
+    """``layer`` on top of ``base``, from which it may only take away: no ``projects_may`` counts.
+
+    Raises :class:`PolicyError`, which names everything that is more.
+    """
+    own = {key: _source(layer, key) for key in layer.policy.values}
+    for key, source in own.items():
+        if key.partition(".")[0] in _ALWAYS_SYSTEM:
+            what = f"{key.partition('.')[0]} belongs to the system policy"
+            raise PolicyError(what, source.place, "remove it there")
+    narrowed = _apply(base.policy, layer.policy, adding=ADDING - set(_GIVING))
+    found = narrower(base.policy, narrowed)
+    flat = flatten(base.policy)
+    for key in _GIVING:
+        extra = set(layer.policy.values.get(key, ())) - set(flat[key])
+        if extra:
+            found.append(Excess(key, flat[key], tuple(sorted(extra))))
+    if found:
+        known = [_known(e, base.origin) for e in found]
+        known = [msgspec.structs.replace(e, asked=own.get(e.key, Source())) for e in known]
+        what = "; ".join(_sentence_of(e) for e in known[:_MOST_TOLD])
+        next = f"ask for less: a {layer.name} only takes away, akios.yaml may give more"
+        raise PolicyError(what, known[0].asked.place, next)
+    return Merged(narrowed, {**base.origin, **own})
+
+
+def _sentence_of(excess: Excess) -> str:
+    """The fields that add up for everybody else have no words for "more"."""
+    if excess.key not in _GIVING:
+        return sentence(excess)
+    return f"{excess.key} asks for {', '.join(excess.over)}, which a run here is not shown"
+
+
+def _apply(policy: Policy, layer: PartialPolicy, adding: frozenset[str] = ADDING) -> Policy:
     sections: dict[str, dict[str, Any]] = {}
     changes: dict[str, Any] = {}
     for key, value in layer.values.items():
@@ -166,7 +202,7 @@ def _apply(policy: Policy, layer: PartialPolicy) -> Policy:
             changes[key] = value
             continue
         before = getattr(getattr(policy, section), field)
-        if key in ADDING:
+        if key in adding:
             value = tuple(dict.fromkeys((*before, *value)))
         elif isinstance(before, dict):
             value = {**before, **value}

@@ -16,7 +16,7 @@ from akiosd.policy.fields import BY_NAME, Field
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.show_values import format_value, printable
 
-LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
+LayerName = Literal["built-in", "profile", "system", "user", "project", "flags", "workflow", "step"]
 
 ADMINISTRATOR = "an administrator of this host"
 _MANY = 4

@@ -1,12 +1,14 @@
 """YAML text → plain data, and the line of every key and item; the only importer of the parser.
 
 Policies and ``akiosd.yaml`` are read by one rule: no aliases, because nested ones grow without end;
-no key twice, because readers disagree on which holds; bounded depth and length.  Imported only
-where a file must be parsed.
+no key twice, because readers disagree on which holds; bounded depth and length.  Workflows are read
+by a stricter one: no anchors and tags either, and no value that YAML 1.1 and YAML 1.2 (which
+editors know) read differently.  Imported only where a file must be parsed.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -16,6 +18,14 @@ from akiosd.policy.schema import Path, Position
 
 MAX_DEPTH = 16
 MAX_NODES = 20_000
+MAX_DIGITS = 64
+"""Characters of a number.  Of those with colons (60 to the power of each) time would be squared."""
+
+Mark = tuple[int, int]
+"""Line and column, from 1 on."""
+_TAG = "tag:yaml.org,2002:"
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z")
+_FRACTION = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\Z")
 
 
 class _Source:
@@ -23,14 +33,21 @@ class _Source:
     be.
     """
 
-    def __init__(self, name: str, noun: str) -> None:
-        self.name, self.noun = name, noun
+    def __init__(self, name: str, noun: str, depth: int = MAX_DEPTH, *, strict: bool = False):
+        self.name, self.noun, self.depth, self.strict = name, noun, depth, strict
+        self.marks: dict[Path, Mark] = {}
+        self.nodes = 0
 
     def position(self, mark: yaml.Mark) -> Position:
         return self.name, mark.line + 1
 
     def error(self, what: str, mark: yaml.Mark | None, next: str) -> PolicyError:
-        return PolicyError(what, f"{self.name}, line {mark.line + 1}" if mark else self.name, next)
+        if mark is None:
+            return PolicyError(what, self.name, next)
+        place = f"{self.name}, line {mark.line + 1}"
+        return PolicyError(
+            what, f"{place}, column {mark.column + 1}" if self.strict else place, next
+        )
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,6 +60,16 @@ class _Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             what = f"aliases (*name) are not part of {self.akios_source.noun} language"
             raise self.akios_source.error(what, mark, "write out what the alias stands for")
+        event, source = self.peek_event(), self.akios_source  # type: ignore[no-untyped-call]
+        source.nodes += 1
+        if source.nodes > 2 * MAX_NODES:  # keys are nodes too
+            what = f"{source.noun} is nested too deeply or too long"
+            raise source.error(what, event.start_mark, "make it flatter")
+        if source.strict:
+            for kind, word in (("anchor", "anchors (&name)"), ("tag", "tags (!name)")):
+                if getattr(event, kind, None) is not None:
+                    what = f"{word} are not part of {source.noun} language"
+                    raise source.error(what, event.start_mark, "remove it")
         return super().compose_node(parent, index)
 
 
@@ -54,15 +81,25 @@ def load_positions(
     ``name`` is the file as errors show it, ``noun`` what it holds.  Raises :class:`PolicyError`.
     """
     source = _Source(name, noun)
+    data_of, marks = _load(data, source)
+    return data_of, {path: (name, line) for path, (line, _) in marks.items()}
+
+
+def load_strict(data: bytes, name: str, *, noun: str, depth: int) -> tuple[Any, dict[Path, Mark]]:
+    """The same by the stricter rule, with line and column; errors have both."""
+    return _load(data, _Source(name, noun, depth, strict=True))
+
+
+def _load(data: bytes, source: _Source) -> tuple[Any, dict[Path, Mark]]:
+    noun = source.noun
     try:
         loader = _Loader(data.decode())
         loader.akios_source = source
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        positions: dict[Path, Position] = {}
-        _walk(node, (), source, positions)
-        return loader.construct_document(node), positions
+        _walk(node, (), source)
+        return loader.construct_document(node), source.marks
     except UnicodeDecodeError:
         raise source.error(f"{noun} is not UTF-8 text", None, "save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -73,21 +110,59 @@ def load_positions(
         raise source.error(f"not valid YAML: {error}", None, "check the file") from None
 
 
-def _walk(node: yaml.Node, path: Path, source: _Source, positions: dict[Path, Position]) -> None:
-    if len(path) > MAX_DEPTH or len(positions) > MAX_NODES:
+def _walk(node: yaml.Node, path: Path, source: _Source) -> None:
+    if len(path) > source.depth or len(source.marks) > MAX_NODES:
         raise source.error(
             f"{source.noun} is nested too deeply or too long", node.start_mark, "make it flatter"
         )
-    positions.setdefault(path, source.position(node.start_mark))
+    source.marks.setdefault(path, _mark(node.start_mark))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if source.strict:
+                _check_key(key, source)
             inner = (*path, str(key.value))
-            if inner in positions:
+            if inner in source.marks:
                 raise source.error(
                     f"the key {key.value!r} stands twice", key.start_mark, "keep one of the two"
                 )
-            positions[inner] = source.position(key.start_mark)
-            _walk(value, inner, source, positions)
+            source.marks[inner] = _mark(key.start_mark)
+            _walk(value, inner, source)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*path, index), source, positions)
+            _walk(item, (*path, index), source)
+    elif isinstance(node, yaml.ScalarNode):
+        _check_scalar(node, source)
+
+
+def _mark(mark: yaml.Mark) -> Mark:
+    return mark.line + 1, mark.column + 1
+
+
+def _check_key(key: yaml.Node, source: _Source) -> None:
+    if not isinstance(key, yaml.ScalarNode):
+        raise source.error("a key is not text", key.start_mark, "write a word before the colon")
+    _check_scalar(key, source)
+    if key.tag != _TAG + "str":
+        raise source.error(f"the key {key.value!r} is not text", key.start_mark, "put it in quotes")
+
+
+def _check_scalar(node: yaml.ScalarNode, source: _Source) -> None:
+    """Numbers are short; by the strict rule what only YAML 1.1 takes for something else is text."""
+    kind = node.tag.removeprefix(_TAG)
+    if kind in ("int", "float") and len(node.value) > MAX_DIGITS:
+        what = f"a number has {len(node.value):,} characters"
+        raise source.error(what, node.start_mark, "put it in quotes, if it is text")
+    if not source.strict or kind in ("str", "null"):
+        return
+    if kind == "bool" and node.value.lower() in ("true", "false"):
+        return
+    if kind == "int" and _INTEGER.match(node.value):
+        return
+    if kind == "float" and _FRACTION.match(node.value):
+        return
+    if kind == "float" and node.value.lower().lstrip("+-") in (".inf", ".nan"):
+        raise source.error(f"{node.value} is no finite number", node.start_mark, "write a number")
+    if kind == "int" and node.value.lstrip("+-").isdecimal():
+        what = f"{node.value} is octal to one reader and decimal to another"
+        raise source.error(what, node.start_mark, "put it in quotes, or leave out the zeros")
+    node.tag = _TAG + "str"

@@ -309,6 +309,18 @@ class ProviderKey(Record, frozen=True, kw_only=True, tag="provider_key"):
     uid: int
 
 
+ShellPlace = Literal["--exec", "--shell", "workflow"]
+
+
+class ShellAsked(Record, frozen=True, kw_only=True, tag="shell_asked"):
+    """``uid`` asked for a line of text to be read by a shell, and akiosctl refused: as an option
+    of run, or as a command in a workflow.  The text is not here.
+    """
+
+    place: ShellPlace
+    uid: int
+
+
 class NetDenied(Record, frozen=True, kw_only=True, tag="net_denied"):
     """Something on the network was refused.  ``host`` is the name asked for as far as it was
     readable, ``rule`` the rule that refused it, ``hint`` what to add to the policy.  ``count``
@@ -440,6 +452,7 @@ KnownRecord = (
     | LogPruned
     | ClockRead
     | ProviderKey
+    | ShellAsked
     | NetDenied
     | NetRequest
     | LlmCall

@@ -14,6 +14,7 @@ import msgspec
 from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
+from akiosd.values.records import ShellPlace
 from akiosd.values.spend import ModelSpend, OpenCall
 from akiosd.values.usage import Usage
 from akiosd.wire.frame import MAX_FDS
@@ -326,6 +327,12 @@ class Http(Message, frozen=True, tag="http"):
 
 class SystemPolicyInfo(Message, frozen=True, tag="system_policy"):
     """Ask for the administrator's policy; answered by :class:`SystemPolicyReply`."""
+
+
+class ShellRefused(Message, frozen=True, tag="shell_refused"):
+    """akiosctl was asked for a shell, and refused: to be recorded; answered by :class:`Ok`."""
+
+    place: ShellPlace = "--exec"
 
 
 class Subscribe(Message, frozen=True, tag="subscribe"):
@@ -675,6 +682,7 @@ Request = (
     | KeyList
     | Http
     | SystemPolicyInfo
+    | ShellRefused
     | Subscribe
 )
 Reply = (

@@ -22,12 +22,15 @@ from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
 from akiosd.policy.yaml_lines import load_positions
 from akiosd.values.units import format_size
-from tests.unit import describe_policy
+from akiosd.values.workflow import Part
+from akiosd.workflow.schema import read_workflow
+from akiosd.workflow.steps.kinds import KINDS
+from tests.unit import describe_policy, describe_workflow
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
 PAGES = (
     *("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5"),
-    *("akios-events.5", "akios-ledger.5"),
+    *("akios-events.5", "akios-ledger.5", "akios-workflow.5"),
 )
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 
@@ -115,6 +118,17 @@ def test_the_keys_of_a_policy_are_written_from_the_table() -> None:
     assert text == describe_policy.renewed(text), (
         "write it again: python -m tests.unit.describe_policy"
     )
+
+
+def test_the_keys_of_a_workflow_are_written_from_its_schema() -> None:
+    text = describe_workflow.PAGE.read_text()
+    parts = {form.__name__ for form in Part.__subclasses__()}
+    assert describe_workflow.described(text) == {*parts, *KINDS}
+    assert text == describe_workflow.renewed(text), (
+        "write it again: python -m tests.unit.describe_workflow"
+    )
+    read = read_workflow(example("akios-workflow.5"), "example")
+    assert read.workflow is not None, read.places.errors
 
 
 @pytest.mark.parametrize("section", SCHEMA)

@@ -24,6 +24,8 @@ from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.daemon.requests.run_requests import RunRequests
 from akiosd.daemon.requests.serve_logs import LogServer
 from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.values.ids import HOST_LOG
+from akiosd.values.records import ShellAsked
 from akiosd.wire import messages as wire
 
 
@@ -33,7 +35,7 @@ class Supervisor:
     def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery) -> None:
         self._host = host
         self._started = time.monotonic_ns()
-        self._looking = trio.Lock()
+        self._looking, self._recording = trio.Lock(), trio.Lock()
         self.registry = registry = Registry(host)
         self.owner_of = registry.owner_of
         self._admission = Admission(host, registry)
@@ -68,6 +70,7 @@ class Supervisor:
             wire.KeyList: keys.list,
             wire.Http: self._direct.handle,
             wire.SystemPolicyInfo: self._system_policy,
+            wire.ShellRefused: self._shell_refused,
         }
 
     async def handle(
@@ -118,6 +121,15 @@ class Supervisor:
     ) -> None:
         """Clients merge theirs over it; what they send is checked against it all the same."""
         await client.reply(wire.SystemPolicyReply(packed=self._host.settings.packed))
+
+    async def _shell_refused(
+        self, peer: Peer, request: wire.ShellRefused, fds: list[int], client: ClientConnection
+    ) -> None:
+        """One at a time, so that nobody fills the log faster than it is written."""
+        async with self._recording:
+            record = ShellAsked(ts=time.time_ns(), place=request.place, uid=peer.uid)
+            await self._host.ledger.commit(HOST_LOG, record)
+        await client.reply(wire.Ok())
 
     def _why_busy(self, cage: str) -> str:
         if cage in self.registry.running or cage in self._direct.running:

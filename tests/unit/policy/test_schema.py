@@ -157,7 +157,7 @@ def test_positions_are_those_of_the_keys():
         (b"limits:\n  memory: 99999999T", "out of range", "line 2", ""),
         (b"limits:\n  memory: '" + b"9" * 400 + b"'", "out of range", "line 2", ""),
         (b"limits:\n  cpu: '" + b"9" * 5000 + b"'", "out of range", "line 2", ""),
-        (b"limits:\n  pids: " + b"9" * 5000, "not valid YAML", "f.yaml", ""),
+        (b"limits:\n  pids: " + b"9" * 5000, "a number has 5,000 characters", "f.yaml", ""),
         (b"limits:\n  wall_clock: soon", "is not a duration", "line 2", ""),
         (b"limits:\n  wall_clock: .inf", "is not a duration", "line 2", ""),
         (b"limits:\n  pids: 1.5", "is not a whole number", "line 2", ""),
