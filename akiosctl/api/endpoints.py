@@ -60,7 +60,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint("GET", f"{_CAGE}/why", cages.get_why, "read", schemas.Why, (404,)),
     Endpoint("GET", "/policies", policies.list_all, "read", forms.PolicyList),
-    Endpoint("GET", "/policies/{name}", policies.explain_one, "read", _EXPLAINED),
+    Endpoint("GET", "/policies/{name}/explain", policies.explain_one, "read", _EXPLAINED),
     Endpoint(
         "POST",
         "/policies/explain",

@@ -70,9 +70,9 @@ def command(ctx: click.Context, fix_hints: bool, as_json: bool) -> int:
 
 def to_json(reply: DoctorReply, hints: Iterable[Hint], socket: str) -> dict[str, Any]:
     """The answer of akiosd as plain values."""
-    found: dict[str, Any] = msgspec.to_builtins(reply)
-    found.pop("id", None)
-    found.pop("m", None)
+    # Not all at once: the message leaves out what is 0.
+    names = (name for name in reply.__struct_fields__ if name != "id")
+    found: dict[str, Any] = {name: msgspec.to_builtins(getattr(reply, name)) for name in names}
     whole = all(layer.status == "enforced" for layer in reply.posture)
     found |= {"ok": whole, "running": True, "hints": msgspec.to_builtins(list(hints))}
     return found | {"socket": socket, "next": ""}

@@ -92,11 +92,12 @@ def command(
     tokens = TokenFile(file if file is not None else tokens_path())
     tokens.read()
     _import_libraries()
+    context = _load_tls(tls_cert, tls_key)
     made = open_socket(address)
     address = bound_address(address, made)
     try:
         names = find_names(address, tls, origins)
-        connections = _prepare(ctx.obj.path, tokens, names, tls_cert, tls_key)
+        connections = _prepare(ctx.obj.path, tokens, names, context)
         _say_where(address, tls, tokens, wants_json(ctx, as_json))
         _run(connections, made)
     finally:
@@ -129,21 +130,26 @@ def _import_libraries() -> None:
         ) from None
 
 
+def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    from akiosctl.api.connections import tls_context
+
+    if certificate is None or key is None:
+        return None
+    try:
+        return tls_context(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        what = f"they cannot be used: {error.strerror or error}"
+        next = "give a chain and its key, both in PEM, that this user can read"
+        raise AkiosError(what, f"{certificate}, {key}", next) from None
+
+
 def _prepare(
-    socket_path: str, tokens: TokenFile, names: Names, certificate: str | None, key: str | None
+    socket_path: str, tokens: TokenFile, names: Names, context: ssl.SSLContext | None
 ) -> Connections:
     from akiosctl.api.app import make_app
-    from akiosctl.api.connections import Connections, tls_context
+    from akiosctl.api.connections import Connections
     from akiosctl.api.service import Service
 
-    context = None
-    if certificate is not None and key is not None:
-        try:
-            context = tls_context(certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            what = f"they cannot be used: {error.strerror or error}"
-            next = "give a chain and its key, both in PEM, that this user can read"
-            raise AkiosError(what, f"{certificate}, {key}", next) from None
     service = Service(socket_path, tokens, tls=context is not None)
     return Connections(make_app(service, names), context)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from akiosctl.api.endpoints import BASE, ENDPOINTS
-from akiosd.ledger.merkle import leaf_hash, verify_consistency
+from akiosd.ledger.merkle import leaf_hash
 from tests.e2e.api_server import ApiServer, Follower
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.unit.ledger.consistency import verify_consistency
 
-# It leaves behind: an allowed call, a denied name, a changed file, personal data in its output.
-AGENT = "echo x > made; echo ada.lovelace@example.org; curl -s http://example.com; true"
+# It leaves behind: a denied name, a changed file, personal data in its output.
+AGENT = "echo x > made; cat private; curl -s http://example.com; true"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,10 @@ def server(daemon: Daemon) -> Iterator[ApiServer]:
 @pytest.fixture(scope="module")
 def cage(daemon: Daemon) -> str:
     """An ended cage of NOBODY's."""
-    return str(daemon.report("sh", "-c", AGENT, uid=NOBODY)["cage"])
+    workspace = daemon.workspace(uid=NOBODY)
+    (workspace / "private").write_text("ada.lovelace@example.org\n")
+    daemon.run("true", uid=NOBODY)
+    return str(daemon.report("sh", "-c", AGENT, uid=NOBODY, cwd=workspace)["cage"])
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +203,7 @@ def test_what_happened_while_nobody_listened_is_told(server: ApiServer) -> None:
     assert [event["data"]["index"] for event in found] == list(range(len(found)))
 
 
+@pytest.mark.named_set("api")
 def test_a_stream_lives_through_a_restart_of_akiosd(private: Daemon) -> None:
     with ApiServer(private) as server:
         first = private.report("true", uid=NOBODY)["cage"]
@@ -222,6 +228,7 @@ def test_smuggled_requests_reach_nobody(server: ApiServer) -> None:
     auth = f"Authorization: Bearer {server.token}\r\n"
     host = f"Host: 127.0.0.1:{server.port}\r\n"
     inner = f"GET {BASE}/version HTTP/1.1\r\n{host}{auth}\r\n"
+    last = inner.replace(auth, f"{auth}Connection: close\r\n")
     post = f"POST {BASE}/session HTTP/1.1\r\n{host}{auth}"
     cases = [
         f"{post}Content-Length: {len(inner)}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
@@ -231,10 +238,10 @@ def test_smuggled_requests_reach_nobody(server: ApiServer) -> None:
         f"{post}Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n{inner}",
         f"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
     ]
-    for text in cases:
+    for text in (case.replace(inner, last) for case in cases):
         statuses = _raw(server.port, text)
         assert len(statuses) <= 1 and not [s for s in statuses if s < 400], (text, statuses)
-    good = f"{post}Content-Length: 0\r\n\r\n{inner.replace(auth, auth + 'Connection: close' + chr(13) + chr(10))}"
+    good = f"{post}Content-Length: 0\r\n\r\n{last}"
     assert _raw(server.port, good) == [200, 200]  # control: two clear requests are two
 
 
@@ -274,12 +281,8 @@ def test_without_its_libraries_it_names_the_package(
         "from akiosctl.cli import run_command\n"
         "sys.exit(run_command(['serve', '--listen', '127.0.0.1:0']))"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], **daemon.as_user(NOBODY), capture_output=True, text=True
     )
     assert done.returncode == 125, done.stderr
     assert "akios-api" in done.stderr and "hypercorn" in done.stderr
-    assert os.path.exists(sys.executable)
