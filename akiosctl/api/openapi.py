@@ -50,7 +50,9 @@ def describe_route(row: Endpoint) -> dict[str, Any]:
     if row.takes:
         more["requestBody"] = {
             "required": True,
-            "content": {row.takes: {"schema": {"type": "string"}}},
+            # Of YAML a schema would tell what it contains: whatever is wrong with that, the answer
+            # says.
+            "content": {row.takes: {"schema": {"type": "string"} if _is_text(row) else {}}},
         }
     return {
         "responses": responses,
@@ -60,6 +62,10 @@ def describe_route(row: Endpoint) -> dict[str, Any]:
         "summary": _summary(row),
         "description": _description(row),
     }
+
+
+def _is_text(row: Endpoint) -> bool:
+    return row.takes.startswith("text/")
 
 
 def _summary(row: Endpoint) -> str:
