@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from akiosctl.api import forms
-from akiosctl.api.handlers import cages, events, host, ledger, policies, redaction
+from akiosctl.api.handlers import cages, changes, events, host, ledger, policies, redaction
 from akiosctl.help import schemas
 
 BASE = "/api/v1"
@@ -58,6 +58,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (schemas.Spending, schemas.Spent),
         (404,),
     ),
+    Endpoint("POST", f"{_CAGE}/stop", changes.end_cage, "stop", schemas.CageNames, (404,)),
+    Endpoint("GET", f"{_CAGE}/diff", changes.get_diff, "changes", schemas.Diff, (404,)),
+    Endpoint(
+        "POST",
+        f"{_CAGE}/commit",
+        changes.begin_commit,
+        "changes",
+        forms.CommitJob,
+        (404,),
+        status=202,
+    ),
+    Endpoint("POST", f"{_CAGE}/discard", changes.discard, "changes", schemas.Discarded, (404, 412)),
     Endpoint("GET", f"{_CAGE}/why", cages.get_why, "read", schemas.Why, (404,)),
     Endpoint("GET", "/policies", policies.list_all, "read", forms.PolicyList),
     Endpoint("GET", "/policies/{name}/explain", policies.explain_one, "read", _EXPLAINED),
@@ -94,9 +106,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "GET", f"{_LOG}/consistency", ledger.prove_consistency, "ledger", forms.Consistency, (404,)
     ),
     Endpoint(
-        "POST", f"{_LOG}/verify", ledger.begin_verify, "ledger", forms.Job, (404,), status=202
+        "POST", f"{_LOG}/verify", ledger.begin_verify, "ledger", forms.VerifyJob, (404,), status=202
     ),
-    Endpoint("GET", "/jobs/{job}", ledger.get_job, "ledger", forms.Job, (404,)),
+    Endpoint("GET", "/jobs/{job}", ledger.get_job, ANY, (forms.VerifyJob, forms.CommitJob), (404,)),
     Endpoint("GET", f"{_LOG}/tlog/checkpoint", ledger.get_note, "ledger", _TEXT, (404,)),
     Endpoint(
         "GET",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from akiosctl.help.schemas import Cage, Finding, Form, Record, Report
+from akiosctl.help.schemas import Cage, Commit, Finding, Form, Record, Report
 
 
 class Health(Form):
@@ -54,11 +54,10 @@ class Consistency(Form):
 
 
 class Progress(Form):
-    """``total`` is 0 while it is not known."""
+    """In steps of the work; ``total`` is 0 while it is not known."""
 
     done: int
     total: int
-    unit: str
 
 
 class JobError(Form):
@@ -68,16 +67,28 @@ class JobError(Form):
 
 
 class Job(Form):
-    """Slow work.  ``result`` is there when it is ``done``, ``error`` when it ``failed``."""
+    """Slow work.  ``error`` is there when it ``failed``, and a ``result`` when it is ``done``."""
 
     id: str
-    kind: Literal["verify"]
     about: str
     state: Literal["running", "done", "failed"]
     created_ns: int
     progress: Progress
-    result: Report | None
     error: JobError | None
+
+
+class VerifyJob(Job):
+    """A verification."""
+
+    kind: Literal["verify"]
+    result: Report | None
+
+
+class CommitJob(Job):
+    """A commit."""
+
+    kind: Literal["commit"]
+    result: Commit | None
 
 
 class PolicyName(Form):

@@ -28,6 +28,8 @@ SCOPES: dict[str, str] = {
     "read": "list cages, and see their state, budget, denials and policies",
     "events": "follow what happens in cages",
     "ledger": "read, prove and verify logs",
+    "stop": "end cages",
+    "changes": "see, commit and discard what cages changed",
     "redact": "find and mask personal data in texts it sends",
 }
 _ID = re.compile(r"[0-9a-z]{8}")

@@ -133,6 +133,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "token create": (
         ("akiosctl token create --scope read --scope events", "for a program that watches"),
         ("akiosctl token create --scope ledger --expires 1h --note audit", "for an hour"),
+        ("akiosctl token create --scope read --scope stop --scope changes", "to settle cages"),
     ),
     "token list": (("akiosctl token list", "who may ask the REST API"),),
     "token revoke": (("akiosctl token revoke 4f7k2m9q", "one of token list: from now on"),),

@@ -15,7 +15,7 @@ import msgspec
 
 from tests.e2e.daemon import NOBODY, Daemon
 
-ALL = ("read", "events", "ledger", "redact")
+ALL = ("read", "events", "ledger", "stop", "changes", "redact")
 
 
 class Answer(msgspec.Struct):

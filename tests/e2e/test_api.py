@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from akiosctl.api.endpoints import BASE, ENDPOINTS
+from akiosctl.help import schemas
 from akiosd.ledger.merkle import leaf_hash
-from tests.e2e.api_server import ApiServer, Follower
+from tests.e2e.api_server import Answer, ApiServer, Follower
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 from tests.unit.ledger.consistency import verify_consistency
 
@@ -67,7 +69,7 @@ def test_each_answer_has_the_form_that_the_table_gives_it(server: ApiServer, cag
         path = BASE + row.path.replace("{cage}", cage).replace("{log}", cage)
         path = path.replace("{index}", "1").replace("{job}", job).replace("{name}", "strict")
         path = path.replace("consistency", "consistency?from=3")
-        if isinstance(row.answer, str):
+        if isinstance(row.answer, str) or row.scope == "changes":
             continue
         headers = {"Content_Type": row.takes} if row.takes else {}
         got = server.ask(path, row.method, body=texts.get(row.takes), **headers)
@@ -91,9 +93,9 @@ def _fits(found: object, form: object) -> bool:
 
 def test_anothers_cage_is_not_there(server: ApiServer, cage: str, foreign: str) -> None:
     for method, path in of_cage(foreign):
-        got = server.ask(path, method)
+        got = server.ask(path, method, If_Match="*")
         assert got.status == 404, (path, got.body)
-        if "events" not in path:
+        if not path.rpartition("/")[2].startswith(("events", "commit", "discard")):
             own = server.ask(path.replace(foreign, cage), method)
             assert own.status in (200, 202) or path.endswith("tile/entries/000"), own.body
     told = server.ask(f"{BASE}/cages?limit=500").json()["cages"]
@@ -110,7 +112,7 @@ def test_no_answer_holds_what_nobody_should_see(server: ApiServer, cage: str) ->
     secret = server.token.rpartition("_")[2]
     planted = (secret.encode(), b"ada.lovelace", b"-----BEGIN")
     for row in ENDPOINTS:
-        if row.slow or row.takes:
+        if row.slow or row.takes or row.scope == "changes":
             continue
         path = BASE + row.path.replace("{cage}", cage).replace("{log}", cage)
         path = path.replace("{index}", "0").replace("{path:path}", "tile/entries/000.p/1")
@@ -159,9 +161,7 @@ def test_a_log_is_verified_by_a_job_of_its_token(server: ApiServer, cage: str) -
     first = server.ask(f"{BASE}/ledger/{cage}/verify", "POST", **key)
     again = server.ask(f"{BASE}/ledger/{cage}/verify", "POST", **key)
     assert (first.status, first.json()["id"]) == (202, again.json()["id"])
-    where = first.headers["location"]
-    while (job := server.ask(where).json())["state"] == "running":
-        pass
+    where, job = first.headers["location"], _finish(server, first)
     assert job["state"] == "done" and job["result"]["verdict"] == "OK", job
     assert job["progress"]["done"] == job["result"]["size"] > 0
     assert server.ask(where, token=server.new_token("ledger")).status == 404
@@ -221,6 +221,54 @@ def test_a_stream_lives_through_a_restart_of_akiosd(private: Daemon) -> None:
         assert [event["data"]["index"] for event in found] == list(range(len(found)))
         assert server.ask(f"{BASE}/health").json()["akiosd"] == "running"
         assert server.stop() == 0
+
+
+def test_changes_are_committed_once_and_only_as_they_were_seen(
+    daemon: Daemon, server: ApiServer
+) -> None:
+    workspace = daemon.workspace(uid=NOBODY)
+    cage = daemon.report("sh", "-c", "echo new > made", uid=NOBODY, cwd=workspace)["cage"]
+    base = f"{BASE}/cages/{cage}"
+    seen = server.ask(f"{base}/diff")
+    assert _fits(seen.json(), schemas.Diff) and seen.json()["changes"][0]["path"] == "made"
+    assert server.ask(f"{base}/commit", "POST").status == 422  # nobody said which changes
+    (workspace / "made").write_text("by somebody else meanwhile\n")
+    late = _finish(server, server.ask(f"{base}/commit", "POST", If_Match=seen.headers["etag"]))
+    assert late["state"] == "failed" and (workspace / "made").read_text() != "new\n"
+    assert server.ask(f"{base}/discard", "POST", If_Match=seen.headers["etag"]).status == 412
+    (workspace / "made").unlink()
+    now = server.ask(f"{base}/diff").headers["etag"]
+    once = {"If_Match": now, "Idempotency_Key": "k"}
+    jobs = [server.ask(f"{base}/commit", "POST", **once) for _ in range(2)]
+    assert jobs[0].json()["id"] == jobs[1].json()["id"]
+    done = _finish(server, jobs[0])
+    assert done["state"] == "done" and done["result"]["committed"] == 1, done
+    assert (workspace / "made").read_text() == "new\n"
+    assert (workspace / "made").stat().st_uid == NOBODY
+    again = server.ask(f"{base}/commit", "POST", If_Match="*")
+    assert again.status == 409 and again.json()["next"]
+
+
+def _finish(server: ApiServer, begun: Answer) -> dict[str, Any]:
+    assert begun.status == 202, begun.body
+    while (job := server.ask(begun.headers["location"]).json())["state"] == "running":
+        pass
+    found: dict[str, Any] = job
+    return found
+
+
+def test_a_cage_is_stopped_and_its_changes_discarded(daemon: Daemon, server: ApiServer) -> None:
+    words = ("sh", "-c", "echo x > made; exec sleep 600")
+    cage = daemon.run(*words, flags=["-d"], uid=NOBODY).stdout.strip()
+    base = f"{BASE}/cages/{cage}"
+    assert server.ask(f"{base}/budget").json()["limits"]
+    assert server.ask(f"{base}/discard", "POST", If_Match="*").status == 409  # it runs
+    assert server.ask(f"{base}/stop?grace=0", "POST").json() == {"cages": [cage]}
+    while not server.ask(base).json()["ended_ns"]:
+        pass
+    assert server.ask(base).json()["changes"]
+    assert server.ask(f"{base}/discard", "POST", If_Match="*").json()["cages"] == [cage]
+    assert server.ask(base).json()["settled"] == "discarded"
 
 
 def test_smuggled_requests_reach_nobody(server: ApiServer) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request, Response
 
-from akiosctl.api.forms import Consistency, Job
+from akiosctl.api.forms import Consistency, VerifyJob
 from akiosctl.api.handlers.events import Kinds, check_kinds
+from akiosctl.api.jobs import AnyJob
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
@@ -152,7 +153,7 @@ def prove_consistency(service: Service, log: LogName, old_size: OldSize) -> Cons
 
 def begin_verify(
     service: Service, request: Request, response: Response, log: LogName, key: Key = ""
-) -> Job:
+) -> AnyJob:
     """Recompute a log, and compare it with everything that is known of it.  Answers at once; the
     job says how far it is and what was found.
     """
@@ -163,7 +164,7 @@ def begin_verify(
         return describe(verify_opened(lambda: _watched(service, log, progress), log))
 
     token: Token = request.state.token
-    job = service.jobs.begin(token.id, log, key, work)
+    job = service.jobs.begin(token.id, VerifyJob, log, key, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 
@@ -177,7 +178,7 @@ def _watched(service: Service, log: str, progress: Progress) -> Iterator[LogSour
 
 def get_job(
     service: Service, request: Request, job: Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
-) -> Job:
+) -> AnyJob:
     """How far a job is, and what came of it."""
     token: Token = request.state.token
     return service.jobs.find(token.id, job)

@@ -11,6 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
+from akiosctl.api.forms import CommitJob, VerifyJob
 from akiosctl.api.jobs import Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
@@ -38,7 +39,7 @@ def names(row: Endpoint) -> str:
 @pytest.mark.parametrize("row", GUARDED, ids=names)
 async def test_an_endpoint_needs_a_token_with_its_scope(row: Endpoint, tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
-    kind = (("content-type", row.takes),) if row.takes else ()
+    kind = (("content-type", row.takes),) if row.takes else (("if-match", "*"),)
     bare = await ask(app, path_of(row), row.method, kind)
     assert bare.status == 401
     right, _ = new_token(tokens, *(SCOPES if row.scope == ANY else (row.scope,)))
@@ -151,11 +152,12 @@ def failing(progress: Progress) -> dict[str, object]:
 
 def test_a_job_is_its_tokens_and_a_retry_begins_no_second() -> None:
     jobs = Jobs()
-    first = jobs.begin("one", "host", "key", failing)
-    assert jobs.begin("one", "host", "key", failing).id == first.id
-    assert jobs.begin("two", "host", "key", failing).id != first.id
-    with pytest.raises(Refusal, match="other work"):
-        jobs.begin("one", CAGE, "key", failing)
+    first = jobs.begin("one", VerifyJob, "host", "key", failing)
+    assert jobs.begin("one", VerifyJob, "host", "key", failing).id == first.id
+    assert jobs.begin("two", VerifyJob, "host", "key", failing).id != first.id
+    for kind, about in ((VerifyJob, CAGE), (CommitJob, "host")):
+        with pytest.raises(Refusal, match="other work"):
+            jobs.begin("one", kind, about, "key", failing)
     with pytest.raises(Refusal, match="no such job"):
         jobs.find("two", first.id)
     assert jobs.find("one", first.id).about == "host"
