@@ -63,7 +63,7 @@ class _Connection:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise _explain_connect(path, error) from None
+            raise explain_connect(path, error) from None
         self._heard = False
 
     def fileno(self) -> int:
@@ -120,7 +120,8 @@ class _Connection:
         )
 
 
-def _explain_connect(path: str, error: OSError) -> AkiosError:
+def explain_connect(path: str, error: OSError) -> AkiosError:
+    """Why akiosd could not be reached at ``path``."""
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
         return GoneError(
             NOT_RUNNING,

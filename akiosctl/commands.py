@@ -41,6 +41,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "keys": ("akiosctl.verbs.keys", "Keep the API keys of LLM providers."),
     "http": ("akiosctl.verbs.http", "Send one request as an agent here could."),
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
+    "serve": ("akiosctl.verbs.serve", "Serve the REST API."),
+    "token": ("akiosctl.verbs.token", "Make and revoke tokens for the REST API."),
     "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
     "completion": ("akiosctl.verbs.completion", "Print what completes words in a shell."),
     "schema": ("akiosctl.verbs.schema", "Describe the JSON of the verbs."),

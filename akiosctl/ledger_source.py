@@ -85,6 +85,7 @@ class LogSource:
 
     ``cage`` is the log's name, ``""`` where only the log itself says it.  ``met``: where it was
     met, as known hosts are kept: one place may have several names.  ``notes`` are for people.
+    ``watch`` counts the records that a verification has read; without it a terminal is told.
     """
 
     cage: str
@@ -94,6 +95,7 @@ class LogSource:
     host: HostSource | None = None
     path: Path | None = None
     notes: list[str] = field(default_factory=list)
+    watch: Progress | None = None
 
     @property
     def vkey(self) -> Vkey:
@@ -125,7 +127,7 @@ class LogSource:
         if word is None and self.host is not None:
             word = self.host.ask(self.cage, hosts)
         trust = _with_known(self.trust, known, mine, pin)
-        with Progress("verifying", "records") as progress:
+        with self.watch or Progress("verifying", "records") as progress:
             place = WatchedPlace(self.place, progress)
             report = verify_place(place, trust, self.cage, word, HASHER)
         notes = list(self.notes)
@@ -221,11 +223,21 @@ def open_source(
             yield from_files(cage, directory, key, host, key_list)
         return
     with ctx.obj.connect() as client:
-        fds: list[int] = []
-        try:
-            yield from_daemon(client, find_log(client, cage) if cage else "", key, fds, key_list)
-        finally:
-            close_fds(fds)
+        log = find_log(client, cage) if cage else ""
+        with open_from_daemon(client, log, key, key_list) as source:
+            yield source
+
+
+@contextmanager
+def open_from_daemon(
+    client: Client, cage: str, key: Vkey | None = None, key_list: bytes | None = None
+) -> Iterator[LogSource]:
+    """The log of the cage of this id (``""``: the host's).  ``client`` stays the caller's."""
+    fds: list[int] = []
+    try:
+        yield from_daemon(client, cage, key, fds, key_list)
+    finally:
+        close_fds(fds)
 
 
 class HostLogError(AkiosError):

@@ -35,7 +35,7 @@ def _time_left(seconds: float) -> str:
 
 def is_wanted() -> bool:
     """Whether somebody watches: a terminal, and no program that reads JSON."""
-    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb" or _in_thread():
         return False
     if "click" not in sys.modules:
         return True  # the end of a run, which imports no more than it needs
@@ -45,6 +45,12 @@ def is_wanted() -> bool:
     if context is None:
         return True
     return not (context.params.get("as_json") or getattr(context.obj, "as_json", False))
+
+
+def _in_thread() -> bool:
+    """Whether this is work of a server, of which its terminal shows nothing."""
+    threads = sys.modules.get("threading")
+    return threads is not None and threads.current_thread() is not threads.main_thread()
 
 
 class Progress(AbstractContextManager["Progress"]):

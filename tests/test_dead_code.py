@@ -56,8 +56,10 @@ WRITTEN = (
 """What is defined here is read by others: by tools that read logs, by other clients.  It lives
 where it is written.
 """
-TOLD = ("akiosctl.help.schemas",)
-"""What is defined here describes JSON that others read; tests/e2e/test_examples.py holds it true."""
+TOLD = ("akiosctl.help.schemas", "akiosctl.api.forms")
+"""What is defined here describes JSON that others read; tests/e2e/test_examples.py and
+tests/e2e/test_api.py hold it true.
+"""
 FILLED: dict[str, str] = {
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"

@@ -121,6 +121,8 @@ ONLY: dict[str, tuple[str, ...]] = {
     # gateway says, but for the one verb that tells a price before anything is sent.
     "genai_prices": ("akiosd.meter.prices",),
     "akiosd.meter.prices": ("akiosd.gateway", "akiosctl.preview"),
+    # A framework is loaded by the server alone: no other verb waits for it.
+    **dict.fromkeys(("fastapi", "starlette", "hypercorn", "anyio", "pydantic"), ("akiosctl.api",)),
     # It hides what it imports from this test.  The verbs of the command line and the providers are
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
@@ -308,6 +310,7 @@ PLANTED = [
     ("akiosctl.verbs.run", "from akiosd.kernel import mounts", "floors 0 to 2"),
     ("akiosctl.verbs.run", "from akiosd.store.wal import Wal", "floors 0 to 2"),
     ("akiosctl.client", "from akiosd.daemon.base.config import Config", "floors 0 to 2"),
+    ("akiosctl.verbs.serve", "from fastapi import FastAPI", "akiosctl.api"),
     ("akiosd.kernel.probe", "import pyroute2", "akiosd.kernel.netns"),
     ("akiosd.kernel.netns", "import prctl", "akiosd.daemon.main"),
     ("akiosd.store.wal", "import ctypes", "akiosd.kernel.syscalls"),

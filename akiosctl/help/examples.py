@@ -154,6 +154,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("git diff | akiosctl protect preview --model openai/gpt-4o", "and what that would cost"),
     ),
     "protect patterns": (("akiosctl protect patterns", "what is looked for"),),
+    "serve": (
+        ("akiosctl serve", "on http://127.0.0.1:8470, until Ctrl-C"),
+        ("akiosctl serve --listen unix:api.sock", "where only this user comes"),
+    ),
+    "token": (("akiosctl token list", "who may ask the REST API"),),
+    "token create": (
+        ("akiosctl token create --scope read --scope events", "for a program that watches"),
+        ("akiosctl token create --scope ledger --expires 1h --note audit", "for an hour"),
+        ("akiosctl token create --scope read --scope stop --scope changes", "to settle cages"),
+    ),
+    "token list": (("akiosctl token list", "who may ask the REST API"),),
+    "token revoke": (("akiosctl token revoke 4f7k2m9q", "one of token list: from now on"),),
     "doctor": (
         ("akiosctl doctor", "what this host can enforce, and what takes room on its disk"),
         ("akiosctl doctor --fix-hints", "the commands that mend what is missing"),

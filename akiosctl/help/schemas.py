@@ -606,6 +606,35 @@ class Doctor(Form):
     next: str
 
 
+class Serving(Form):
+    """The first line, when it takes connections; ``url`` has the port that ``:0`` became."""
+
+    url: str
+
+
+class ApiToken(Form):
+    """``expires_ns``: 0 for never."""
+
+    id: str
+    scopes: list[str]
+    created_ns: int
+    expires_ns: int
+    expired: bool
+    note: str
+
+
+class NewApiToken(ApiToken):
+    """With the token itself, this once."""
+
+    token: str
+
+
+class Revoked(Form):
+    """The ids of those that were there."""
+
+    revoked: list[str]
+
+
 class Script(Form):
     shell: str
     script: str
@@ -665,11 +694,15 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "protect redact": (Redacted,),
     "protect preview": (Previewed,),
     "protect patterns": (list[Pattern],),
+    "serve": (Serving,),
+    "token create": (NewApiToken,),
+    "token list": (list[ApiToken],),
+    "token revoke": (Revoked,),
     "doctor": (Doctor,),
     "completion": (Script,),
     "schema": (dict[str, Any],),
 }
-LINES = frozenset(("events", "logs", "ledger show"))
+LINES = frozenset(("events", "logs", "ledger show", "serve"))
 """Verbs that print one JSON object a line instead of one document."""
 
 

@@ -25,7 +25,10 @@ def command(ctx: click.Context, cage: str, as_json: bool) -> None:
     with ctx.obj.connect() as client:
         found = find_cage(client, cage)
         if found.ended_ns:
-            show_ended(found, wants_json(ctx, as_json))
+            if wants_json(ctx, as_json):
+                click.echo(json.dumps(ended_json(found), indent=2))
+            else:
+                show_ended(found)
             return
         reply, _ = client.call(BudgetInfo(cage=found.cage), BudgetReply)
     if wants_json(ctx, as_json):
@@ -40,12 +43,14 @@ def command(ctx: click.Context, cage: str, as_json: bool) -> None:
                 click.echo(line)
 
 
-def show_ended(cage: CageInfo, as_json: bool) -> None:
+def ended_json(cage: CageInfo) -> dict[str, object]:
+    """What an ended cage spent, as plain values."""
+    spent = {"usd_micro": cage.usd_micro, "calls": cage.calls}
+    return {"cage": cage.cage, "ended": True, **spent}
+
+
+def show_ended(cage: CageInfo) -> None:
     """What an ended cage spent; nothing of its budget is left to speak of."""
-    if as_json:
-        spent = {"usd_micro": cage.usd_micro, "calls": cage.calls}
-        click.echo(json.dumps({"cage": cage.cage, "ended": True, **spent}, indent=2))
-        return
     spent_words = describe_spend(cage.usd_micro, cage.calls)
     print_line(f"{cage.cage} has ended, {spent_words}")
     print_line(f"see them: akiosctl ledger show {cage.cage} --kind llm_call")

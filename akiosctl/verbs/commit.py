@@ -8,7 +8,7 @@ import click
 
 from akiosctl import confirm
 from akiosctl.cages import find_cage
-from akiosctl.changes import Plan
+from akiosctl.changes import CommitReport, Plan
 from akiosctl.changes.render import quote_path
 from akiosctl.commands import print_line, wants_json
 from akiosctl.commit_cage import CageView, become_owner, commit_cage, count_changes
@@ -47,20 +47,11 @@ def command(
         plan, report, place = commit_cage(
             client, name, skip_refused=skip_refused, force=force, agrees=agrees
         )
-    skipped = [(quote_path(refusal.path), refusal.reason) for refusal in plan.skipped]
     failure = report.failure
     if wants_json(ctx, as_json):
-        answer = {
-            "cage": name,
-            "workspace": place,
-            "committed": len(report.done),
-            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
-            "kept": quote_path(report.kept) if report.kept else "",
-            "failure": failure.reason if failure else "",
-            "notes": list(report.notes),
-        }
-        click.echo(json.dumps(answer, indent=2))
+        click.echo(json.dumps(to_json(name, place, plan, report), indent=2))
         return 125 if failure else 0
+    skipped = [(quote_path(refusal.path), refusal.reason) for refusal in plan.skipped]
     for path, reason in skipped:
         click.echo(f"left out: {path} ({reason})", err=True)
     for text in report.notes:
@@ -75,3 +66,19 @@ def command(
             f"{kept}mend that path, and go on: akiosctl commit {name}",
         )
     return 0
+
+
+def to_json(cage: str, place: str, plan: Plan, report: CommitReport) -> dict[str, object]:
+    """What was committed, and what not, as plain values."""
+    failure = report.failure
+    return {
+        "cage": cage,
+        "workspace": place,
+        "committed": len(report.done),
+        "skipped": [
+            {"path": quote_path(refusal.path), "reason": refusal.reason} for refusal in plan.skipped
+        ],
+        "kept": quote_path(report.kept) if report.kept else "",
+        "failure": failure.reason if failure else "",
+        "notes": list(report.notes),
+    }

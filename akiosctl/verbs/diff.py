@@ -9,9 +9,10 @@ from collections.abc import Iterable
 import click
 
 from akiosctl.cages import find_cage, list_cages
+from akiosctl.changes import Diff
 from akiosctl.changes.render import render_list, render_patch, render_stat, to_json
 from akiosctl.commands import wants_json
-from akiosctl.commit_cage import become_owner, open_view
+from akiosctl.commit_cage import CageView, become_owner, open_view
 from akiosctl.render import note, paint
 
 _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
@@ -38,8 +39,7 @@ def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: boo
         become_owner(found)
         with open_view(client, name, running=running) as view:
             diff = view.compare()
-            plan = view.plan(diff)
-            notes = {refusal.path: refusal.reason for refusal in (*plan.refusals, *plan.conflicts)}
+            notes = tell_refused(view, diff)
             if wants_json(ctx, as_json):
                 answer = {"cage": name, "workspace": view.place, "changes": to_json(diff, notes)}
                 shown.append(json.dumps(answer, indent=2).encode())
@@ -59,6 +59,12 @@ def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: boo
     if not wants_json(ctx, as_json):
         note(f"{name}{', which runs,' if running else ''} in {where}")
         print(render_stat(diff), file=sys.stdout if stat else sys.stderr)
+
+
+def tell_refused(view: CageView, diff: Diff) -> dict[bytes, str]:
+    """Path → why a commit would leave it out."""
+    plan = view.plan(diff)
+    return {refusal.path: refusal.reason for refusal in (*plan.refusals, *plan.conflicts)}
 
 
 def _painted(line: str) -> str:

@@ -56,11 +56,7 @@ def command(ctx: click.Context, fix_hints: bool, as_json: bool) -> int:
         start = host_check.what_starts(host_check.read_facts())
         hints = find_hints(findings, read_system(start, reply.state_dir))
     if wants_json(ctx, as_json):
-        found = {**msgspec.to_builtins(reply), "ok": whole, "running": True}
-        found.pop("id", None)
-        found.pop("m", None)
-        found["hints"] = msgspec.to_builtins(hints)
-        print_json(found | {"socket": ctx.obj.path, "next": ""})
+        print_json(to_json(reply, hints, ctx.obj.path))
         return 0 if whole else 1
     print_line(
         f"{reply.software} on Linux {reply.kernel}, up {format_duration(reply.uptime_ns)},"
@@ -70,6 +66,45 @@ def command(ctx: click.Context, fix_hints: bool, as_json: bool) -> int:
     print_disk(reply)
     print_hints(hints, fix_hints)
     return 0 if whole else 1
+
+
+def to_json(reply: DoctorReply, hints: Iterable[Hint], socket: str) -> dict[str, Any]:
+    """The answer of akiosd as plain values."""
+    # Not all at once: the message leaves out what is 0.
+    names = (name for name in reply.__struct_fields__ if name != "id")
+    found: dict[str, Any] = {name: msgspec.to_builtins(getattr(reply, name)) for name in names}
+    whole = all(layer.status == "enforced" for layer in reply.posture)
+    found |= {"ok": whole, "running": True, "hints": msgspec.to_builtins(list(hints))}
+    return found | {"socket": socket, "next": ""}
+
+
+def outside_json(path: str, error: AkiosError) -> dict[str, Any]:
+    """The same where akiosd does not answer: ``error`` says why."""
+    facts = host_check.read_facts()
+    start = host_check.what_starts(facts)
+    next = error.next if error.what != NOT_RUNNING else f"start it: {start}"
+    return _outside(path, facts, host_check.judge(facts), [], next)
+
+
+def _outside(
+    path: str, facts: host_check.Facts, findings: list[Finding], hints: list[Hint], next: str
+) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "running": False,
+        "software": f"akiosctl {__version__}",
+        "kernel": facts.kernel,
+        "cages": 0,
+        "uptime_ns": 0,
+        "state_dir": "",
+        "posture": [msgspec.to_builtins(finding) for finding in findings],
+        "disk": [],
+        "free_bytes": 0,
+        "free_inodes": -1,
+        "hints": msgspec.to_builtins(hints),
+        "socket": path,
+        "next": next,
+    }
 
 
 def _without_daemon(path: str, error: AkiosError, fix_hints: bool, as_json: bool) -> int:
@@ -85,24 +120,7 @@ def _without_daemon(path: str, error: AkiosError, fix_hints: bool, as_json: bool
         stopped = [] if closed else [Finding("akiosd", "missing", error.what)]
         hints = find_hints([*lacks, *stopped], read_system(start, ""))
     if as_json:
-        print_json(
-            {
-                "ok": False,
-                "running": False,
-                "software": f"akiosctl {__version__}",
-                "kernel": facts.kernel,
-                "cages": 0,
-                "uptime_ns": 0,
-                "state_dir": "",
-                "posture": [msgspec.to_builtins(finding) for finding in findings],
-                "disk": [],
-                "free_bytes": 0,
-                "free_inodes": -1,
-                "hints": msgspec.to_builtins(hints),
-                "socket": path,
-                "next": next,
-            }
-        )
+        print_json(_outside(path, facts, findings, hints, next))
         return 1
     print_line(f"{error.what} ({path})")
     print_line("Seen from outside; whether a layer holds, akiosd tries when it runs:")

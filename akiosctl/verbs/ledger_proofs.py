@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from akiosctl.commands import print_line, wants_json
-from akiosctl.ledger_source import open_source, read_key
+from akiosctl.ledger_source import LogSource, open_source, read_key
 from akiosctl.pins import (
     forget,
     forget_places,
@@ -45,7 +45,7 @@ from akiosd.ledger.merkle import ProofError
 from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
 from akiosd.ledger.quorum import Quorum
-from akiosd.ledger.report import Report, Verdict, describe
+from akiosd.ledger.report import LogReader, Report, Verdict, describe
 from akiosd.store.proofs_and_tiles import prove_from
 from akiosd.values.ids import is_cage_id
 from akiosd.values.records import MAX_ENTRY_BYTES
@@ -83,8 +83,7 @@ def prove(
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
-        under = _cosigned_above(index, source.vkey.name)
-        proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES, under)
+        proof, entry = prove_record(source, reader, index)
     if not proof.extra and entry_out is None:
         raise AkiosError(
             f"the record is larger than the {MAX_EXTRA_BYTES} bytes that a proof file can hold",
@@ -97,16 +96,26 @@ def prove(
     if out is not None:
         write_file(out, text)
     if wants_json(ctx, as_json):
-        values = {
-            "index": index,
-            "origin": source.vkey.name,
-            "path": [value.hex() for value in proof.path],
-        }
-        click.echo(
-            json.dumps({**values, "vkey": str(source.vkey), "proof": text.decode()}, indent=2)
-        )
+        click.echo(json.dumps(proof_json(source, index, proof), indent=2))
     elif out is None:
         sys.stdout.write(text.decode())
+
+
+def prove_record(source: LogSource, reader: LogReader, index: int) -> tuple[TlogProof, bytes]:
+    """The proof of a record below the log's checkpoint, which was read, and the record itself."""
+    under = _cosigned_above(index, source.vkey.name)
+    return prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES, under)
+
+
+def proof_json(source: LogSource, index: int, proof: TlogProof) -> dict[str, object]:
+    """A proof as plain values."""
+    return {
+        "index": index,
+        "origin": source.vkey.name,
+        "path": [value.hex() for value in proof.path],
+        "vkey": str(source.vkey),
+        "proof": proof.encode().decode(),
+    }
 
 
 def _cosigned_above(index: int, origin: str) -> bytes | None:

@@ -298,15 +298,20 @@ def checkpoint(
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         found, note = read_checkpoint(source, reader)
     if wants_json(ctx, as_json):
-        values = {
-            "origin": found.origin,
-            "size": found.size,
-            "root": found.root.hex(),
-            "note": note.decode(),
-        }
-        click.echo(json.dumps({**values, "vkey": str(source.vkey)}, indent=2))
+        click.echo(json.dumps(checkpoint_json(source, found, note), indent=2))
         return
     sys.stdout.write(note.decode())
+
+
+def checkpoint_json(source: LogSource, found: Checkpoint, note: bytes) -> dict[str, Any]:
+    """A checkpoint as plain values, with the key that is trusted for it."""
+    return {
+        "origin": found.origin,
+        "size": found.size,
+        "root": found.root.hex(),
+        "note": note.decode(),
+        "vkey": str(source.vkey),
+    }
 
 
 @click.command("keys", short_help="Print a log's public key.")

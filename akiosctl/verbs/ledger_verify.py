@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from akiosctl.verbs.ledger_read import (
 from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.host_word import HostWord
-from akiosd.ledger.judge import BESIDE
+from akiosd.ledger.judge import BESIDE, NOTHING
 from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.quorum import Quorum
@@ -182,13 +183,25 @@ def _verify_by_daemon(
     quorum: Quorum,
     key_list: bytes | None,
 ) -> Report:
+    return verify_opened(
+        lambda: open_source(ctx, cage, None, vkey, key_list=key_list), cage, pin, quorum
+    )
+
+
+def verify_opened(
+    open_log: Callable[[], AbstractContextManager[LogSource]],
+    cage: str,
+    pin: bytes | None = None,
+    quorum: Quorum = NOTHING,
+) -> Report:
+    """The report on a log that the daemon gives; ``open_log`` may be called twice."""
     try:
-        with open_source(ctx, cage, None, vkey, key_list=key_list) as source:
+        with open_log() as source:
             report = source.verify(pin, quorum)
         if report.exit_code != 0:
             # Its files go while it is packed: whoever held them open then finds the archive in
             # their place.
-            with open_source(ctx, cage, None, vkey, key_list=key_list) as source:
+            with open_log() as source:
                 report = source.verify(pin, quorum)
         return report
     except DaemonError as error:

@@ -21,6 +21,7 @@ from akiosd.policy.explain import explain, explain_text
 from akiosd.policy.merge import Layer, Merged, excesses_of, merge_explained
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.refusals import sentence
+from akiosd.policy.schema import PartialPolicy
 
 _POLICY_OPTION = click.option(
     "--policy",
@@ -121,13 +122,19 @@ def _check_file(name: str, system: Merged) -> dict[str, Any]:
     """Alone, as if it were the system's; what the system policy would refuse in a project is told,
     not refused.
     """
-    merged = merge_explained([Layer("system", policy_files.read_named(name))])
-    found = excesses_of(system, merged)
     return {
         "file": name,
         "ok": True,
-        "widens": [sentence(excess) for excess in found],
+        "widens": what_it_widens(policy_files.read_named(name), system),
     }
+
+
+def what_it_widens(policy: PartialPolicy, system: Merged) -> list[str]:
+    """What the system policy would not let a project ask for, in sentences.  Raises
+    :class:`PolicyError` for a policy that is none.
+    """
+    merged = merge_explained([Layer("system", policy)])
+    return [sentence(excess) for excess in excesses_of(system, merged)]
 
 
 def _merge_here(ctx: click.Context, explicit: str | None) -> Merged:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -57,7 +57,14 @@ def _channel(disable: tuple[str, ...]) -> StreamRedactor:
     return StreamRedactor(Redactor(Engine(disable=disable), "mask"))
 
 
-class _Found(NamedTuple):
+def mask(pieces: Iterable[str], disable: tuple[str, ...]) -> tuple[str, int]:
+    """The text as a whole with personal data masked, and how much of it there was."""
+    channel = _channel(disable)
+    text = "".join(map(channel.push, pieces)) + channel.flush()
+    return text, len(channel.spans)
+
+
+class Found(NamedTuple):
     """``line`` and ``column`` of its beginning, from 1."""
 
     span: Span
@@ -66,10 +73,10 @@ class _Found(NamedTuple):
     text: str
 
 
-def _findings(path: str, disable: tuple[str, ...]) -> Iterator[_Found]:
-    """What is in a file, as it is found."""
+def find_all(pieces: Iterable[str], disable: tuple[str, ...]) -> Iterator[Found]:
+    """What is in a text, as it is found."""
     channel, seen, known = _channel(disable), _Seen(), 0
-    for piece in _pieces(path):
+    for piece in pieces:
         seen.text += piece
         channel.push(piece)
         for span in channel.spans[known:]:
@@ -89,10 +96,10 @@ class _Seen:
         self._base = self._line_begin = 0
         self._line = 1
 
-    def found(self, span: Span) -> _Found:
+    def found(self, span: Span) -> Found:
         self._count(span.start)
         value = self.text[span.start - self._base : span.end - self._base]
-        return _Found(span, self._line, span.start - self._line_begin + 1, value)
+        return Found(span, self._line, span.start - self._line_begin + 1, value)
 
     def forget(self, held: int) -> None:
         """All but the last ``held`` characters are decided."""
@@ -120,11 +127,11 @@ def scan(ctx: click.Context, file: str, disable: tuple[str, ...], show: bool, as
     there is some.
     """
     if wants_json(ctx, as_json):
-        findings = [_entry(found, show) for found in _findings(file, disable)]
+        findings = [to_json(found, show) for found in find_all(_pieces(file), disable)]
         click.echo(json.dumps({"file": file, "findings": findings}))
         return 1 if findings else 0
     count = 0
-    for found in _findings(file, disable):
+    for found in find_all(_pieces(file), disable):
         span, count = found.span, count + 1
         value = f"  {escape(found.text)}" if show else ""
         where = f"{escape(file)}:{found.line}:{found.column}:"
@@ -134,7 +141,8 @@ def scan(ctx: click.Context, file: str, disable: tuple[str, ...], show: bool, as
     return 1 if count else 0
 
 
-def _entry(found: _Found, show: bool) -> dict[str, object]:
+def to_json(found: Found, show: bool) -> dict[str, object]:
+    """As plain values; with its text where ``show``."""
     span = found.span
     entry: dict[str, object] = {
         "type": span.type,
@@ -188,12 +196,12 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 @click.pass_context
 def redact(ctx: click.Context, file: str, disable: tuple[str, ...], as_json: bool) -> int:
     """Print FILE (``-``: standard input) with personal data masked."""
-    channel = _channel(disable)
     if wants_json(ctx, as_json):
-        text = "".join(map(channel.push, _pieces(file))) + channel.flush()
+        text, count = mask(_pieces(file), disable)
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        click.echo(json.dumps({"file": file, "text": shown, "findings": len(channel.spans)}))
+        click.echo(json.dumps({"file": file, "text": shown, "findings": count}))
         return 0
+    channel = _channel(disable)
     sys.stdout.flush()
     for piece in _pieces(file):
         _write(channel.push(piece))

@@ -8,6 +8,7 @@ import click
 
 from akiosctl.cages import find_cage
 from akiosctl.choose_cage import place
+from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import note, print_error
 from akiosd.errors import AkiosError
@@ -35,14 +36,7 @@ def command(
                 cage = found.cage
                 if name != cage:
                     note(f"{cage} in {place(found)}")
-                client.send(Stop(cage=cage, grace_ns=grace_ns))
-                reply = client.receive().message
-                if not isinstance(reply, Ok | Ended):
-                    raise AkiosError(
-                        "akiosd sent another answer than the one awaited",
-                        cage,
-                        "install the same version of akiosd and akiosctl",
-                    )
+                end(client, cage, grace_ns)
                 stopped.append(cage)
                 if not as_json:
                     print_line(cage)
@@ -51,3 +45,15 @@ def command(
     if as_json:
         click.echo(json.dumps({"cages": stopped}))
     return 0 if len(stopped) == len(cages) else 125
+
+
+def end(client: Client, cage: str, grace_ns: int) -> None:
+    """End the cage of this id: SIGTERM, and SIGKILL after ``grace_ns``; 0 kills at once."""
+    client.send(Stop(cage=cage, grace_ns=grace_ns))
+    reply = client.receive().message
+    if not isinstance(reply, Ok | Ended):
+        raise AkiosError(
+            "akiosd sent another answer than the one awaited",
+            cage,
+            "install the same version of akiosd and akiosctl",
+        )

@@ -15,7 +15,7 @@ from akiosctl.choose_cage import is_whole
 from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
 from akiosctl.dead_ends import DeadEnds
-from akiosctl.denials import collect, explain, long_lines, report
+from akiosctl.denials import Told, collect, explain, long_lines, report
 from akiosctl.read_denials import files_of, layers_of, read_entries
 from akiosctl.records_text import read_record
 from akiosctl.system_policy import ask_system
@@ -44,19 +44,11 @@ def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) 
     With each stands the setting that would allow it, and the file where it is set.  CAGE is the
     last cage of this directory when it is left out.
     """
-    ends = DeadEnds()
     with ctx.obj.connect() as client:
         name, workspace = _find(client, cage)
-        entries = read_entries(client, name)
-        # A log may be larger than memory; the birth is among its first records.
-        head = list(islice(entries, _HEAD))
-        groups = collect(chain(head, entries), ends)
-        system = ask_system(client)
-    layers = layers_of(workspace, explicit, {}, system)
-    told = explain(groups, layers, files_of(workspace, explicit, system), ends)
-    same = _is_policy(head, layers)
+        told, same = tell_why(client, name, workspace, explicit)
     if wants_json(ctx, as_json):
-        click.echo(json.dumps({"cage": name, "same_policy": same, "denied": report(told)}))
+        click.echo(json.dumps(to_json(name, told, same)))
         return
     if not told:
         print_line(f"{name} was denied nothing")
@@ -68,6 +60,26 @@ def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) 
         print_line(line)
     if any(one.rule == "network.allowed_domains" for one in told):
         print_line(_PORTS)
+
+
+def tell_why(
+    client: Client, cage: str, workspace: str, explicit: str | None = None
+) -> tuple[list[Told], bool]:
+    """What the cage of this id was denied, and whether it had the policy of now."""
+    ends = DeadEnds()
+    entries = read_entries(client, cage)
+    # A log may be larger than memory; the birth is among its first records.
+    head = list(islice(entries, _HEAD))
+    groups = collect(chain(head, entries), ends)
+    system = ask_system(client)
+    layers = layers_of(workspace, explicit, {}, system)
+    told = explain(groups, layers, files_of(workspace, explicit, system), ends)
+    return told, _is_policy(head, layers)
+
+
+def to_json(cage: str, told: list[Told], same: bool) -> dict[str, object]:
+    """The answer as plain values."""
+    return {"cage": cage, "same_policy": same, "denied": report(told)}
 
 
 def _find(client: Client, name: str) -> tuple[str, str]:

@@ -149,6 +149,10 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
     """What an earlier line of the same person would have left."""
     if verb in ("keys rm", "keys list"):
         scene.bash("akiosctl keys set openai < key.txt", place, 0)
+    if verb == "token revoke":
+        file = "$XDG_STATE_HOME/akios/api-tokens.json"
+        line = f"""akiosctl token create --scope read && sed -i '0,/"id"/s/"id": "[^"]*"/"id": "4f7k2m9q"/' {file}"""
+        assert scene.bash(line, place, NOBODY).returncode == 0
     if verb == "ledger destroy":
         scene.bash("akiosctl discard last", place, NOBODY)
     if verb == "ledger witness":
@@ -167,7 +171,9 @@ def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[
     place = place_for(scene, verb, line)
     prepare(scene, verb, place)
     uid = 0 if line.startswith("sudo ") else NOBODY
-    if verb == "attach" or "--follow" in line:
+    if verb == "serve" and "--listen" not in line:
+        line += " --listen 127.0.0.1:0"  # another may have the port of everybody
+    if verb in ("attach", "serve") or "--follow" in line:
         return leave(scene, verb, line, place, uid)
     done = scene.bash(line, place, uid)
     if uid == 0:  # what sudo's output went to belongs to who typed it
@@ -181,7 +187,7 @@ def leave(
     """A line that goes on until somebody ends it, once it has shown something."""
     with scene.popen(line, place, uid) as process:
         assert process.stdout is not None
-        if verb != "attach":
+        if "--follow" in line:
             scene.fresh("ended")
         first = process.stdout.readline()
         assert first, process.stderr and process.stderr.read()

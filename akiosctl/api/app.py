@@ -1,0 +1,103 @@
+"""The application: the table's routes, the pages, errors as problems, and the guard around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse
+
+from akiosctl.api.address import Names
+from akiosctl.api.endpoints import BASE, ENDPOINTS
+from akiosctl.api.guard import Guard, Limits
+from akiosctl.api.openapi import make_document, make_page, page_policy
+from akiosctl.api.problems import Refusal, problem_response
+from akiosctl.api.routes import add_routes
+from akiosctl.api.service import Service
+from akiosctl.render import escape
+
+_PAGES = Path(__file__).parent / "pages"
+_SHOWN: dict[str, tuple[str, str]] = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/sign-in.js": ("sign-in.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+"""Path → file under pages/, and its media type."""
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def make_app(service: Service, names: Names, limits: Limits | None = None) -> Guard:
+    """The whole application, to be served."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    add_routes(app, service)
+    _add_pages(app)
+    _add_problems(app)
+    public = {BASE + row.path for row in ENDPOINTS if not row.scope}
+    public |= {"/openapi.json", "/docs", *_SHOWN}
+    bounds = limits if limits is not None else Limits()
+    return Guard(app, names, service.tokens, service.sessions, frozenset(public), bounds)
+
+
+def _add_pages(app: FastAPI) -> None:
+    def openapi() -> Response:
+        return JSONResponse(make_document(app), headers={"Cache-Control": "no-cache"})
+
+    def docs() -> Response:
+        headers = {"Content-Security-Policy": page_policy()}
+        return HTMLResponse(make_page(make_document(app)), headers=headers)
+
+    app.add_api_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_api_route("/docs", docs, include_in_schema=False)
+    for path, (file, kind) in _SHOWN.items():
+        app.add_api_route(path, _make_page(file, kind), include_in_schema=False)
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """Of all routes of this path: the framework names only those of the first."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    found = [route.methods or set() for route in routes if route.path_regex.match(path)]
+    return sorted(set().union(*found))
+
+
+def _make_page(file: str, kind: str) -> Callable[[], Response]:
+    def page() -> Response:
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
+        return FileResponse(_PAGES / file, media_type=kind, headers=headers)
+
+    return page
+
+
+def _add_problems(app: FastAPI) -> None:
+    def not_routed(request: Request, error: Exception) -> Response:
+        status = HTTPStatus(getattr(error, "status_code", 500))
+        what = {404: "there is nothing here", 405: "this method is not for this path"}
+        headers = dict(getattr(error, "headers", None) or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_of(request.app, request.url.path))
+        words = what.get(status, status.phrase)
+        where = f"{request.method} {escape(request.url.path)}"
+        return problem_response(Refusal(status, words, where, "see /docs", headers=headers))
+
+    def not_valid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return problem_response(Refusal(status, str(first["msg"]), where, "see /docs"))
+
+    def failed(request: Request, error: Exception) -> Response:
+        status, where = HTTPStatus.INTERNAL_SERVER_ERROR, escape(request.url.path)
+        next = "see the server's log, and report it"
+        return problem_response(Refusal(status, "the server failed", where, next))
+
+    app.add_exception_handler(HTTPException, not_routed)
+    app.add_exception_handler(RequestValidationError, not_valid)
+    app.add_exception_handler(Exception, failed)

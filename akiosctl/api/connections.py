@@ -1,0 +1,162 @@
+"""Serves an ASGI application on one listening socket, by hypercorn's protocol machinery.
+
+hypercorn's own loop has no time limit for writing, and none for reading where HTTP/2 was begun: a
+client that never reads, or never asks, would hold a connection, and the end of the server, for
+ever.  So the accepted streams are wrapped here: whoever takes nothing for ``WRITE_SECONDS``, or
+asks nothing for ``IDLE_SECONDS``, is cut off.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+WRITE_SECONDS = 15.0
+"""How long a client may take nothing of what is sent to it."""
+IDLE_SECONDS = 10.0
+"""How long a connection may be open on which no request is at work."""
+MOST_CONNECTIONS = 512
+_HTTP2 = b"PRI * HTTP/2.0"
+"""How a client begins that takes HTTP/2 for granted (RFC 9113, 3.4): it is not spoken here."""
+_GRACE_SECONDS = 3.0
+_PIECE = 1 << 16
+
+
+class Patience(NamedTuple):
+    """Seconds that a client may take nothing, and ask nothing."""
+
+    write: float = WRITE_SECONDS
+    idle: float = IDLE_SECONDS
+
+
+PATIENCE = Patience()
+
+
+class PatientStream(trio.abc.HalfCloseableStream):
+    """A stream whose writes end: ``BrokenResourceError`` when the other side does not read.  Its
+    reads end, as if the other side had closed, where ``is_busy`` says that nothing is at work.
+
+    It owns ``stream``.
+    """
+
+    def __init__(
+        self, stream: trio.SocketStream, patience: Patience, is_busy: Callable[[], bool]
+    ) -> None:
+        self._stream, self._patience, self._is_busy = stream, patience, is_busy
+        self._first = True
+        self.socket = stream.socket
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), _PIECE):
+            with trio.move_on_after(self._patience.write) as limit:
+                await self._stream.send_all(view[start : start + _PIECE])
+            if limit.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)
+                raise trio.BrokenResourceError("the client does not read")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while True:
+            with trio.move_on_after(self._patience.idle) as limit:
+                data = bytes(await self._stream.receive_some(max_bytes))
+                if self._first and data.startswith(_HTTP2):
+                    return b""
+                self._first = False
+                return data
+            if limit.cancelled_caught and not self._is_busy():
+                return b""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Connections:
+    """``most`` as ``MOST_CONNECTIONS``."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tls: ssl.SSLContext | None = None,
+        patience: Patience = PATIENCE,
+        most: int = MOST_CONNECTIONS,
+    ) -> None:
+        self._app, self._tls, self._patience = app, tls, patience
+        self._config = Config()
+        self._config.include_server_header = False
+        self._config.loglevel = "WARNING"
+        self._config.keep_alive_timeout = patience.idle
+        self._context = WorkerContext(None)
+        self._most, self._open = most, 0
+
+    async def serve(self, listener: trio.SocketListener, stop: trio.Event) -> None:
+        """Until ``stop`` is set; then no connection is taken any more, and those that are open have
+        a few seconds to come to their end.
+        """
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._accept, listener, connections)
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            await self._context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + _GRACE_SECONDS
+
+    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        await trio.serve_listeners(self._serve_one, [listener], handler_nursery=connections)
+
+    async def _serve_one(self, stream: trio.SocketStream) -> None:
+        if self._open >= self._most:
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            await self._speak(stream)
+        finally:
+            self._open -= 1
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+    async def _speak(self, stream: trio.SocketStream) -> None:
+        active = 0
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal active
+            active += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                active -= 1
+
+        patient: Any = PatientStream(stream, self._patience, lambda: active > 0)
+        if self._tls is not None:
+            patient = trio.SSLStream(patient, self._tls, server_side=True, https_compatible=True)
+        try:
+            app = ASGIWrapper(counted)  # type: ignore[arg-type]
+            await TCPServer(app, self._config, self._context, ConnectionState({}), patient).run()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the client is gone
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """A server's context for HTTP/1.1.  Raises ``OSError`` and ``ssl.SSLError`` for files that are
+    no certificate and key.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,132 @@
+"""The table of endpoints: routes, scopes, answers and the OpenAPI document are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from akiosctl.api import forms
+from akiosctl.api.handlers import cages, changes, events, host, ledger, policies, redaction
+from akiosctl.help import schemas
+
+BASE = "/api/v1"
+ANY = "any"
+"""A token is needed, whatever its scopes."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """``scope``: what the token must have; "" needs no token.  ``answer``: the type of the body,
+    several in a tuple, or its media type.  ``takes``: the media type of the text that is its
+    handler's ``text``.  ``refusals``: statuses besides those that every endpoint has.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    scope: str
+    answer: Any
+    refusals: tuple[int, ...] = ()
+    takes: str = ""
+    status: int = int(HTTPStatus.OK)
+
+    @property
+    def slow(self) -> bool:
+        """Whether its answer takes as long as the client listens."""
+        return bool(self.answer == "text/event-stream")
+
+
+_LOG = "/ledger/{log}"
+_CAGE = "/cages/{cage}"
+_TEXT, _YAML = "text/plain; charset=utf-8", "application/yaml"
+_EXPLAINED = (dict[str, schemas.Setting], schemas.Unacceptable)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/health", host.health, "", forms.Health),
+    Endpoint("GET", "/version", host.version, ANY, forms.Version),
+    Endpoint("POST", "/session", host.begin_session, ANY, forms.SessionMade),
+    Endpoint("DELETE", "/session", host.end_session, ANY, forms.Gone),
+    Endpoint("GET", "/doctor", host.get_doctor, "read", schemas.Doctor),
+    Endpoint("GET", "/cages", cages.list_page, "read", forms.CagePage),
+    Endpoint("GET", _CAGE, cages.get_one, "read", schemas.Cage, (404,)),
+    Endpoint(
+        "GET",
+        f"{_CAGE}/budget",
+        cages.get_budget,
+        "read",
+        (schemas.Spending, schemas.Spent),
+        (404,),
+    ),
+    Endpoint("POST", f"{_CAGE}/stop", changes.end_cage, "stop", schemas.CageNames, (404,)),
+    Endpoint("GET", f"{_CAGE}/diff", changes.get_diff, "changes", schemas.Diff, (404,)),
+    Endpoint(
+        "POST",
+        f"{_CAGE}/commit",
+        changes.begin_commit,
+        "changes",
+        forms.CommitJob,
+        (404,),
+        status=202,
+    ),
+    Endpoint("POST", f"{_CAGE}/discard", changes.discard, "changes", schemas.Discarded, (404, 412)),
+    Endpoint("GET", f"{_CAGE}/why", cages.get_why, "read", schemas.Why, (404,)),
+    Endpoint("GET", "/policies", policies.list_all, "read", forms.PolicyList),
+    Endpoint("GET", "/policies/{name}/explain", policies.explain_one, "read", _EXPLAINED),
+    Endpoint(
+        "POST",
+        "/policies/explain",
+        policies.explain_text,
+        "read",
+        _EXPLAINED,
+        takes=_YAML,
+    ),
+    Endpoint(
+        "POST",
+        "/policies/check",
+        policies.check_text,
+        "read",
+        (forms.PolicyChecked, schemas.Unacceptable),
+        takes=_YAML,
+    ),
+    Endpoint("GET", "/events", events.stream, "events", "text/event-stream", (404,)),
+    Endpoint("GET", f"{_LOG}/entries", ledger.list_records, "ledger", forms.RecordPage, (404, 410)),
+    Endpoint(
+        "GET", f"{_LOG}/checkpoint", ledger.get_checkpoint, "ledger", schemas.Checkpoint, (404,)
+    ),
+    Endpoint(
+        "GET",
+        f"{_LOG}/inclusion/{{index}}",
+        ledger.prove_inclusion,
+        "ledger",
+        schemas.Proof,
+        (404,),
+    ),
+    Endpoint(
+        "GET", f"{_LOG}/consistency", ledger.prove_consistency, "ledger", forms.Consistency, (404,)
+    ),
+    Endpoint(
+        "POST", f"{_LOG}/verify", ledger.begin_verify, "ledger", forms.VerifyJob, (404,), status=202
+    ),
+    Endpoint("GET", "/jobs/{job}", ledger.get_job, ANY, (forms.VerifyJob, forms.CommitJob), (404,)),
+    Endpoint("GET", f"{_LOG}/tlog/checkpoint", ledger.get_note, "ledger", _TEXT, (404,)),
+    Endpoint(
+        "GET",
+        f"{_LOG}/tlog/{{path:path}}",
+        ledger.get_tile,
+        "ledger",
+        "application/octet-stream",
+        (404,),
+    ),
+    Endpoint(
+        "POST", "/redaction/scan", redaction.scan, "redact", forms.TextFindings, takes="text/plain"
+    ),
+    Endpoint(
+        "POST",
+        "/redaction/redact",
+        redaction.redact,
+        "redact",
+        forms.MaskedText,
+        takes="text/plain",
+    ),
+)

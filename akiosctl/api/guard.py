@@ -1,0 +1,251 @@
+"""What stands before every request: Host, Origin, framing, token, rate, size and time of a body.
+
+It is an ASGI application around the API, so no endpoint can forget it: what is not in ``public``
+needs a token.  ``check_headers`` is a function over values; the order is that of ``_admit``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import trio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from akiosctl.api.address import Names
+from akiosctl.api.problems import Refusal, problem_response
+from akiosctl.api.rates import Rates
+from akiosctl.api.sessions import Sessions
+from akiosctl.api.tokens import Token, TokenFile, recognise
+from akiosctl.render import escape
+from akiosd.errors import AkiosError
+
+Headers = Sequence[tuple[bytes, bytes]]
+_ONCE = (b"host", b"origin", b"authorization", b"content-length", b"transfer-encoding")
+_SAFE = ("GET", "HEAD")
+_FIXED: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""What every answer has, unless it has a header of that name already."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Requests of one token, and wrong tokens from one address, a second and at once; a body's
+    bytes and seconds; requests at work.
+    """
+
+    per_second: float = 50
+    burst: float = 200
+    wrong_per_second: float = 0.5
+    wrong_burst: float = 10
+    body_bytes: int = 1 << 20
+    body_seconds: float = 20
+    at_once: int = 384
+
+
+def check_headers(headers: Headers, version: str, names: Names) -> None:
+    """Raises :class:`Refusal` for a request that two programs could read differently, for a name
+    that is not this server's (DNS rebinding), and for a page of another origin.
+    """
+    if version not in ("1.0", "1.1"):
+        what = f"this server speaks HTTP/1.1, not HTTP/{version}"
+        raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, what, "request line", "use HTTP/1.1")
+    seen = [name for name, _ in headers]
+    twice = next((name for name in _ONCE if seen.count(name) > 1), None)
+    if twice is not None:
+        name = twice.decode()
+        raise _unclear(f"the header {name} stands there twice", name, "send it once")
+    if b"content-length" in seen and b"transfer-encoding" in seen:
+        what = "the length of the body is said in two ways"
+        raise _unclear(what, "content-length, transfer-encoding", "send one of the two")
+    host = _get(headers, b"host").lower()
+    if host not in names.hosts:
+        raise Refusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            f"this server is not {escape(host) or 'without a name'}",
+            "Host",
+            f"ask for {' or '.join(sorted(names.hosts))}, or start it with --origin",
+            rule="serve.host",
+        )
+    if b"origin" in seen and _get(headers, b"origin").lower() not in names.origins:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"pages of {escape(_get(headers, b'origin'))} may not ask here",
+            "Origin",
+            "open the page of this server, or start it with --origin",
+            rule="serve.origin",
+        )
+
+
+def _unclear(what: str, where: str, next: str) -> Refusal:
+    headers = {"Connection": "close"}
+    return Refusal(HTTPStatus.BAD_REQUEST, what, where, next, headers=headers)
+
+
+def _get(headers: Headers, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in headers if key == name), "")
+
+
+class Guard:
+    """``public``: paths that need no token."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Names,
+        tokens: TokenFile,
+        sessions: Sessions,
+        public: frozenset[str],
+        limits: Limits,
+    ) -> None:
+        self._app, self._names, self._tokens = app, names, tokens
+        self._sessions, self._public, self._limits = sessions, public, limits
+        self._rates = Rates(limits.per_second, limits.burst)
+        self._wrong = Rates(limits.wrong_per_second, limits.wrong_burst)
+        self._active = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            return
+        self._active += 1
+        try:
+            try:
+                scope["state"]["token"] = self._admit(scope)
+                body = await self._read_body(scope, receive)
+            except AkiosError as error:
+                await problem_response(error)(scope, receive, _with_headers(send))
+                return
+            await self._app(scope, _replay(body, receive), _with_headers(send))
+        finally:
+            self._active -= 1
+
+    def _admit(self, scope: Scope) -> Token | None:
+        headers: Headers = scope["headers"]
+        check_headers(headers, scope["http_version"], self._names)
+        if self._active > self._limits.at_once:
+            what = f"{self._limits.at_once} requests are at work already"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again")
+        if scope["path"] in self._public:
+            return None
+        token = self._find_token(scope)
+        if token is None:
+            raise self._refuse_token(scope)
+        self._take(self._rates, token.id, "more requests than one token may make")
+        return token
+
+    def _find_token(self, scope: Scope) -> Token | None:
+        """By the Authorization header, else by the page's cookie.  A cookie comes by itself, so it
+        counts only where the browser says that a page of this server asks.
+        """
+        headers: Headers = scope["headers"]
+        tokens, now_ns = self._tokens.read(), time.time_ns()
+        given = _get(headers, b"authorization")
+        if given:
+            kind, _, text = given.partition(" ")
+            return recognise(text.strip(), tokens, now_ns) if kind.lower() == "bearer" else None
+        token = self._sessions.recognise(_get(headers, b"cookie"), tokens, now_ns)
+        if token is None:
+            return None
+        site = _get(headers, b"sec-fetch-site")
+        own = site in ("", "same-origin", "none")
+        if not own or (scope["method"] not in _SAFE and not _get(headers, b"origin")):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "another page than this server's asks with its cookie",
+                "Origin, Sec-Fetch-Site",
+                "send the token: Authorization: Bearer akt_…",
+                rule="serve.origin",
+            )
+        return token
+
+    def _refuse_token(self, scope: Scope) -> Refusal:
+        """A wrong token costs.  Who has a right one never comes here: others cannot lock it out."""
+        if _get(scope["headers"], b"authorization"):
+            peer = str((scope.get("client") or ("unix",))[0])
+            self._take(self._wrong, peer, "too many requests with a wrong token")
+        return Refusal(
+            HTTPStatus.UNAUTHORIZED,
+            "a valid token is needed: none was given, or it is wrong, expired or revoked",
+            "Authorization",
+            "make one with akiosctl token create, and send it as Authorization: Bearer akt_…",
+            rule="token",
+            headers={"WWW-Authenticate": 'Bearer realm="akios"'},
+        )
+
+    def _take(self, rates: Rates, name: str, what: str) -> None:
+        wait = rates.take(name, time.monotonic())
+        if wait:
+            seconds = max(1, round(wait))
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                what,
+                "requests",
+                f"ask again in {seconds} s",
+                rule="serve.rate",
+                headers={"Retry-After": str(seconds)},
+            )
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """All of it, within its bounds."""
+        most, data = self._limits.body_bytes, bytearray()
+        length = _get(scope["headers"], b"content-length")
+        if length.isdigit() and int(length) > most:
+            raise _too_large(most)
+        with trio.move_on_after(self._limits.body_seconds):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    break
+                data += message.get("body", b"")
+                if len(data) > most:
+                    raise _too_large(most)
+                if not message.get("more_body", False):
+                    return bytes(data)
+        raise Refusal(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"the body did not come within {self._limits.body_seconds:.0f} s",
+            "body",
+            "send it faster, or less of it",
+            headers={"Connection": "close"},
+        )
+
+
+def _too_large(most: int) -> Refusal:
+    what = f"the body is larger than {most} bytes"
+    headers = {"Connection": "close"}
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return Refusal(status, what, "body", "send less at once", headers=headers)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """``body`` first, then whatever comes."""
+    left = [body]
+
+    async def replayed() -> Message:
+        if left:
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+def _with_headers(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given: list[Any] = list(message.get("headers", ()))
+            names = {bytes(name).lower() for name, _ in given}
+            more = [pair for pair in _FIXED if pair[0] not in names]
+            message = {**message, "headers": [*given, *more]}
+        await send(message)
+
+    return sent

@@ -1,0 +1,1 @@
+"""What each endpoint does: one request to akiosd, or none, and the forms of its answer."""

@@ -1,0 +1,150 @@
+"""What a cage changed in its workspace: seen, committed, discarded; and a cage ended.
+
+As on the command line a commit is the user's own work: this server writes with the rights of the
+user who runs it, so it settles that user's cages only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Header, Query, Request, Response
+
+from akiosctl.api.forms import CommitJob
+from akiosctl.api.handlers.cages import CageId
+from akiosctl.api.handlers.ledger import Key
+from akiosctl.api.jobs import AnyJob
+from akiosctl.api.problems import Refusal
+from akiosctl.api.service import Service, find_cage
+from akiosctl.api.tokens import Token
+from akiosctl.changes import Diff, Plan
+from akiosctl.changes.render import to_json
+from akiosctl.client import Client
+from akiosctl.commit_cage import CageView, commit_cage, discard_cage, open_view
+from akiosctl.progress import Progress
+from akiosctl.verbs import commit, stop
+from akiosctl.verbs.diff import tell_refused
+from akiosd.wire.messages import CageInfo
+
+_MOST_GRACE = 600
+Grace = Annotated[
+    int, Query(ge=0, le=_MOST_GRACE, description="Seconds between SIGTERM and SIGKILL.")
+]
+Match = Annotated[
+    str,
+    Header(
+        alias="If-Match",
+        pattern=r'^(\*|"[0-9a-f]{32}")$',
+        description="The ETag of the diff that is meant; `*` for whatever it is now.",
+    ),
+]
+Skip = Annotated[bool, Query(description="Commit without what is refused or in conflict.")]
+Force = Annotated[bool, Query(description="Overwrite what changed since the cage started.")]
+
+
+def end_cage(service: Service, cage: CageId, grace: Grace = 10) -> dict[str, object]:
+    """End a cage: SIGTERM to its agent, then SIGKILL to all in it.  Ended already is no error."""
+    with service.connect() as client:
+        found = _find_own(client, cage)
+        if not found.ended_ns:
+            stop.end(client, cage, grace * 10**9)
+    return {"cages": [cage]}
+
+
+def get_diff(service: Service, response: Response, cage: CageId) -> dict[str, Any]:
+    """What an ended cage changed, and what of it a commit would refuse.  Its ETag is for If-Match
+    of commit and discard.
+    """
+    with service.connect() as client:
+        _find_settled(client, cage)
+        with open_view(client, cage, watched=False) as view:
+            answer = _describe(cage, view, view.compare())
+    response.headers["ETag"] = _tag(answer)
+    return answer
+
+
+def _describe(cage: str, view: CageView, diff: Diff) -> dict[str, Any]:
+    changes = to_json(diff, tell_refused(view, diff))
+    return {"cage": cage, "workspace": view.place, "changes": changes}
+
+
+def _tag(answer: dict[str, Any]) -> str:
+    return f'"{hashlib.sha256(msgspec.json.encode(answer)).hexdigest()[:32]}"'
+
+
+def begin_commit(
+    service: Service,
+    request: Request,
+    response: Response,
+    cage: CageId,
+    match: Match,
+    skip_refused: Skip = False,
+    force: Force = False,
+    key: Key = "",
+) -> AnyJob:
+    """Write what a cage changed to its workspace, while it is what the ETag of If-Match says.  All
+    of it or nothing, unless `skip_refused`.
+    """
+    with service.connect() as client:
+        _find_settled(client, cage)
+
+    def work(progress: Progress) -> Mapping[str, object]:
+        def agrees(view: CageView, plan: Plan) -> None:
+            _check_match(match, cage, view)
+
+        with service.connect() as client:
+            plan, report, place = commit_cage(
+                client, cage, skip_refused=skip_refused, force=force, agrees=agrees, watched=False
+            )
+        progress.advance(len(report.done))
+        return commit.to_json(cage, place, plan, report)
+
+    token: Token = request.state.token
+    job = service.jobs.begin(token.id, CommitJob, cage, key, work)
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return job
+
+
+def discard(service: Service, cage: CageId, match: Match) -> dict[str, object]:
+    """Destroy what a cage changed, while it is what the ETag of If-Match says.  Its log stays."""
+    with service.connect() as client:
+        _find_settled(client, cage)
+        if match != "*":
+            with open_view(client, cage, watched=False) as view:
+                _check_match(match, cage, view)
+        said = discard_cage(client, cage)
+    return {"cages": [cage], "notes": [said] if said else []}
+
+
+def _check_match(match: str, cage: str, view: CageView) -> None:
+    if match != "*" and _tag(_describe(cage, view, view.compare())) != match:
+        raise Refusal(
+            HTTPStatus.PRECONDITION_FAILED,
+            "the cage's workspace, or what it changed, is not what it was",
+            "If-Match",
+            f"look at it again: GET /api/v1/cages/{cage}/diff",
+        )
+
+
+def _find_own(client: Client, cage: str) -> CageInfo:
+    found = find_cage(client, cage)
+    if found.uid != os.geteuid():
+        what, next = f"it is a cage of {found.user}'s", "ask its user"
+        raise Refusal(HTTPStatus.FORBIDDEN, what, cage, next, rule="cage.owner")
+    return found
+
+
+def _find_settled(client: Client, cage: str) -> CageInfo:
+    found = _find_own(client, cage)
+    if found.ended_ns and found.changes:
+        return found
+    if not found.ended_ns:
+        what, next = "the cage still runs", f"end it: POST /api/v1/cages/{cage}/stop"
+    else:
+        what, next = "the cage has no changes that wait", f"see GET /api/v1/cages/{cage}"
+    raise Refusal(HTTPStatus.CONFLICT, what, cage, next)

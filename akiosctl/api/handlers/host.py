@@ -1,0 +1,64 @@
+"""The server and its host: health, version, doctor, and the page's session."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import trio
+from fastapi import Request, Response
+
+from akiosctl.api.daemon_stream import greet
+from akiosctl.api.forms import Gone, Health, SessionMade, Version
+from akiosctl.api.service import Service
+from akiosctl.api.sessions import LASTS_S, cookie_header
+from akiosctl.api.tokens import Token
+from akiosctl.client import GoneError
+from akiosctl.verbs import doctor
+from akiosd import __version__
+from akiosd.errors import AkiosError
+from akiosd.wire.messages import Doctor, DoctorReply
+
+_PATIENCE_SECONDS = 2.0
+
+
+async def health(service: Service) -> Health:
+    """Whether this server and akiosd answer.  Needs no token."""
+    try:
+        with trio.fail_after(_PATIENCE_SECONDS):
+            await greet(service.socket)
+    except trio.TooSlowError:
+        return Health("degraded", "away", f"akiosd says nothing for {_PATIENCE_SECONDS:.0f} s")
+    except AkiosError as error:
+        return Health("degraded", "away", error.next)
+    return Health("ok", "running", "")
+
+
+def version(service: Service) -> Version:
+    """Of this server."""
+    return Version(f"akios {__version__}", "v1")
+
+
+def get_doctor(service: Service) -> dict[str, Any]:
+    """What this host enforces, and what takes room on its disk."""
+    try:
+        with service.connect() as client:
+            reply, _ = client.call(Doctor(), DoctorReply)
+    except GoneError as error:
+        return doctor.outside_json(service.socket, error)
+    return doctor.to_json(reply, [], service.socket)
+
+
+def begin_session(service: Service, request: Request, response: Response) -> SessionMade:
+    """A cookie for the page, which holds for hours and opens what the token opens."""
+    token: Token = request.state.token
+    now_ns = time.time_ns()
+    value = service.sessions.make(token, now_ns)
+    response.headers["Set-Cookie"] = cookie_header(value, service.tls)
+    return SessionMade(list(token.scopes), now_ns + LASTS_S * 10**9)
+
+
+def end_session(service: Service, response: Response) -> Gone:
+    """Remove the page's cookie."""
+    response.headers["Set-Cookie"] = cookie_header("", service.tls, 0)
+    return Gone(True)

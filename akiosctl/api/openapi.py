@@ -1,0 +1,166 @@
+"""The OpenAPI 3.1 document, made from the table of endpoints and the forms of its answers; and a
+page that shows it without a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from akiosctl.api import problems
+from akiosctl.api.endpoints import ANY, ENDPOINTS, Endpoint
+from akiosctl.api.tokens import SCOPES
+from akiosd import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (400, 408, 413, 421, 422, 500)
+_WITH_TOKEN = (401, 403, 409, 429, 502, 503, 504)
+_ABOUT = (
+    "What runs in AKIOS's cages and what became of it.  Every request needs a token, which"
+    " `akiosctl token create` makes: `Authorization: Bearer akt_…`.  Errors are RFC 9457 problems"
+    " that say what happened, where, and what to do next.  Times are nanoseconds since 1970, money"
+    " is in millionths of a dollar, sizes are in bytes."
+)
+
+
+def describe_route(row: Endpoint) -> dict[str, Any]:
+    """What FastAPI is told about one route besides its parameters."""
+    statuses = [*_ALWAYS, *(_WITH_TOKEN if row.scope else ()), *row.refusals]
+    statuses += [415] if row.takes else []
+    problem = {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": problem}
+        for status in sorted(set(statuses))
+    }
+    responses[row.status] = {
+        "description": HTTPStatus(row.status).phrase,
+        "content": _answer_content(row),
+    }
+    more: dict[str, Any] = {"security": [{"token": []}] if row.scope else []}
+    if row.takes:
+        more["requestBody"] = {
+            "required": True,
+            # Of YAML a schema would tell what it contains: whatever is wrong with that, the answer
+            # says.
+            "content": {row.takes: {"schema": {"type": "string"} if _is_text(row) else {}}},
+        }
+    return {
+        "responses": responses,
+        "openapi_extra": more,
+        "tags": [row.path.split("/")[1]],
+        "operation_id": row.handler.__module__.rpartition(".")[2] + "_" + row.handler.__name__,
+        "summary": _summary(row),
+        "description": _description(row),
+    }
+
+
+def _is_text(row: Endpoint) -> bool:
+    return row.takes.startswith("text/")
+
+
+def _summary(row: Endpoint) -> str:
+    text = " ".join((row.handler.__doc__ or "").split())
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _description(row: Endpoint) -> str:
+    need = {"": "Needs no token.", ANY: "Needs a token."}.get(
+        row.scope, f"Needs a token with the scope `{row.scope}`."
+    )
+    text = " ".join((row.handler.__doc__ or "").split()).replace("Needs no token.", "").strip()
+    return f"{text}  {need}"
+
+
+def _answer_content(row: Endpoint) -> dict[str, Any]:
+    if isinstance(row.answer, str):
+        return {row.answer.partition(";")[0]: {"schema": {"type": "string"}}}
+    schemas, _ = msgspec.json.schema_components(_types(row), ref_template=_REF)
+    one = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+    return {"application/json": {"schema": one}}
+
+
+def _types(row: Endpoint) -> tuple[Any, ...]:
+    return row.answer if isinstance(row.answer, tuple) else (row.answer,)
+
+
+def make_document(app: FastAPI) -> dict[str, Any]:
+    """The whole document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title="AKIOS", version=__version__, description=_ABOUT, routes=app.routes
+        )
+        types = [
+            kind for row in ENDPOINTS if not isinstance(row.answer, str) for kind in _types(row)
+        ]
+        _, parts = msgspec.json.schema_components([*types, problems.Problem], ref_template=_REF)
+        scopes = "; ".join(f"`{name}`: {does}" for name, does in SCOPES.items())
+        document["components"] = {
+            "schemas": parts,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": f"Scopes: {scopes}."}
+            },
+        }
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "code{background:#8882;padding:.1em .3em;border-radius:.2em}h2{margin-top:2.5rem}"
+    "table{border-collapse:collapse}td,th{text-align:left;padding:.2em 1em .2em 0}"
+    ":root{color-scheme:light dark}"
+)
+
+
+def make_page(document: dict[str, Any]) -> str:
+    """The document for people: HTML without a script or anything from elsewhere."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>AKIOS API</title>",
+        '<meta name=viewport content="width=device-width">',
+        f"<style>{_STYLE}</style><h1>AKIOS API</h1><p>{_code(_ABOUT)}</p>",
+        "<p>For programs: <a href=/openapi.json>/openapi.json</a></p>",
+    ]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            parts += _show_route(method.upper(), path, route)
+    return "".join(parts)
+
+
+def _show_route(method: str, path: str, route: dict[str, Any]) -> Iterator[str]:
+    yield f"<h2 id={route['operationId']}><code>{method} {html.escape(path)}</code></h2>"
+    yield f"<p>{_code(route['description'])}</p>"
+    params = route.get("parameters", ())
+    if params:
+        yield "<table><tr><th>parameter<th>in<th>what"
+        for param in params:
+            name, where = html.escape(param["name"]), param["in"]
+            yield f"<tr><td><code>{name}</code><td>{where}<td>{_code(param.get('description', ''))}"
+        yield "</table>"
+    answers = ", ".join(
+        f"{status} {answer['description']}" for status, answer in route["responses"].items()
+    )
+    yield f"<details><summary>Answers</summary><p>{html.escape(answers)}</p></details>"
+    example = f"curl -H 'Authorization: Bearer akt_…' -X {method} http://HOST{path}"
+    yield f"<p><code>{html.escape(example)}</code></p>"
+
+
+def _code(text: str) -> str:
+    """``x`` in backquotes as code."""
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+
+
+def page_policy() -> str:
+    """The Content-Security-Policy of that page."""
+    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"

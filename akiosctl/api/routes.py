@@ -1,0 +1,120 @@
+"""Makes a route of each row of the table: checks the scope, reads the text, runs the handler in a
+thread within its time, and turns what it returns or raises into an answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+from fastapi import FastAPI, Request, Response
+
+from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
+from akiosctl.api.openapi import describe_route
+from akiosctl.api.problems import Refusal, problem_response
+from akiosctl.api.service import Service
+from akiosd.errors import AkiosError
+
+SECONDS = 30.0
+"""How long a handler may take: akiosd answers within a second where it runs."""
+_THREADS = 24
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """All of the table."""
+    threads = anyio.CapacityLimiter(_THREADS)
+    for row in ENDPOINTS:
+        app.add_api_route(
+            BASE + row.path,
+            _make_route(row, service, threads),
+            methods=[row.method],
+            status_code=row.status,
+            response_model=None,
+            response_class=Response,
+            **describe_route(row),
+        )
+
+
+def _make_route(
+    row: Endpoint, service: Service, threads: anyio.CapacityLimiter
+) -> Callable[..., Any]:
+    """A function with the parameters of the handler that a request brings, and the two that the
+    framework gives.
+    """
+    signature = inspect.signature(row.handler, eval_str=True)
+    wanted = frozenset(signature.parameters)
+    own = {"service", "text", "request", "response"}
+    given = [param for name, param in signature.parameters.items() if name not in own]
+    framework = [
+        inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
+        inspect.Parameter("response", inspect.Parameter.KEYWORD_ONLY, annotation=Response),
+    ]
+
+    async def route(*, request: Request, response: Response, **values: Any) -> Response:
+        try:
+            _check_scope(row, request)
+            values |= {"request": request, "response": response}
+            if row.takes:
+                values["text"] = _read_text(row, request, await request.body())
+            found = {name: value for name, value in values.items() if name in wanted}
+            answer = await _call(row, partial(row.handler, service, **found), threads)
+        except AkiosError as error:
+            return problem_response(error)
+        if isinstance(answer, Response):
+            return answer
+        headers = {k: v for k, v in response.headers.items() if k != "content-length"}
+        body = msgspec.json.encode(answer)
+        return Response(body, row.status, headers, media_type="application/json")
+
+    keywords = [param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in given]
+    route.__signature__ = inspect.Signature([*keywords, *framework])  # type: ignore[attr-defined]
+    route.__name__, route.__doc__ = row.handler.__name__, row.handler.__doc__
+    return route
+
+
+async def _call(row: Endpoint, handler: Callable[[], Any], threads: anyio.CapacityLimiter) -> Any:
+    if inspect.iscoroutinefunction(row.handler):
+        return await handler()
+    with anyio.move_on_after(SECONDS):
+        return await anyio.to_thread.run_sync(handler, abandon_on_cancel=True, limiter=threads)
+    raise Refusal(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        f"akiosd did not answer within {SECONDS:.0f} s",
+        row.path,
+        "see whether it is busy: akiosctl doctor",
+    )
+
+
+def _check_scope(row: Endpoint, request: Request) -> None:
+    token = request.state.token
+    if row.scope and (token is None or row.scope not in (*token.scopes, ANY)):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"this token has not the scope {row.scope}",
+            "Authorization",
+            f"make one that has it: akiosctl token create --scope {row.scope}",
+            rule="token.scope",
+        )
+
+
+def _read_text(row: Endpoint, request: Request, body: bytes) -> str:
+    given = request.headers.get("content-type", "")
+    if not given and not body:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        raise Refusal(status, "the body is missing", "body", f"send {row.takes}")
+    kind = (given or row.takes).partition(";")[0].strip().lower()
+    if kind != row.takes:
+        what = f"the body is said to be {kind}"
+        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        raise Refusal(status, what, "Content-Type", f"send {row.takes}")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        what = f"the text is not UTF-8: byte {error.start} is wrong"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, "body", "send UTF-8") from None

@@ -1,0 +1,54 @@
+"""What the handlers share: the way to akiosd, the jobs, the sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from akiosctl.api.jobs import Jobs
+from akiosctl.api.problems import Refusal
+from akiosctl.api.sessions import Sessions
+from akiosctl.api.tokens import TokenFile
+from akiosctl.client import Client
+from akiosctl.verbs.events import events_path
+from akiosd.wire.messages import CageInfo, Cages, List
+
+
+@dataclass
+class Service:
+    """``socket`` is akiosd's control socket; ``tls``: whether this server speaks TLS."""
+
+    socket: str
+    tokens: TokenFile
+    tls: bool = False
+    jobs: Jobs = field(default_factory=Jobs)
+    sessions: Sessions = field(default_factory=Sessions)
+
+    @property
+    def events(self) -> str:
+        """The events socket beside the control socket."""
+        return events_path(self.socket)
+
+    def connect(self) -> Client:
+        """A connection to akiosd, to be used in ``with``."""
+        return Client(self.socket)
+
+
+def find_cage(client: Client, cage: str) -> CageInfo:
+    """The cage of this id, if the user of this server may see it; else a 404, whoever's it is."""
+    # The ids after all but the last character of one begin with that one or its near neighbours.
+    reply, _ = client.call(List(everyone=True, after=cage[:-1]), Cages)
+    found = next((one for one in reply.cages if one.cage == cage), None)
+    if found is None:
+        raise no_such_cage(cage)
+    return found
+
+
+def no_such_cage(cage: str) -> Refusal:
+    """The words for one that is not there, or that this server may not see."""
+    return Refusal(
+        HTTPStatus.NOT_FOUND,
+        "there is no such cage, or it is not this user's",
+        cage,
+        "list them: GET /api/v1/cages",
+    )

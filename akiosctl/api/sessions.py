@@ -1,0 +1,56 @@
+"""Sessions of the page: a cookie in the place of the token, for scripts may not read it and
+EventSource sends no headers.
+
+The cookie names the token, says until when it holds, and is signed with a key that this server made
+at its start.  It opens what its token opens, as long as that is not revoked, and ends with the
+server.  A browser sends it to every port of a host: so it is no token, and holds for hours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from http.cookies import CookieError, SimpleCookie
+
+from akiosctl.api.tokens import Token
+
+COOKIE = "akios_session"
+LASTS_S = 12 * 3600
+
+
+class Sessions:
+    """Makes cookies and recognises them."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def make(self, token: Token, now_ns: int) -> str:
+        """The value of a cookie for ``token``."""
+        until = now_ns // 10**9 + LASTS_S
+        return f"{token.id}.{until}.{self._sign(token.id, until)}"
+
+    def recognise(self, header: str, tokens: dict[str, Token], now_ns: int) -> Token | None:
+        """The token whose session a Cookie header carries, if it still holds."""
+        try:
+            morsel = SimpleCookie(header).get(COOKIE)
+        except CookieError:
+            return None
+        name, _, rest = (morsel.value if morsel is not None else "").partition(".")
+        until, _, signature = rest.partition(".")
+        if not until.isascii() or not until.isdigit() or len(until) > 12:
+            return None
+        same = hmac.compare_digest(signature.encode(), self._sign(name, int(until)).encode())
+        token = tokens.get(name)
+        if not same or token is None or token.expired(now_ns) or now_ns >= int(until) * 10**9:
+            return None
+        return token
+
+    def _sign(self, name: str, until: int) -> str:
+        return hmac.new(self._key, f"{name}.{until}".encode(), hashlib.sha256).hexdigest()
+
+
+def cookie_header(value: str, tls: bool, lasts_s: int = LASTS_S) -> str:
+    """Set-Cookie; an empty value with 0 seconds removes it."""
+    secure = "; Secure" if tls else ""
+    return f"{COOKIE}={value}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"

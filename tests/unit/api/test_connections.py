@@ -1,0 +1,142 @@
+"""Connections end: those that read nothing, ask nothing, or are too many; nobody else waits."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from akiosctl.api.connections import Connections, Patience
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Endless:
+    """Answers with data that never ends; tells when a client has gone."""
+
+    def __init__(self) -> None:
+        self.begun, self.gone = trio.Event(), trio.Event()
+
+    async def __call__(self, scope: Any, receive: Callable[[], Any], send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.begun.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, send)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone.set()
+            nursery.cancel_scope.cancel()
+
+    async def _send(self, send: Any) -> None:
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+
+async def empty(scope: Any, receive: Callable[[], Any], send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def serving(app: Any, patience: Patience, most: int = 100) -> AsyncIterator[int]:
+    made = socket.create_server(("127.0.0.1", 0))
+    made.setblocking(False)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(made))
+    stop = trio.Event()
+    connections = Connections(app, patience=patience, most=most)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connections.serve, listener, stop)
+            yield made.getsockname()[1]
+            stop.set()
+            nursery.cancel_scope.cancel()
+    made.close()
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_another_is_served() -> None:
+    app = Endless()
+    async with serving(app, Patience(write=0.05)) as port:
+        stalled = await trio.open_tcp_stream("127.0.0.1", port)
+        await stalled.send_all(GET)
+        await app.begun.wait()
+        reader = await trio.open_tcp_stream("127.0.0.1", port)
+        await reader.send_all(GET)
+        seen = 0
+        while not app.gone.is_set() or seen < 1 << 20:
+            seen += len(await reader.receive_some())
+        await stalled.aclose()
+        await reader.aclose()
+
+
+async def test_it_is_the_limit_that_cuts_it_off() -> None:
+    """Control: without one it would wait for ever, and so would the end of the server."""
+    app = Endless()
+    async with serving(app, Patience(write=math.inf)) as port:
+        stalled = await trio.open_tcp_stream("127.0.0.1", port)
+        await stalled.send_all(GET)
+        await app.begun.wait()
+        with trio.move_on_after(0.5):
+            await app.gone.wait()
+        assert not app.gone.is_set()
+        await stalled.aclose()
+        await app.gone.wait()
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+)
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [3, 0], ids=["in two", "whole"])
+@pytest.mark.parametrize("begin", [b"", b"GET / HT", HTTP2, UPGRADE], ids=["", "half", "2", "up"])
+async def test_who_asks_nothing_is_cut_off(begin: bytes, cut: int) -> None:
+    async with serving(empty, Patience(idle=0.05)) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(begin[:cut])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(begin[cut:])
+        await _read_to_end(stream)
+        await stream.aclose()
+
+
+async def test_a_request_at_work_is_not_idle() -> None:
+    app = Endless()
+    async with serving(app, Patience(idle=0.01)) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(GET)
+        seen = 0
+        while seen < 20 << 20:
+            seen += len(await stream.receive_some())
+        assert not app.gone.is_set()
+        await stream.aclose()
+
+
+async def test_one_connection_too_many_is_closed() -> None:
+    app = Endless()
+    async with serving(app, Patience(), most=1) as port:
+        first = await trio.open_tcp_stream("127.0.0.1", port)
+        await first.send_all(GET)
+        await app.begun.wait()
+        second = await trio.open_tcp_stream("127.0.0.1", port)
+        assert await _read_to_end(second) == b""
+        assert await first.receive_some()
+        await first.aclose()
+
+
+async def _read_to_end(stream: trio.SocketStream) -> bytes:
+    data = b""
+    try:
+        while piece := await stream.receive_some():
+            data += bytes(piece)
+    except trio.BrokenResourceError:
+        pass  # it was closed with something unread
+    return data

@@ -1,0 +1,163 @@
+"""The table of endpoints: who may ask what, and the document that is made from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
+from akiosctl.api.forms import CommitJob, VerifyJob
+from akiosctl.api.jobs import Jobs
+from akiosctl.api.positions import MOST, Positions, parse_id
+from akiosctl.api.problems import Refusal
+from akiosctl.api.tokens import SCOPES
+from akiosctl.progress import Progress
+from akiosd.errors import AkiosError
+from tests.unit.api.asgi import ask, bearer, make_guard, new_token
+
+GUARDED = [row for row in ENDPOINTS if row.scope]
+CAGE = "c-000000000000"
+VALUES = {"cage": CAGE, "log": CAGE, "index": "0", "job": "0" * 16, "name": "strict"}
+
+
+def path_of(row: Endpoint) -> str:
+    """With values that are of the right form, and lead nowhere."""
+    path = row.path.replace("{path:path}", "tile/0/000")
+    filled = re.sub(r"\{(\w+)\}", lambda found: VALUES[found[1]], path)
+    return f"{BASE}{filled}" + ("?from=1" if row.path.endswith("consistency") else "")
+
+
+def names(row: Endpoint) -> str:
+    return f"{row.method} {row.path}"
+
+
+@pytest.mark.parametrize("row", GUARDED, ids=names)
+async def test_an_endpoint_needs_a_token_with_its_scope(row: Endpoint, tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    kind = (("content-type", row.takes),) if row.takes else (("if-match", "*"),)
+    bare = await ask(app, path_of(row), row.method, kind)
+    assert bare.status == 401
+    right, _ = new_token(tokens, *(SCOPES if row.scope == ANY else (row.scope,)))
+    answer = await ask(app, path_of(row), row.method, (*bearer(right), *kind), (b"x",))
+    # Control: akiosd is away, and that is all that is wrong.
+    assert answer.status in (200, 404, 503), answer.body
+    if row.scope == ANY:
+        return
+    others, _ = new_token(tokens, *(scope for scope in SCOPES if scope != row.scope))
+    answer = await ask(app, path_of(row), row.method, (*bearer(others), *kind), (b"x",))
+    assert answer.status == 403
+    assert answer.json()["rule"] == "token.scope" and row.scope in answer.json()["hint"]
+
+
+def test_every_scope_opens_something_and_no_other_is_asked_for() -> None:
+    assert {row.scope for row in ENDPOINTS} == {"", ANY, *SCOPES}
+    assert [row.path for row in ENDPOINTS if not row.scope] == ["/health"]
+
+
+async def document(tmp_path: Path) -> dict[str, Any]:
+    app, _, _ = make_guard(tmp_path)
+    found: dict[str, Any] = (await ask(app, "/openapi.json")).json()
+    return found
+
+
+async def test_the_document_is_openapi_and_tells_all(tmp_path: Path) -> None:
+    found = await document(tmp_path)
+    validate(found)
+    assert found["openapi"].startswith("3.1")
+    told = {(method.upper(), path) for path, routes in found["paths"].items() for method in routes}
+    table = {(row.method, BASE + row.path.replace(":path", "")) for row in ENDPOINTS}
+    assert told == table
+    refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(found)))
+    assert refs <= set(found["components"]["schemas"])
+    for routes in found["paths"].values():
+        for route in routes.values():
+            assert route["summary"] and route["description"], route
+
+
+async def test_the_page_of_the_document_loads_nothing(tmp_path: Path) -> None:
+    app, _, _ = make_guard(tmp_path)
+    text = (await ask(app, "/docs")).body.decode()
+    assert not re.findall(r"<script|src=|@import|url\(|\son\w+=", text)
+    assert all(path in text for path in (await document(tmp_path))["paths"])
+
+
+async def test_an_error_says_what_where_and_next(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    token = bearer(new_token(tokens)[0])
+    cases = {
+        "/api/v1/cages": 503,
+        "/api/v1/cages/nothing": 422,
+        "/api/v1/nothing": 404,
+        "/api/v1/ledger/host/tlog/../../etc/passwd": 404,
+        "/api/v1/ledger/host/tlog/tile/0/%2e%2e/x": 404,
+        "/api/v1/events?kind=nothing": 422,
+    }
+    for path, status in cases.items():
+        answer = await ask(app, path, headers=token)
+        assert answer.status == status, (path, answer.body)
+        assert answer.headers["content-type"] == "application/problem+json"
+        found = answer.json()
+        assert found["status"] == status and found["detail"] and found["where"] and found["next"]
+    answer = await ask(app, "/api/v1/session", "PUT", token)
+    assert answer.status == 405 and answer.headers["allow"] == "DELETE, POST"
+
+
+async def test_no_answer_repeats_personal_data(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    headers = (*bearer(new_token(tokens)[0]), ("content-type", "text/plain"))
+    planted = b"write to bob.smith@example.com"
+    for path in ("scan", "redact"):
+        answer = await ask(app, f"/api/v1/redaction/{path}", "POST", headers, (planted,))
+        assert answer.status == 200 and b"EMAIL" in answer.body
+        assert b"bob.smith" not in answer.body
+    kept = await ask(app, "/api/v1/redaction/redact?disable=EMAIL", "POST", headers, (planted,))
+    assert b"bob.smith" in kept.body  # control: it is the redaction that takes it out
+
+
+# ---- positions ---------------------------------------------------------------------------------
+
+
+def test_the_id_of_an_event_tells_how_to_go_on() -> None:
+    positions = Positions()
+    assert positions.move("host", 6) == "host:5"
+    text = positions.move(CAGE, 3)
+    assert text == f"{CAGE}:2,host:6"
+    assert parse_id(text) == (CAGE, 2, {CAGE: 3, "host": 6})
+
+
+def test_an_id_has_a_bounded_length() -> None:
+    positions = Positions()
+    texts = [positions.move(f"c-{number:012d}", 10**9) for number in range(500)]
+    log, _, wanted = parse_id(texts[-1]) or ("", 0, {})
+    assert log == "c-000000000499" and len(wanted) == MOST + 1
+    assert "c-000000000498" in wanted and "c-000000000000" not in wanted
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "host:-1", "x:1", "host:1,", "host:1\n"])
+def test_what_is_no_id_is_none(text: str) -> None:
+    assert parse_id(text) is None
+
+
+# ---- jobs --------------------------------------------------------------------------------------
+
+
+def failing(progress: Progress) -> dict[str, object]:
+    raise AkiosError("it broke", "there", "mend it")
+
+
+def test_a_job_is_its_tokens_and_a_retry_begins_no_second() -> None:
+    jobs = Jobs()
+    first = jobs.begin("one", VerifyJob, "host", "key", failing)
+    assert jobs.begin("one", VerifyJob, "host", "key", failing).id == first.id
+    assert jobs.begin("two", VerifyJob, "host", "key", failing).id != first.id
+    for kind, about in ((VerifyJob, CAGE), (CommitJob, "host")):
+        with pytest.raises(Refusal, match="other work"):
+            jobs.begin("one", kind, about, "key", failing)
+    with pytest.raises(Refusal, match="no such job"):
+        jobs.find("two", first.id)
+    assert jobs.find("one", first.id).about == "host"

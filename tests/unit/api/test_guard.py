@@ -1,0 +1,138 @@
+"""What stands before every request lets in what it should, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akiosctl.api.guard import Limits
+from akiosctl.api.sessions import COOKIE
+from tests.unit.api.asgi import ask, bearer, make_guard, new_token
+
+VERSION = "/api/v1/version"
+Headers = tuple[tuple[str, str], ...]
+
+# What differs from a good request → the status that it gets.
+FRAMING: dict[str, tuple[Headers, dict[str, Any], int]] = {
+    "another name": ((("host", "evil.example"),), {"host": False}, 421),
+    "its name on another port": ((("host", "127.0.0.1:80"),), {"host": False}, 421),
+    "a name that begins like it": ((("host", "127.0.0.1:8470.evil"),), {"host": False}, 421),
+    "no name": ((), {"host": False}, 421),
+    "two names": ((("host", "evil.example"),), {}, 400),
+    "two tokens": ((("authorization", "Bearer x"),), {}, 400),
+    "two lengths": ((("content-length", "0"), ("content-length", "1")), {}, 400),
+    "a length and chunks": ((("content-length", "0"), ("transfer-encoding", "chunked")), {}, 400),
+    "another origin": ((("origin", "http://evil.example"),), {}, 403),
+    "no origin at all": ((("origin", "null"),), {}, 403),
+    "the origin with another port": ((("origin", "http://127.0.0.1:1"),), {}, 403),
+    "HTTP/2": ((), {"version": "2"}, 505),
+}
+
+
+@pytest.mark.parametrize("how", FRAMING)
+async def test_a_request_of_doubtful_form_is_refused(how: str, tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    text, _ = new_token(tokens)
+    headers, more, status = FRAMING[how]
+    answer = await ask(app, VERSION, headers=(*bearer(text), *headers), **more)
+    assert answer.status == status, answer.body
+    found = answer.json()
+    assert found["detail"] and found["where"] and found["next"]
+    own = (("origin", "http://127.0.0.1:8470"),)
+    assert (await ask(app, VERSION, headers=(*bearer(text), *own))).status == 200
+
+
+async def test_without_a_valid_token_nothing_is_told(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    text, token = new_token(tokens)
+    old, _ = new_token(tokens, expires_ns=time.time_ns() + 10**9)
+    wrong = text[:-2] + "xx"
+    for headers in ((), bearer(wrong), (("authorization", f"Basic {text}"),), bearer("")):
+        answer = await ask(app, VERSION, headers=headers)
+        assert answer.status == 401 and answer.headers["www-authenticate"]
+        assert (await ask(app, "/api/v1/no-such-thing", headers=headers)).status == 401
+    assert (await ask(app, VERSION, headers=bearer(old))).status == 200
+    assert (await ask(app, VERSION, headers=bearer(text))).status == 200
+    tokens.remove((token.id,))
+    assert (await ask(app, VERSION, headers=bearer(text))).status == 401
+
+
+async def test_wrong_tokens_are_counted_and_lock_nobody_out(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path, Limits(wrong_per_second=0.001, wrong_burst=3))
+    text, _ = new_token(tokens)
+    wrong = bearer(text[:-2] + "xx")
+    found = [(await ask(app, VERSION, headers=wrong)).status for _ in range(5)]
+    assert found == [401, 401, 401, 429, 429]
+    assert (await ask(app, VERSION, headers=bearer(text))).status == 200
+
+
+async def test_one_token_may_ask_so_often(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path, Limits(per_second=0.001, burst=2))
+    first, second = (new_token(tokens)[0] for _ in range(2))
+    answers = [await ask(app, VERSION, headers=bearer(first)) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert int(answers[2].headers["retry-after"]) >= 1
+    assert (await ask(app, VERSION, headers=bearer(second))).status == 200
+
+
+async def sign_in(app: Any, text: str) -> tuple[str, str]:
+    answer = await ask(app, "/api/v1/session", "POST", bearer(text))
+    assert answer.status == 200
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and text not in cookie
+    return "cookie", cookie.partition(";")[0]
+
+
+async def test_a_cookie_opens_what_its_token_opens_as_long_as_that_holds(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    text, token = new_token(tokens, "redact")
+    cookie = await sign_in(app, text)
+    assert (await ask(app, VERSION, headers=(cookie,))).status == 200
+    assert (await ask(app, "/api/v1/cages", headers=(cookie,))).status == 403  # not its scope
+    forged = cookie[1][:-1] + ("0" if cookie[1][-1] != "0" else "1")
+    for value in (forged, f"{COOKIE}={text}", f"{COOKIE}=", "other=1"):
+        assert (await ask(app, VERSION, headers=(("cookie", value),))).status == 401
+    tokens.remove((token.id,))
+    assert (await ask(app, VERSION, headers=(cookie,))).status == 401
+
+
+async def test_another_page_cannot_use_the_cookie(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    cookie = await sign_in(app, new_token(tokens)[0])
+    end, own = "/api/v1/session", ("origin", "http://127.0.0.1:8470")
+    assert (await ask(app, end, "DELETE", (cookie,))).status == 403  # no page said who asks
+    for site in ("cross-site", "same-site"):  # another port is the same site
+        answer = await ask(app, VERSION, headers=(cookie, ("sec-fetch-site", site)))
+        assert answer.status == 403 and answer.json()["rule"] == "serve.origin"
+    assert (await ask(app, end, "DELETE", (cookie, own))).status == 200
+
+
+async def test_a_body_has_a_size(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path, Limits(body_bytes=10))
+    text, path = (("content-type", "text/plain"),), "/api/v1/redaction/scan"
+    token = bearer(new_token(tokens)[0])
+    said = (("content-length", "11"),)
+    assert (await ask(app, path, "POST", (*token, *text, *said))).status == 413
+    assert (await ask(app, path, "POST", (*token, *text), (b"x" * 6, b"x" * 5))).status == 413
+    assert (await ask(app, path, "POST", (*token, *text), (b"x" * 6, b"x" * 4))).status == 200
+
+
+async def test_a_body_has_a_time(tmp_path: Path, autojump_clock: object) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    token = bearer(new_token(tokens)[0])
+    headers = (*token, ("content-type", "text/plain"))
+    assert (await ask(app, "/api/v1/redaction/scan", "POST", headers, (b"...",))).status == 408
+
+
+async def test_every_answer_has_the_headers_that_browsers_obey(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    token = bearer(new_token(tokens)[0])
+    for path in ("/", "/docs", "/openapi.json", VERSION, "/api/v1/nothing", "/sign-in.js"):
+        headers = (await ask(app, path, headers=token)).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "'unsafe" not in headers["content-security-policy"], path
+        assert not [name for name in headers if name.startswith("access-control")], path
