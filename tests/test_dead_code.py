@@ -56,7 +56,7 @@ TOLD = ("akiosctl.help.schemas",)
 FILLED: dict[str, str] = {
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
-        for name in ("Attach", "Bind", "Detach", "Rejoin", "Run", "Signal", "Tty")
+        for name in ("Attach", "Bind", "Detach", "Program", "Rejoin", "Run", "Signal", "Tty")
     },
 }
 
