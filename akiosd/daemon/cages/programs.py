@@ -183,7 +183,7 @@ class Programs:
     def record_again(self) -> None:
         """Records that an akiosd which was killed had not brought to disk."""
         size = self._ledger.size(self._log)
-        for one in self.all.values():
+        for one in tuple(self.all.values()):
             if one.start_index >= size:
                 self._record_start(one)
             if one.end_index >= size:
