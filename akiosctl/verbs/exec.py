@@ -45,5 +45,10 @@ def command(
         raise AkiosError(
             "--tty and --no-tty contradict each other", "command line", "give one of them"
         )
-    options = RunOptions(list(words), given)
+    command_line = words[1:] if words[0] == "--" else words
+    if not command_line:
+        raise AkiosError(
+            "no command was given", "akiosctl exec", f"write it: akiosctl exec {name} -- COMMAND"
+        )
+    options = RunOptions(list(command_line), given)
     return run_program(options, name, ctx.obj.path, wants_json(ctx, as_json))
