@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from akiosd.errors import AkiosError
@@ -58,10 +58,21 @@ class _Slot(NamedTuple):
     digest: bytes
 
 
-def new(boot: str) -> bytes:
-    """The first bytes of an empty memory, FIRST_BYTES of them; ``boot`` is the kernel's boot id."""
+def new(boot: str, sections: Mapping[str, bytes]) -> tuple[bytearray, Writer]:
+    """The bytes of a memory with these sections, at least FIRST_BYTES, and what writes more into
+    it.  ``boot`` is the kernel's boot id.  Raises StateError when there is no room.
+    """
     head = _HEADER.pack(_MAGIC, MAJOR, MINOR, boot.encode())
-    return (head + hashlib.sha256(head).digest()).ljust(FIRST_BYTES, b"\0")
+    made = bytearray((head + hashlib.sha256(head).digest()).ljust(FIRST_BYTES, b"\0"))
+
+    def store(at: int, data: bytes) -> None:
+        made[at : at + len(data)] = data
+
+    writer = Writer(len(made))
+    writer.write_into(store, lambda size: made.extend(bytes(size - len(made))))
+    for name, data in sections.items():
+        writer.write(name, data)
+    return made, writer
 
 
 def read(memory: bytes | memoryview, boot: str) -> dict[str, bytes]:
@@ -138,32 +149,31 @@ def _digest(name: bytes, turn: int, at: int, room: int, data: bytes) -> bytes:
 
 
 class Writer:
-    """Writes sections into a memory that this process alone writes.
+    """Writes sections into a memory of ``size`` bytes that this process alone writes."""
 
-    ``store(at, data)`` writes bytes in place, each call's after those of the call before;
-    ``grow(size)`` makes the memory that large.  Both raise what they like.
-    """
+    _store: Callable[[int, bytes], None]
+    _grow: Callable[[int], None]
 
-    def __init__(
-        self, store: Callable[[int, bytes], None], grow: Callable[[int], None], size: int
-    ) -> None:
-        self._store, self._grow, self._size = store, grow, size
+    def __init__(self, size: int) -> None:
+        """:meth:`write_into` says where the memory is."""
+        self._size = size
         self._numbers: dict[str, int] = {}
         self._turns: dict[str, int] = {}
         self._slots: dict[tuple[str, int], _Slot] = {}
 
+    def write_into(self, store: Callable[[int, bytes], None], grow: Callable[[int], None]) -> None:
+        """``store(at, data)`` writes bytes in place, each call's after those of the call before;
+        ``grow(size)`` makes the memory that large.  Both raise what they like.
+        """
+        self._store, self._grow = store, grow
+
     @classmethod
-    def resume(
-        cls,
-        memory: bytes | memoryview,
-        store: Callable[[int, bytes], None],
-        grow: Callable[[int], None],
-    ) -> Writer:
-        """Go on with a memory that :func:`read` believed.  What a killed writer had begun is
+    def resume(cls, memory: bytes | memoryview) -> Writer:
+        """Go on with a memory that :func:`read` believes.  What a killed writer had begun is
         written over.
         """
         view = memoryview(memory)
-        writer = cls(store, grow, len(view))
+        writer = cls(len(view))
         for number in range(SECTIONS):
             entry = _entry(view, number)
             turn = _turn(entry)

@@ -181,7 +181,7 @@ def test_a_cage_that_akiosd_twice_did_not_survive_is_not_tried_again(private: Da
         "from akiosd.daemon.cages.cage_state import LIFE, LifeState, decode, encode\n"
         "from akiosd.kernel.fds import Fd\n"
         "from akiosd.kernel.state_memory import StateMemory, read_boot\n"
-        "import os; memory = StateMemory(Fd(os.open(sys.argv[1], os.O_RDWR)), read_boot())\n"
+        "import os; memory = StateMemory.open(Fd(os.open(sys.argv[1], os.O_RDWR)), read_boot())\n"
         "life = decode(memory.sections, LIFE, LifeState)\n"
         "memory.write(LIFE, encode(msgspec.structs.replace(life, adoptions=MOST_TRIES)))\n"
     )

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -233,18 +234,28 @@ def test_root_settles_a_users_cage_by_its_whole_name_and_with_the_users_rights(
     assert verb(daemon, where, "discard", cage, uid=0).returncode == 0
 
 
-def test_what_an_agent_did_outlives_a_killed_daemon(private: Daemon) -> None:
+@pytest.fixture
+def unkept() -> Iterator[Daemon]:
+    """A daemon whose cages end with it, however it ends."""
+    own = Daemon("restart: {come_back_s: 0}\n")
+    try:
+        yield own.start()
+    finally:
+        own.close()
+
+
+def test_what_an_agent_did_outlives_a_killed_daemon(unkept: Daemon) -> None:
     """The control: what had been written to the cage's private /tmp and home is no change of the
     workspace.
     """
-    where, idle = private.workspace(uid=NOBODY), private.workspace(uid=NOBODY)
+    where, idle = unkept.workspace(uid=NOBODY), unkept.workspace(uid=NOBODY)
     (where / "old").write_text("old")
     os.chown(where / "old", NOBODY, -1)
     script = "echo agent > new; rm old; touch ~/x /tmp/x; echo did; exec sleep 600"
-    working = private.popen(
+    working = unkept.popen(
         "run", "--", "sh", "-c", script, uid=NOBODY, cwd=where, stdout=subprocess.PIPE, text=True
     )
-    resting = private.popen(
+    resting = unkept.popen(
         "run",
         "--",
         "sh",
@@ -257,22 +268,22 @@ def test_what_an_agent_did_outlives_a_killed_daemon(private: Daemon) -> None:
     )
     for process in (working, resting):
         assert process.stdout is not None and process.stdout.readline() == "did\n"
-    private.stop(signal.SIGKILL)
+    unkept.stop(signal.SIGKILL)
     for process in (working, resting):
         assert process.wait(30) != 0
-    private.start()
+    unkept.start()
     rows = {
         row["workspace"]: row
-        for row in json.loads(verb(private, where, "ps", "--all", "--json").stdout)
+        for row in json.loads(verb(unkept, where, "ps", "--all", "--json").stdout)
     }
     assert (
         rows[str(where)]["changes"] and "akiosd ended without a word" in rows[str(where)]["reason"]
     )
     assert not rows[str(idle)]["changes"]
-    done = verb(private, where, "commit")
+    done = verb(unkept, where, "commit")
     assert done.returncode == 0, done.stderr
     assert {path.name: path.read_text() for path in where.iterdir()} == {"new": "agent\n"}
-    done = verb(private, idle, "commit")
+    done = verb(unkept, idle, "commit")
     assert done.returncode == 125 and "has no changes" in done.stderr
 
 

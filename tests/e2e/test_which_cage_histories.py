@@ -47,7 +47,8 @@ class Run:
 class History:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.daemon = Daemon("pools: {userns: 2}\n")
+        # Nobody keeps its cages: a killed daemon takes them with it.
+        self.daemon = Daemon("pools: {userns: 2}\nrestart: {come_back_s: 0}\n")
         self.daemon.start()
         self.runs: list[Run] = []
         self.count = 0

@@ -1,5 +1,5 @@
-"""A whole run on Debian's own kernel, with systemd's shared mounts: layers, attacks, changes, a
-restart.
+"""A whole run on Debian's own kernel, with systemd's shared mounts: layers, attacks, changes, the
+end of akiosd and its keeper.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def test_nothing_is_left_after_a_kill_and_a_restart(daemon: Daemon) -> None:
     assert wait_until(lambda: len(resources.caged_processes()) >= 3)
     assert (daemon.state / "disk" / "pool" / cage).is_dir()
     daemon.stop(signal.SIGKILL)
+    daemon.end_keeper()  # or the cage would wait for the next akiosd
     assert wait_until(lambda: not resources.caged_processes())
     daemon.start()
     assert not (daemon.state / "disk" / "pool" / cage).exists()

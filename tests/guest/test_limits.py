@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from akiosd.daemon.host import cgroup_name
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import wait_until
@@ -64,12 +63,10 @@ def running(daemon: Daemon) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
 
 def leaves(daemon: Daemon) -> list[Path]:
     """The leaves of the cages that run; those that wait for a run have some, too."""
-    base = Path("/sys/fs/cgroup", cgroup_name(str(daemon.state)))
     listed = daemon.ctl("ps", "--json")
     assert listed.returncode == 0, listed.stderr
-    return [
-        base / cage["cage"] for cage in json.loads(listed.stdout) if (base / cage["cage"]).is_dir()
-    ]
+    running = {cage["cage"] for cage in json.loads(listed.stdout)}
+    return [path for path in map(Path, resources.cgroups(daemon)) if path.name in running]
 
 
 def killed(report: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
     try:
         if not parts.get(CORE):
             raise StateError("the keeper has no state memory of it", CORE)
-        memory = StateMemory(parts[CORE][0], read_boot())
+        memory = StateMemory.open(parts[CORE][0], read_boot())
         state = decode(memory.sections, CAGE, CageState)
         life = decode(memory.sections, LIFE, LifeState)
         fds = unpack(parts, state.core)

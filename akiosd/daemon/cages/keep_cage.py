@@ -43,28 +43,21 @@ class KeptCage:
         self.why_not = "" if keeper is not None else "there is no keeper"
         """Why the cage is not kept; "" while it is, or may be."""
         self._asked = memory is not None
-
-    def begin(self, state: CageState) -> None:
-        """Make the memory, and write down what does not change."""
-        if self._keeper is None:
-            return
-        try:
-            self._memory = StateMemory.create(read_boot())
-            self._memory.write(CAGE, encode(state))
-        except (OSError, StateError) as error:
-            self._fail(error)
-        self.remember()
+        self._first: dict[str, bytes] = {}
+        """What is to be in the memory, until :meth:`keep` makes it."""
 
     def remember(self, **changes: Any) -> None:
         """Change fields of the life, and write it."""
         self.life = msgspec.structs.replace(self.life, seen_ns=time.time_ns(), **changes)
-        self.write(LIFE, encode(self.life))
+        if self._memory is not None:
+            self.write(LIFE, encode(self.life))
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a section of the memory; it is there when this returns.  A memory that cannot be
         written is one that nobody goes on with.
         """
         if self._memory is None:
+            self._first[name] = data
             return
         try:
             self._memory.write(name, data)
@@ -72,17 +65,28 @@ class KeptCage:
             self._fail(error)
 
     def remember_life(self, life: Life) -> None:
-        """The machine has advanced."""
-        if life != self.life.life:
+        """The machine has advanced; that it has ended stands in the log, and it is dropped."""
+        if life != self.life.life and life.state != "ended":
             self.remember(life=life)
 
     async def keep(
-        self, leaf: int, core: Sequence[int], ring: Sequence[int], bound: Sequence[int]
+        self,
+        state: CageState,
+        leaf: int,
+        core: Sequence[int],
+        ring: Sequence[int],
+        bound: Sequence[int],
     ) -> None:
-        """Give the keeper copies; they are with it when this returns, or :attr:`why_not` says why
-        not.  All of them stay the caller's.
+        """Make the memory, and give the keeper copies; they are with it when this returns, or
+        :attr:`why_not` says why not.  All of them stay the caller's.
         """
-        if self._keeper is None or self._memory is None:
+        if self._keeper is None:
+            return
+        first, self._first = {**self._first, CAGE: encode(state), LIFE: encode(self.life)}, {}
+        try:
+            self._memory = StateMemory.create(read_boot(), first)
+        except (OSError, StateError) as error:
+            self._fail(error)
             return
         self._asked = True
         parts: dict[str, Sequence[int]] = {LEAF: [leaf], CORE: [self._memory.fd.fileno(), *core]}

@@ -559,12 +559,12 @@ class Cage:
                 return
             with listener, self._cgroup.open_v2() as leaf:
                 core = self._core(listener)
-                self.kept.begin(self._state(tuple(core)))
                 self.spend.memory.keep_in(self.kept.write)
                 self._calls_progress()
                 bound = [one.fd.fileno() for one in self._bound]
                 ring = self._calls.descriptors() if self._calls is not None else ()
-                await self.kept.keep(leaf.fileno(), list(core.values()), ring, bound)
+                state = self._state(tuple(core))
+                await self.kept.keep(state, leaf.fileno(), list(core.values()), ring, bound)
         finally:
             self._is_kept.set()
 

@@ -12,6 +12,11 @@ from akiosd.cage.state_format import StateError, Writer
 BOOT = "5d3c9f0e-7a86-4d0f-8c2e-0f2f9c1f6b11"
 INDEX_BYTES = 8
 
+
+def empty() -> bytes:
+    return bytes(state_format.new(BOOT, {})[0])
+
+
 names = st.sampled_from(["cage", "life", "spend", "gateway"])
 writes = st.lists(st.tuples(names, st.binary(max_size=3000)), min_size=1, max_size=12)
 
@@ -20,13 +25,12 @@ class Memory:
     """A memory that notes each store, as a killed writer would have left them."""
 
     def __init__(self, data: bytes | None = None) -> None:
-        self.data = bytearray(state_format.new(BOOT) if data is None else data)
         self.stores: list[tuple[int, bytes]] = []
-        self.writer = (
-            Writer(self.store, self.grow, len(self.data))
-            if data is None
-            else Writer.resume(data, self.store, self.grow)
-        )
+        if data is None:
+            self.data, self.writer = state_format.new(BOOT, {})
+        else:
+            self.data, self.writer = bytearray(data), Writer.resume(data)
+        self.writer.write_into(self.store, self.grow)
 
     def store(self, at: int, data: bytes) -> None:
         assert at + len(data) <= len(self.data)
@@ -52,6 +56,17 @@ def filled(items: list[tuple[str, bytes]]) -> tuple[Memory, dict[str, bytes]]:
 def test_what_was_written_last_is_read(items: list[tuple[str, bytes]]) -> None:
     memory, expected = filled(items)
     assert memory.read() == expected
+
+
+@given(st.dictionaries(names, st.binary(max_size=9000)), writes)
+def test_a_memory_begins_with_sections(
+    first: dict[str, bytes], items: list[tuple[str, bytes]]
+) -> None:
+    made, writer = state_format.new(BOOT, first)
+    assert state_format.read(bytes(made), BOOT) == first
+    for name, data in items:
+        writer.write(name, data)
+    assert state_format.read(bytes(made), BOOT) == {**first, **dict(items)}
 
 
 @given(writes, writes)
@@ -133,16 +148,16 @@ def test_every_byte_that_counts_is_guarded() -> None:
 )
 def test_what_is_no_state_memory_is_refused(change: object, words: str) -> None:
     with pytest.raises(StateError, match=words):
-        state_format.read(change(state_format.new(BOOT)), BOOT)  # type: ignore[operator]
+        state_format.read(change(empty()), BOOT)  # type: ignore[operator]
 
 
 def test_another_boot_and_another_major_version_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(StateError, match="of another boot"):
-        state_format.read(state_format.new(BOOT), BOOT.replace("5", "6"))
+        state_format.read(empty(), BOOT.replace("5", "6"))
     monkeypatch.setattr(state_format, "MAJOR", 2)
-    newer = state_format.new(BOOT)
+    newer = empty()
     monkeypatch.undo()
     with pytest.raises(StateError, match="version 2, this akiosd reads version 1"):
         state_format.read(newer, BOOT)

@@ -15,34 +15,34 @@ WHOLE = 5000
 
 
 def test_what_was_written_outlives_its_writer() -> None:
-    memory = StateMemory.create(read_boot())
+    memory = StateMemory.create(read_boot(), {"life": b"begun"})
     held = memory.fd.dup()
     memory.write("life", b"running")
     memory.write("spend", bytes(100_000))
     memory.close()
     memory.close()
     with Fd(held.take()) as again:
-        found = StateMemory(again.dup(), read_boot())
+        found = StateMemory.open(again.dup(), read_boot())
         assert found.sections == {"life": b"running", "spend": bytes(100_000)}
         found.write("life", b"ending")
         found.close()
-        assert StateMemory(again.dup(), read_boot()).sections["life"] == b"ending"
+        assert StateMemory.open(again.dup(), read_boot()).sections["life"] == b"ending"
 
 
 def test_a_damaged_memory_is_refused_and_closed() -> None:
-    memory = StateMemory.create(read_boot())
+    memory = StateMemory.create(read_boot(), {"life": b"begun"})
     memory.write("life", b"running")
     with memory.fd.dup() as other:
         os.pwrite(other.fileno(), b"\xff", 8)
         copy = other.dup()
         with pytest.raises(StateError, match="damaged"):
-            StateMemory(copy, read_boot())
+            StateMemory.open(copy, read_boot())
         assert copy.closed
     memory.close()
 
 
 def test_a_killed_writer_leaves_one_whole_content() -> None:
-    memory = StateMemory.create(read_boot())
+    memory = StateMemory.create(read_boot(), {"life": b"begun"})
     memory.write("life", bytes(WHOLE))
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -56,7 +56,7 @@ def test_a_killed_writer_leaves_one_whole_content() -> None:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(read_end)
-    found = StateMemory(memory.fd.dup(), read_boot())
+    found = StateMemory.open(memory.fd.dup(), read_boot())
     content = found.sections["life"]
     assert content == content[:1] * WHOLE
     found.close()
