@@ -8,6 +8,7 @@ import msgspec
 
 from akiosctl.render import escape, quote_command
 from akiosctl.standing_cages import state_of
+from akiosd.cage.unprotected import describe
 from akiosd.values.places import DATA
 from akiosd.values.posture import LayerState
 from akiosd.values.units import format_duration, format_size, format_usd
@@ -25,6 +26,8 @@ def describe_status(cage: CageInfo, reply: CageStatusReply | None) -> list[str]:
         return lines
     lines += [f"  data      {_data(cage)}", *_usage(reply)]
     lines += [_posture(reply.posture)]
+    loud = describe(reply.left_out)
+    lines += [f"  {loud}"] if loud else []
     lines += [f"  {_program(one)}" for one in reply.programs]
     return lines
 
@@ -84,10 +87,11 @@ def status_to_json(cage: CageInfo, reply: CageStatusReply | None) -> dict[str, A
         "limits": None,
         "budget": None,
         "posture": [],
+        "left_out": [],
         "programs": [],
     }
     if reply is not None:
-        for name in ("usage", "limits", "budget", "posture"):
+        for name in ("usage", "limits", "budget", "posture", "left_out"):
             found[name] = msgspec.to_builtins(getattr(reply, name))
         found["programs"] = [
             {

@@ -10,6 +10,7 @@ from akiosctl.data_directories import make_data
 from akiosctl.render import note
 from akiosctl.run_options import RunOptions
 from akiosctl.verbs.run import make_bind, missing_layers, prepare, take_started
+from akiosd.cage.unprotected import UNPROTECTED
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.ids import is_cage_name
 from akiosd.values.places import DATA
@@ -51,8 +52,11 @@ def cage_up(
     finally:
         close_fds(fds)
         client.close()
-    for line in () if quiet else (*started.get("notes", ()), *missing_layers(started["posture"])):
-        note(str(line))
+    for line in started.get("notes", ()):
+        if not quiet or str(line).startswith(UNPROTECTED):
+            note(str(line))
+    for line in () if quiet else missing_layers(started["posture"]):
+        note(line)
     return str(started["cage"]), name
 
 

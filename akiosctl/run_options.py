@@ -181,6 +181,18 @@ POLICY_OPTIONS: dict[str, tuple[str, str]] = {
 }
 
 
+LEFT_OUT: dict[str, dict[str, dict[str, object]]] = {
+    "no_pii": {"redact": {"models": "off", "sites": "off"}},
+    "no_audit": {"syscalls": {"trace": "none"}},
+    "no_budget": {
+        "budget": {"usd": 0, "tokens": 0, "calls": 0, "usd_per_minute": 0},
+    },
+}
+"""Options of ``cage up`` for runs that are compared: each is policy, and more than most system
+policies allow.
+"""
+
+
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     """The options that are policy, in the words of the policy language."""
     flags: dict[str, dict[str, object]] = {}
@@ -190,6 +202,10 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
             flags.setdefault(section, {})[key] = (
                 int(value) if name == "pids" and value.isdecimal() else value
             )
+    for name, sections in LEFT_OUT.items():
+        if options.has(name):
+            for section, keys in sections.items():
+                flags.setdefault(section, {}).update(keys)
     for mode in ("cow", "rw", "ro"):
         if options.has(mode):
             flags.setdefault("filesystem", {})["workspace"] = mode

@@ -132,6 +132,7 @@ class StandingStatus(Form):
     limits: policy.Limits | None
     budget: policy.Budget | None
     posture: list[Layer]
+    left_out: list[Literal["pii", "audit", "budget"]]
     programs: list[ProgramOfCage]
 
 

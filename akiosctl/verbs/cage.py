@@ -49,6 +49,9 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @group.command("up")
 @click.argument("name", required=False)
 @_run_options
+@click.option("--no-pii", is_flag=True, help="For comparison: redact no personal data.")
+@click.option("--no-audit", is_flag=True, help="For comparison: record no system calls.")
+@click.option("--no-budget", is_flag=True, help="For comparison: models may cost any amount.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -152,6 +152,16 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
     programs: int = 0
 
 
+class Unprotected(Record, frozen=True, kw_only=True, tag="unprotected"):
+    """A standing cage was made without these protections at all, as the system policy allows, to be
+    compared with others: ``pii`` (personal data is not redacted), ``audit`` (system calls are not
+    recorded), ``budget`` (models may cost any amount).
+    """
+
+    cage: str
+    left_out: tuple[str, ...]
+
+
 class ProgramStarted(Record, frozen=True, kw_only=True, tag="program_started"):
     """A program runs in a standing cage; ``program`` is its number there, ``pid`` its own
     inside.
@@ -451,6 +461,7 @@ KnownRecord = (
     | End
     | DaemonStart
     | DaemonRestarted
+    | Unprotected
     | ProgramStarted
     | ProgramEnded
     | SettingsRead

@@ -562,7 +562,8 @@ class CageStatusReply(Message, frozen=True, tag="cage_status_reply"):
     budget: Budget = Budget()
     posture: tuple[LayerState, ...] = ()
     programs: tuple[ProgramInfo, ...] = ()
-    come_back_s: int = 0
+    left_out: tuple[str, ...] = ()
+    """Protections that the policy leaves out altogether."""
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):

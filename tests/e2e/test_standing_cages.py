@@ -127,9 +127,12 @@ def test_exec_gives_a_terminal_of_the_cages_own(standing: Standing) -> None:
         term.expect("30 90")
         term.expect("mine")
         term.resize(40, 100)
-        term.type("stty size; sleep 1000\n")
+        waits = "trap 'exit 9' INT; echo wait''ing; while :; do sleep 0.1; done"
+        term.type(f'stty size; sh -c "{waits}"; echo status $?\n')
         term.expect("40 100")
+        term.expect("waiting")
         term.type("\x03")
+        term.expect("status 9")
         term.expect(PROMPT)
         term.type("exit 3\n")
         assert term.process.wait(30) == 3
@@ -250,3 +253,32 @@ def test_what_a_cage_was_made_with_is_not_changed_by_a_run(standing: Standing) -
 def test_its_name_is_taken_until_it_is_down(standing: Standing, tmp_path: Path) -> None:
     done = standing.ctl("cage", "up", "work")
     assert done.returncode == 125 and "akiosctl cage down work" in done.stderr
+
+
+FOR_COMPARISON = ("--no-pii", "--no-audit", "--no-budget")
+
+
+@pytest.mark.parametrize("flag", FOR_COMPARISON)
+def test_a_protection_is_left_out_only_where_the_system_policy_lets(
+    standing: Standing, flag: str
+) -> None:
+    refused = standing.ctl("cage", "up", "bare", flag)
+    assert refused.returncode == 125 and "the built-in" in refused.stderr
+
+
+def test_what_is_left_out_is_told_loudly() -> None:
+    daemon = Daemon(system_policy="allow_widening: true\n").start()
+    try:
+        standing = Standing(daemon, "bare", "--quiet", *FOR_COMPARISON)
+        status = standing.ctl("cage", "status", "bare").stdout
+        assert "UNPROTECTED, for comparison only: personal data" in status
+        (record,) = standing.records("unprotected")
+        assert record["left_out"] == ["pii", "audit", "budget"]
+        shown = daemon.ctl("ledger", "show", "--json").stdout.splitlines()
+        kinds = [json.loads(line)["kind"] for line in shown]
+        assert kinds.count("unprotected") == 1
+        assert "a cage is unprotected" in daemon.log.read_text()
+        other = Standing(daemon, "whole")
+        assert "UNPROTECTED" not in other.ctl("cage", "status", "whole").stdout
+    finally:
+        daemon.close()

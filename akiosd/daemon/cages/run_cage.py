@@ -21,6 +21,7 @@ from akiosd import __version__
 from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import explain_end
+from akiosd.cage.unprotected import describe, left_out
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
@@ -546,10 +547,19 @@ class Cage:
         )
         if self.request.tty is not None and self.master is None:
             raise CageFailedError("the cage gave no terminal", "pty")
+        self._record_unprotected()
         less = any(layer.status != "enforced" for layer in self.posture)
         await ledger.commit(self.log, self._birth(less))
         await self._is_kept.wait()
         self.post(Event("go"))
+
+    def _record_unprotected(self) -> None:
+        left = left_out(self.policy) if self.is_standing else ()
+        if left:
+            record = records.Unprotected(ts=time.time_ns(), cage=self.id, left_out=left)
+            for log in (HOST_LOG, self.log):
+                self.host.ledger.append(log, record)
+            _log.warning("a cage is unprotected", cage=self.id, uid=self.peer.uid, left_out=left)
 
     async def _keep(self, listener: Fd) -> None:
         """Give the keeper what the next akiosd needs; ``listener`` is owned here."""
@@ -667,6 +677,8 @@ class Cage:
 
     def _notes(self) -> tuple[str, ...]:
         notes = self._confinement.notes if self._confinement is not None else ()
+        loud = describe(left_out(self.policy)) if self.is_standing else ""
+        notes = (*notes, loud) if loud else notes
         return (*notes, NOT_KEPT.format(self.kept.why_not)) if self.kept.why_not else notes
 
     # ---- begun by another akiosd ----------------------------------------------------------------

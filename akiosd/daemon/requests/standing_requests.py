@@ -6,6 +6,7 @@ import trio
 
 from akiosd.cage import programs
 from akiosd.cage.programs import explain, usage_of
+from akiosd.cage.unprotected import left_out
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry, user_name
 from akiosd.daemon.cages.run_cage import Cage
@@ -137,7 +138,7 @@ class StandingRequests:
                 budget=cage.policy.budget,
                 posture=cage.posture,
                 programs=tuple(_describe(one) for one in cage.programs.all.values()),
-                come_back_s=cage.come_back_s,
+                left_out=left_out(cage.policy),
             )
         )
 
