@@ -85,6 +85,8 @@ class Cage(Form):
     usd_micro: int
     calls: int
     outdated: bool
+    standing: bool
+    programs: int
 
 
 class StandingCage(Form):
