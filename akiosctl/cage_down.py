@@ -16,7 +16,7 @@ from akiosctl.cages import identify, open_at
 from akiosctl.client import Client
 from akiosctl.commands import print_line
 from akiosctl.data_directories import open_output
-from akiosctl.render import escape, note, print_error
+from akiosctl.render import count_files, escape, note, print_error
 from akiosctl.standing_cages import find_standing, list_standing
 from akiosd.errors import AkiosError
 from akiosd.store.wipe import Emptied, How, empty, spared_by, survey
@@ -73,10 +73,11 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
         finally:
             os.close(output)
     if not asked.as_json:
-        state = "is down already" if cage.ended_ns else f"would be killed, {cage.programs} programs"
+        programs = "1 program" if cage.programs == 1 else f"{cage.programs} programs"
+        state = "is down already" if cage.ended_ns else f"would be killed, with {programs}"
         print_line(f"{cage.name} ({cage.cage}) {state}; its log and its disk would be destroyed")
         where = f"{escape(cage.workspace)}/{DATA['output']}"
-        kept = "would be kept" if asked.keep else f"{files} files, {format_size(size)}"
+        kept = "would be kept" if asked.keep else f"{count_files(files)}, {format_size(size)}"
         print_line(f"  {where}: {kept}")
         for path in linked[:_MOST_NAMED]:
             print_line(f"  only its name would go, it has another elsewhere: {escape(path)}")
@@ -172,7 +173,7 @@ def _words(cage: CageInfo, emptied: Emptied | None, asked: Asked) -> str:
     where = f"{escape(cage.workspace)}/{DATA['output']}"
     if emptied is None:
         return f"{where}: kept"
-    words = f"{where}: {emptied.files} files, {asked.how}"
+    words = f"{where}: {count_files(emptied.files)}, {asked.how}"
     if emptied.spared:
         words += f"; not overwritten, as they have names elsewhere: {_some(emptied.spared)}"
     if emptied.failed:

@@ -40,8 +40,13 @@ def _data(cage: CageInfo) -> str:
 def _usage(reply: CageStatusReply) -> list[str]:
     usage, limits, budget = reply.usage, reply.limits, reply.budget
     rows = [
-        ("memory", format_size(usage.memory_peak), limits.memory, format_size(limits.memory)),
-        ("processes", str(usage.pids_peak), limits.pids, str(limits.pids)),
+        (
+            "memory",
+            f"at most {format_size(usage.memory_peak)}",
+            limits.memory,
+            format_size(limits.memory),
+        ),
+        ("processes", f"at most {usage.pids_peak}", limits.pids, str(limits.pids)),
         ("disk", format_size(usage.disk_used), limits.disk, format_size(limits.disk)),
         ("money", format_usd(usage.usd_micro), budget.usd_micro, format_usd(budget.usd_micro)),
         (

@@ -14,7 +14,7 @@ from akiosctl.copy_in import Packing
 from akiosctl.copy_out import Extraction
 from akiosctl.piped_program import Piped
 from akiosctl.programs import find_standing
-from akiosctl.render import escape, note
+from akiosctl.render import count_files, escape, note
 from akiosctl.tar_reader import TarReader
 from akiosd.errors import AkiosError
 from akiosd.values.units import parse_size
@@ -59,7 +59,7 @@ def command(ctx: click.Context, source: str, target: str, most: str, as_json: bo
         skipped = [{"path": escape(path), "why": escape(why)} for path, why in done.skipped]
         print(json.dumps({"files": done.files, "bytes": done.bytes, "skipped": skipped}))
     else:
-        print_line(f"{done.files} files, {done.bytes} bytes")
+        print_line(f"{count_files(done.files)}, {done.bytes} bytes")
     return 1 if done.skipped else 0
 
 
