@@ -59,6 +59,11 @@ def open_here() -> Iterator[int | None]:
         os.close(found.fd)
 
 
+def identify(client: Client, fd: int) -> DirectoryId | None:
+    """Which directory that is, as akiosd sees it."""
+    return _list(client, False, fd)[1]
+
+
 def open_at(client: Client, cage: CageInfo) -> int:
     """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is
     called now.

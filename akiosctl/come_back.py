@@ -19,12 +19,15 @@ _MOST_KEPT = 16
 
 class Absence:
     """One time that akiosd is away.  ``gone`` is what the user is told if it stays away for longer
-    than ``come_back_s``, when the cage has ended.
+    than ``come_back_s``, when the cage has ended; ``whom`` names the cage, and the program of a
+    standing one.
     """
 
-    def __init__(self, path: str, cage: str, gone: AkiosError, come_back_s: int) -> None:
+    def __init__(
+        self, path: str, whom: dict[str, object], gone: AkiosError, come_back_s: int
+    ) -> None:
         self._patience_s = come_back_s + _LONGER_S
-        self._path, self._cage, self._gone = path, cage, gone
+        self._path, self._whom, self._gone = path, whom, gone
         self._since = time.monotonic()
         self._said = False
         self.kept: list[tuple[str, dict[str, object]]] = []
@@ -49,6 +52,7 @@ class Absence:
                 self._said = True
                 from akiosctl.render import note
 
-                note(f"akiosd is away; {self._cage} goes on, and waits for it where it needs it")
+                cage = self._whom["cage"]
+                note(f"akiosd is away; {cage} goes on, and waits for it where it needs it")
             return None
-        return client, client.request("rejoin", {"cage": self._cage})
+        return client, client.request("rejoin", self._whom)

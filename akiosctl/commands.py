@@ -23,6 +23,9 @@ from akiosd.errors import AkiosError
 # verb → (module, what it does); the order is that of the help text.
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("", "Run a command in a cage."),
+    "cage": ("akiosctl.verbs.cage", "Make cages that stand, and take them down."),
+    "exec": ("akiosctl.verbs.exec", "Start a program in a cage that stands."),
+    "cp": ("akiosctl.verbs.cp", "Copy files into a cage that stands, and out of it."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
     "logs": ("akiosctl.verbs.logs", "Print what a cage wrote."),

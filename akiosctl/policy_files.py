@@ -17,7 +17,7 @@ import msgspec
 
 import akiosd.policy
 from akiosctl.open_regular import NotRegularError, reopen_regular
-from akiosctl.run_options import POLICY_OPTIONS
+from akiosctl.run_options import LEFT_OUT, POLICY_OPTIONS
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
@@ -246,4 +246,14 @@ def decode_flags(values: dict[str, Any]) -> PartialPolicy:
     options: dict[KeyPath, Position] = {
         place: (f"--{name}", 0) for name, place in POLICY_OPTIONS.items()
     }
+    for name, sections in LEFT_OUT.items():
+        keys = {
+            (section, key): value
+            for section, found in sections.items()
+            for key, value in found.items()
+        }
+        if len(keys) > 1 and all(
+            values.get(s, {}).get(k) == value for (s, k), value in keys.items()
+        ):
+            options |= {place: (f"--{name.replace('_', '-')}:", 0) for place in keys}
     return load(values, options, name="the command line")

@@ -57,6 +57,9 @@ class Relay:
         self._client = client
         self._request = request
         self._cage = str(started.get("cage", ""))
+        self._whom: dict[str, object] = {"cage": self._cage}
+        if started.get("program"):
+            self._whom["program"] = int(started["program"])
         self._tty = bool(started.get("tty"))
         self._outputs = 1 if started.get("one_output") else 2
         self._keys = detach_keys
@@ -162,7 +165,7 @@ class Relay:
                 self._leave()
             if self._limit is not None and self._limit.reached in ready:
                 poll.unregister(self._limit.reached)
-                self._ask("stop", {"cage": self._cage, "cause": "output"})
+                self._ask("stop", {**self._whom, "cause": "output"})
             if self._copiers.ended in ready:
                 poll.unregister(self._copiers.ended)
                 self._outputs_ended = True
@@ -193,7 +196,7 @@ class Relay:
             self._client.close()
             self._unanswered.clear()
             self._detach_request = 0
-            self._absence = Absence(self._client.path, self._cage, gone, self._come_back_s)
+            self._absence = Absence(self._client.path, self._whom, gone, self._come_back_s)
 
     def _look_for_akiosd(self) -> bool:
         """Go on where it is back; True when the cage is left, for it needs no client."""
@@ -279,10 +282,10 @@ class Relay:
     def _forward(self, number: int) -> None:
         now = time.monotonic()
         name = "signal"
-        fields: dict[str, object] = {"cage": self._cage, "signo": int(number)}
+        fields: dict[str, object] = {**self._whom, "signo": int(number)}
         if number == signal.SIGINT:
             if now - self._interrupted_at < _TWICE_SECONDS:
-                name, fields = "stop", {"cage": self._cage, "grace_ns": 0}
+                name, fields = "stop", {**self._whom, "grace_ns": 0}
             self._interrupted_at = now
         self._ask(name, fields)
 

@@ -41,6 +41,11 @@ def escape(text: str | bytes) -> str:
     return show(text, as_bytes)
 
 
+def count_files(number: int) -> str:
+    """``1 file``, ``2 files``."""
+    return "1 file" if number == 1 else f"{number} files"
+
+
 def quote_command(argv: Iterable[bytes]) -> str:
     """A command line for people: escaped, words that need it in quotes."""
     words = [escape(word) for word in argv]

@@ -4,6 +4,8 @@ library.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from akiosd.errors import AkiosError
 
 FLAG, VALUE, MANY = "flag", "value", "many"
@@ -50,6 +52,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
     ),
     "--no-tty": ("no_tty", FLAG, "", "give the agent pipes"),
     "--name": ("name", VALUE, "NAME", "what other verbs may call the cage"),
+    "--cage": ("cage", VALUE, "NAME", "in a standing cage (akiosctl cage up), by its limits"),
     "--detach": ("detach", FLAG, "", "leave it running; print its cage"),
     "--detach-keys": (
         "detach_keys",
@@ -108,6 +111,10 @@ class RunOptions:
     def value(self, name: str) -> str | None:
         """The value of an option that was given, the last one; None for none."""
         return self._given[name][-1] if name in self._given else None
+
+    def others(self, names: Sequence[str]) -> list[str]:
+        """What was given besides ``names``."""
+        return [name for name in self._given if name not in names]
 
     def values(self, name: str) -> list[str]:
         """All values of an option."""
@@ -178,6 +185,18 @@ POLICY_OPTIONS: dict[str, tuple[str, str]] = {
 }
 
 
+LEFT_OUT: dict[str, dict[str, dict[str, object]]] = {
+    "no_pii": {"redact": {"models": "off", "sites": "off"}},
+    "no_audit": {"syscalls": {"trace": "none"}},
+    "no_budget": {
+        "budget": {"usd": 0, "tokens": 0, "calls": 0, "usd_per_minute": 0},
+    },
+}
+"""Options of ``cage up`` for runs that are compared: each is policy, and more than most system
+policies allow.
+"""
+
+
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     """The options that are policy, in the words of the policy language."""
     flags: dict[str, dict[str, object]] = {}
@@ -187,6 +206,10 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
             flags.setdefault(section, {})[key] = (
                 int(value) if name == "pids" and value.isdecimal() else value
             )
+    for name, sections in LEFT_OUT.items():
+        if options.has(name):
+            for section, keys in sections.items():
+                flags.setdefault(section, {}).update(keys)
     for mode in ("cow", "rw", "ro"):
         if options.has(mode):
             flags.setdefault("filesystem", {})["workspace"] = mode

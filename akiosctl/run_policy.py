@@ -9,6 +9,7 @@ this user wrote it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
@@ -207,6 +208,12 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
             chosen[name] = value
     for text, setting in policy.set.items():
         chosen[os.fsencode(text)] = os.fsencode(setting)
+    add_variables(chosen, given, kept)
+    return chosen
+
+
+def add_variables(chosen: dict[bytes, bytes], given: Sequence[str], kept: Sequence[str]) -> None:
+    """What ``--env`` (``given``) and ``--keep-env`` (``kept``) say, added to ``chosen``."""
     for text in (*kept, *(word.partition("=")[0] for word in given)):
         _refuse_ours(text)
     for text in kept:
@@ -221,7 +228,6 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
                 "to pass a variable of yours: --keep-env NAME",
             )
         chosen[os.fsencode(name_text)] = os.fsencode(setting)
-    return chosen
 
 
 def _refuse_ours(name: str) -> None:

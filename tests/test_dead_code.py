@@ -63,7 +63,7 @@ tests/e2e/test_api.py hold it true.
 FILLED: dict[str, str] = {
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
-        for name in ("Attach", "Bind", "Detach", "Rejoin", "Run", "Signal", "Tty")
+        for name in ("Attach", "Bind", "Detach", "Program", "Rejoin", "Run", "Signal", "Tty")
     },
     "akiosd.values.step_call.StepRequest": "who starts the program that performs a step writes it",
 }

@@ -101,6 +101,8 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
                 "akiosd.store.log_dir",
             ),
             "akiosd.kernel.hashing",
+            # What lies in a user's directory is wiped by that user.
+            "akiosd.store.wipe",
             # Pure: hints are tried against the rules of the gateway itself.
             "akiosd.gateway.net.remedies",
             *SHARED,

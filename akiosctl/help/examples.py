@@ -19,6 +19,31 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl run --budget 0.50 -- python agent.py", "models may cost 50 cents"),
         ("akiosctl run -d -- python agent.py", "in the background; see: akiosctl ps"),
     ),
+    "cage": (
+        ("akiosctl cage up work", "a cage that stands, for this project"),
+        ("akiosctl run --cage work -- python agent.py", "in it, as often as you like"),
+        ("akiosctl cage down work", "kill what runs in it, destroy its data"),
+    ),
+    "cage up": (
+        ("akiosctl cage up", "called as this directory"),
+        ("akiosctl cage up work --memory 1G --budget 2", "with a name and limits"),
+    ),
+    "cage list": (("akiosctl cage list", "those that are up, and those that are down"),),
+    "cage status": (("akiosctl cage status work", "what it enforces, uses and runs"),),
+    "cage pause": (("akiosctl cage pause work", "everything in it stands still"),),
+    "cage resume": (("akiosctl cage resume work", "and goes on"),),
+    "cage down": (
+        ("akiosctl cage down work --dry-run", "only say what would be destroyed"),
+        ("akiosctl cage down work --keep-output", "all but data/output"),
+    ),
+    "exec": (
+        ("akiosctl exec work -- python agent.py", "one more program"),
+        ("akiosctl exec work bash", "a shell, with a terminal"),
+    ),
+    "cp": (
+        ("akiosctl cp notes.txt work:/tmp/", "into the cage work"),
+        ("akiosctl cp work:/tmp/notes.txt copy.txt", "out of it"),
+    ),
     "ps": (
         ("akiosctl ps", "cages that run, and those whose changes wait"),
         ("akiosctl ps --all --json", "ended ones too, for a program"),

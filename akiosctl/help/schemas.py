@@ -85,6 +85,83 @@ class Cage(Form):
     usd_micro: int
     calls: int
     outdated: bool
+    standing: bool
+    programs: int
+
+
+class StandingCage(Form):
+    """``state``: up, paused, down, or what it is on its way to; ``reason``: why it is down."""
+
+    cage: str
+    name: str
+    state: str
+    programs: int
+    workspace: str
+    started_ns: int
+    ended_ns: int
+    reason: str
+    changes: bool
+    usd_micro: int
+    calls: int
+
+
+class ProgramOfCage(Form):
+    """``pid`` is its number inside; ``exit_code`` and ``reason`` are those of one that ended."""
+
+    number: int
+    state: Literal["starting", "running", "ended"]
+    argv: list[str]
+    pid: int
+    tty: bool
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    reason: str
+
+
+class StandingStatus(Form):
+    """``data``: where input and output lie.  ``usage``, ``limits`` and ``budget`` are null, and
+    ``posture`` and ``programs`` empty, for a cage that is down.
+    """
+
+    cage: str
+    name: str
+    state: str
+    reason: str
+    changes: bool
+    data: dict[str, str]
+    usage: Usage | None
+    limits: policy.Limits | None
+    budget: policy.Budget | None
+    posture: list[Layer]
+    left_out: list[Literal["pii", "audit", "budget"]]
+    programs: list[ProgramOfCage]
+
+
+class TakenDown(Form):
+    """What was destroyed of ``data/output``, or with ``dry_run`` would be; ``spared`` have a name
+    elsewhere and were not overwritten, nor were ``failed``; ``left`` is still there.
+    """
+
+    cage: str
+    name: str
+    files: int
+    bytes: int
+    spared: list[str]
+    failed: list[str]
+    left: list[str]
+    dry_run: bool
+
+
+class NotCopied(Form):
+    path: str
+    why: str
+
+
+class Copied(Form):
+    files: int
+    bytes: int
+    skipped: list[NotCopied]
 
 
 class CageNames(Form):
@@ -651,6 +728,14 @@ class Error(Form):
 SCHEMAS: dict[str, tuple[Any, ...]] = {
     "": (Error,),
     "run": (RunReport, Running),
+    "cage up": (Running,),
+    "cage list": (list[StandingCage],),
+    "cage status": (StandingStatus,),
+    "cage pause": (CageNames,),
+    "cage resume": (CageNames,),
+    "cage down": (list[TakenDown],),
+    "exec": (RunReport,),
+    "cp": (Copied,),
     "ps": (list[Cage],),
     "attach": (RunReport, Running),
     "logs": (Output, Missing),

@@ -10,6 +10,7 @@ import click
 from akiosctl.cages import list_cages
 from akiosctl.commands import wants_json
 from akiosctl.render import quote_command, table
+from akiosctl.standing_cages import state_of
 from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
 
@@ -75,6 +76,8 @@ def describe(cage: CageInfo) -> str:
     """The state in a few words."""
     if cage.ended_ns == 0:
         state = f"{cage.state} (detached)" if cage.detached else cage.state
+        if cage.standing:
+            state = f"{state_of(cage)} (stands, programs: {cage.programs})"
         return f"{state}, /usr changed: restart it" if cage.outdated else state
     told = _cut(cage.reason or "exited")
     code = f"exited {cage.exit_code}"
@@ -120,4 +123,6 @@ def to_json(cage: CageInfo) -> dict[str, object]:
         "usd_micro": cage.usd_micro,
         "calls": cage.calls,
         "outdated": cage.outdated,
+        "standing": cage.standing,
+        "programs": cage.programs,
     }

@@ -56,6 +56,11 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
         refuse_workflow(options.command[0])
     open_missing_stdio()
     path = options.value("socket") or socket
+    cage = options.value("cage")
+    if cage is not None:
+        from akiosctl.programs import run_program
+
+        return run_program(options, cage, socket_path(path), as_json or options.has("json"))
     if options.has("standalone"):
         from akiosctl.standalone import run_standalone
 

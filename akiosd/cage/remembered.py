@@ -36,6 +36,7 @@ class Remembered:
             return []
         newest = sorted(own.values(), key=lambda one: one.order, reverse=True)
         stays = {one.cage for one in newest[: self.most]} | _newest_of_each_place(newest)
+        stays |= _standing(newest)
         return self._keep_only(own, stays)
 
     def expire(self, is_old: Callable[[str], bool]) -> list[str]:
@@ -45,7 +46,7 @@ class Remembered:
         gone = []
         for own in self._of.values():
             newest = sorted(own.values(), key=lambda one: one.order, reverse=True)
-            stays = _newest_of_each_place(newest)
+            stays = _newest_of_each_place(newest) | _standing(newest)
             stays |= {name for name in own if name not in stays and not is_old(name)}
             gone += self._keep_only(own, stays)
         return gone
@@ -65,6 +66,11 @@ class Remembered:
     def infos(self) -> list[CageInfo]:
         """All remembered cages, in no particular order."""
         return [info for own in self._of.values() for info in own.values()]
+
+
+def _standing(infos: list[CageInfo]) -> set[str]:
+    """Names of standing cages: they are down with their data until somebody takes them down."""
+    return {info.cage for info in infos if info.standing}
 
 
 def _newest_of_each_place(newest: list[CageInfo]) -> set[str]:

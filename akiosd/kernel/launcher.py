@@ -37,19 +37,18 @@ if os.path.exists("/proc/self/ns/time"):
 
 @contextmanager
 def plan_request(
-    plan: bytes, fds: Sequence[int], flags: int = 0
+    plan: bytes, fds: Sequence[int], argument: int = 0, kind: int = plan_format.REQUEST_RUN
 ) -> Iterator[tuple[bytes, list[int]]]:
-    """The request to execute a plan, for the launcher and for a child that waits for the rest of
-    its plan, and the descriptors that go with it: the plan's memory, which is closed behind the
-    ``with``, and ``fds``.
+    """The request to execute a plan, for the launcher, for a child that waits for the rest of its
+    plan, and for the init of a standing cage, and the descriptors that go with it: the plan's
+    memory, which is closed behind the ``with``, and ``fds``.  ``argument`` is what ``kind`` takes:
+    clone flags, or the number of a program.
     """
     with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
         os.write(memory.fileno(), plan)
         numbers = [memory.fileno(), *fds]
         yield (
-            plan_format.REQUEST.pack(
-                plan_format.MAGIC, plan_format.REQUEST_RUN, len(numbers), len(plan), flags
-            ),
+            plan_format.REQUEST.pack(plan_format.MAGIC, kind, len(numbers), len(plan), argument),
             numbers,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 import trio
@@ -32,6 +33,13 @@ def send_signal(pidfd: int, signo: int) -> None:
         signal.pidfd_send_signal(pidfd, signo)
     except ProcessLookupError:
         pass
+
+
+def has_exited(pidfd: int) -> bool:
+    """Whether the process is dead."""
+    poll = select.poll()  # select(2) takes no descriptor above 1023
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def reap(pidfd: int) -> os.waitid_result | None:

@@ -23,6 +23,7 @@ from akiosd.kernel.syscalls import openat2, sync_directory
 _CHUNK = 1 << 20
 _AGAIN = "destroy again: sudo akiosctl ledger destroy CAGE, or akiosctl discard --wipe CAGE"
 _CHECK_DISK = f"check its disk and its mount (dmesg; findmnt -T FILE), then {_AGAIN}"
+_ROUNDS = 8
 
 Kind = Literal["file", "dir", "other", "mount"]
 
@@ -54,14 +55,15 @@ class How:
 
 @dataclass(frozen=True)
 class Found:
-    """One thing below the directory: its path, its kind, (device, inode), and how many names that
-    inode has.
+    """One thing below the directory: its path, its kind, (device, inode), how many names that
+    inode has, and the bytes that a file takes.
     """
 
     path: str
     kind: Kind
     node: tuple[int, int] = (0, 0)
     names: int = 1
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,17 +143,20 @@ def _depth(path: str) -> int:
     return path.count("/") + 1 if path else 0
 
 
-def survey(root: int) -> list[Found]:
+def survey(root: int, *, repairs: bool = True) -> list[Found]:
     """Everything below the open directory ``root``, the directory itself first; nothing is
-    followed.
+    followed.  ``repairs``: directories that their owner may not read are made readable; else they
+    are passed over.
     """
-    return list(_survey(root, ""))
+    return list(_survey(root, "", repairs))
 
 
-def _survey(root: int, path: str) -> Iterator[Found]:
+def _survey(root: int, path: str, repairs: bool) -> Iterator[Found]:
     try:
         fd = _open_below(root, path or ".", os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
+        if not repairs:
+            return
         _allow(root, path, 0o700)
         fd = _open_below(root, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -164,10 +169,11 @@ def _survey(root: int, path: str) -> Iterator[Found]:
                 continue
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                yield from _survey(root, below)
+                yield from _survey(root, below, repairs)
             else:
                 kind: Kind = "file" if stat.S_ISREG(status.st_mode) else "other"
-                yield Found(below, kind, (status.st_dev, status.st_ino), status.st_nlink)
+                node = (status.st_dev, status.st_ino)
+                yield Found(below, kind, node, status.st_nlink, status.st_blocks * 512)
     finally:
         os.close(fd)
 
@@ -220,6 +226,52 @@ def wipe(
     os.rmdir(directory)
     sync_directory(directory.parent)
     return Wiped(sum(item.kind == "file" for item in found), written, spared_by(found))
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """What became of a directory's content: ``files`` are gone, ``bytes`` of them overwritten.
+
+    ``spared`` have a name elsewhere, ``failed`` could not be overwritten for the reason beside
+    them: of both only the name here is gone.  ``left`` is still there, and why.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    spared: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    left: tuple[tuple[str, str], ...] = ()
+
+
+def empty(root: int, how: How, random: Callable[[int], bytes] = os.urandom) -> Emptied:
+    """Wipe everything below the open directory ``root``, which stays; what cannot be overwritten is
+    unlinked all the same.
+
+    What others put there meanwhile is wiped, too, a bounded number of times.  Raises
+    ``LedgerError`` before anything was touched when something is mounted below.
+    """
+    done = Emptied()
+    for _ in range(_ROUNDS):
+        try:
+            found = survey(root)
+        except FileNotFoundError:
+            continue  # somebody else removed it while we looked
+        if len(found) == 1:
+            break
+        steps = [step for step in plan_wipe(found, how) if step.path or step.do == "sync"]
+        run = _Run(root, random, how.passes)
+        failed, left = run.run_all(steps)
+        gone = {step.path for step in steps if step.do == "unlink"} - {path for path, _ in left}
+        done = Emptied(
+            done.files + sum(item.kind == "file" and item.path in gone for item in found),
+            done.bytes + run.written,
+            done.spared + spared_by(found),
+            done.failed + failed,
+            left,
+        )
+        if left:
+            break
+    return done
 
 
 def look(directory: Path) -> list[Found]:
@@ -306,6 +358,27 @@ class _Run:
                 _CHECK_DISK,
             ) from cause
         return self.written
+
+    def run_all(
+        self, steps: Sequence[Step]
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+        """Do every step, whatever becomes of the others: (what was not overwritten, what is still
+        there), each with its reason.
+        """
+        failed: list[tuple[str, str]] = []
+        left: list[tuple[str, str]] = []
+        for step in steps:
+            try:
+                self._do(step)
+            except FileNotFoundError:
+                continue  # gone is what it was to be
+            except OSError as error:
+                why = error.strerror or str(error)
+                if step.do == "overwrite":
+                    failed.append((step.path, why))
+                elif error.errno != errno.ENOTEMPTY:
+                    left.append((step.path, why))
+        return tuple(failed), tuple(left)
 
     def _do(self, step: Step) -> None:
         if step.do == "overwrite":

@@ -69,11 +69,17 @@ STATUS: dict[str, int] = {
     "parked": 10,  # the child waits for the plan that goes on where its own ends
     "listener": 11,  # carries the seccomp listener, where akiosd may not take it itself
     "kill": 12,  # akiosd → init of a cage without namespaces: end every process of it
+    "program_started": 13,  # number of the program, its pid inside
+    "program_failed": 14,  # number, errno, step as in exec_failed
+    "program_ended": 15,  # number, wait status, rusage
+    "program_signal": 16,  # akiosd → init: number, signal number
 }
 
-# What "go" may say: the keeper holds this cage, so init no longer ends with the thread that made it
-# (PR_SET_PDEATHSIG), only at end of file on its status socket.
+# What "go" may say, as bits.  GO_KEPT: the keeper holds this cage, so init no longer ends with the
+# thread that made it (PR_SET_PDEATHSIG), only at end of file on its status socket.  GO_STANDING:
+# there is no first agent; init starts programs when it is told to, and ends at end of file only.
 GO_KEPT = 1
+GO_STANDING = 2
 
 # Flags of a step.
 F_STAGE = 1  # the path is in the launcher's own staging root, not in the new root
@@ -97,6 +103,9 @@ REPLY = struct.Struct("<ii")
 
 REQUEST_RUN = 1
 REQUEST_USERNS = 2
+REQUEST_PROGRAM = 3
+MAX_PROGRAMS = 256
+"""How many programs of a standing cage init knows at once."""
 _OPTIONS = ("fsmount", "export")
 
 
@@ -262,9 +271,9 @@ def decode_status(data: bytes) -> StatusMessage:
     return StatusMessage(_KINDS.get(kind, "?"), err, step, value)
 
 
-def encode_status(kind: str, value: int = 0) -> bytes:
-    """A message of akiosd to init."""
-    return _MESSAGE.pack(STATUS[kind], 0, 0, value)
+def encode_status(kind: str, value: int = 0, number: int = 0) -> bytes:
+    """A message of akiosd to init; ``number`` is that of a program, where it is about one."""
+    return _MESSAGE.pack(STATUS[kind], 0, number, value)
 
 
 def c_header() -> str:
@@ -285,8 +294,11 @@ def c_header() -> str:
         f"#define AKIOS_F_RECURSIVE {F_RECURSIVE}u",
         f"#define AKIOS_F_SAME_KIND {F_SAME_KIND}u",
         f"#define AKIOS_GO_KEPT {GO_KEPT}u",
+        f"#define AKIOS_GO_STANDING {GO_STANDING}u",
+        f"#define AKIOS_MAX_PROGRAMS {MAX_PROGRAMS}",
         f"#define AKIOS_REQUEST_RUN {REQUEST_RUN}u",
         f"#define AKIOS_REQUEST_USERNS {REQUEST_USERNS}u",
+        f"#define AKIOS_REQUEST_PROGRAM {REQUEST_PROGRAM}u",
         "",
         "enum akios_op_kind {",
         *(f"    AKIOS_OP_{name.upper()} = {number}," for name, number in OPS.items()),
@@ -314,7 +326,8 @@ def c_header() -> str:
         "};",
         "struct akios_status { uint32_t kind; int32_t err; uint32_t step, value; };",
         "struct akios_exit { struct akios_status head; uint64_t user_ns, system_ns, max_rss; };",
-        "/* argument: clone flags of a run; the owner's uid of a user namespace. */",
+        "/* argument: clone flags of a run; the owner's uid of a user namespace; the number of a",
+        " * program. */",
         "struct akios_request { uint32_t magic, kind, nfds, plan_size; uint64_t argument; };",
         "struct akios_reply { int32_t pid, err; };",
         "",

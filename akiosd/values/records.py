@@ -142,9 +142,44 @@ class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
     """The cage is empty.  ``exit_code`` is what the caller got, ``signal`` 0 unless one killed the
-    agent.
+    agent; ``programs`` is how many a standing cage was asked to start: each has its own records.
     """
 
+    exit_code: int
+    signal: int = 0
+    reason: str = ""
+    rusage: Rusage = Rusage()
+    programs: int = 0
+
+
+class Unprotected(Record, frozen=True, kw_only=True, tag="unprotected"):
+    """A standing cage was made without these protections at all, as the system policy allows, to be
+    compared with others: ``pii`` (personal data is not redacted), ``audit`` (system calls are not
+    recorded), ``budget`` (models may cost any amount).
+    """
+
+    cage: str
+    left_out: tuple[str, ...]
+
+
+class ProgramStarted(Record, frozen=True, kw_only=True, tag="program_started"):
+    """A program runs in a standing cage; ``program`` is its number there, ``pid`` its own
+    inside.
+    """
+
+    program: int
+    argv: tuple[bytes, ...]
+    pid: int
+
+
+class ProgramEnded(Record, frozen=True, kw_only=True, tag="program_ended"):
+    """A program of a standing cage ended, or could not be started: then it has no other record.
+
+    ``exit_code`` is what its caller got, ``signal`` 0 unless one killed it.  What it left running
+    runs on.
+    """
+
+    program: int
     exit_code: int
     signal: int = 0
     reason: str = ""
@@ -439,6 +474,9 @@ KnownRecord = (
     | End
     | DaemonStart
     | DaemonRestarted
+    | Unprotected
+    | ProgramStarted
+    | ProgramEnded
     | SettingsRead
     | DaemonStop
     | KeyEpoch

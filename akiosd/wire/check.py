@@ -8,14 +8,17 @@ import re
 
 from akiosd.errors import DeniedError
 from akiosd.values.ids import NAME_FORM, is_cage_id, is_cage_name
+from akiosd.values.places import DATA
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
     Bind,
+    CageStatus,
     Detach,
     Discard,
+    Down,
     Http,
     KeyRemove,
     KeySet,
@@ -23,6 +26,8 @@ from akiosd.wire.messages import (
     ListLogFiles,
     Message,
     Output,
+    Pause,
+    Program,
     ReadLog,
     ReadLogFile,
     Rejoin,
@@ -36,6 +41,7 @@ from akiosd.wire.messages import (
 MAX_PATH = 4096  # PATH_MAX, limits.h
 MAX_DIMENSION = 10_000
 """Most rows or columns of a terminal."""
+_MAX_OUTSIDE = 2048
 MAX_KEY = 8192
 """Longest API key, in bytes."""
 _OTHER_CLIENT = "use the akiosctl that was installed with this akiosd"
@@ -74,6 +80,11 @@ def check_request(message: Message, fd_count: int) -> None:
     """
     if isinstance(message, Run):
         _check_run(message, fd_count)
+    elif isinstance(message, Program):
+        _check_cage(message.cage)
+        _check_program(message)
+    elif isinstance(message, Pause | CageStatus | Down):
+        _check_cage(message.cage)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):
         _check_log(message)
     elif isinstance(message, Signal | Stop | Attach | Rejoin | Detach | Output | View | Discard):
@@ -98,6 +109,10 @@ def check_request(message: Message, fd_count: int) -> None:
         raise DeniedError(
             f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS)
         )
+    if isinstance(message, Signal | Stop | Rejoin) and message.program < 0:
+        raise DeniedError("the number of a program is negative", "program", _OTHER_CLIENT)
+    if isinstance(message, Down) and len(message.outside) > _MAX_OUTSIDE:
+        raise DeniedError("the words about what was wiped are too long", "down", _OTHER_CLIENT)
     if isinstance(message, Stop) and message.grace_ns < 0:
         raise DeniedError("the grace period is negative", "stop", _OTHER_CLIENT)
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
@@ -145,13 +160,21 @@ def _check_cage(name: str) -> None:
         raise DeniedError(f"{name[:40]!r} is not a cage", next="list cages with: akiosctl ps --all")
 
 
-def _check_run(run: Run, fd_count: int) -> None:
+def _check_program(run: Run | Program) -> None:
+    """What is said of a program: of a cage's agent, and of one in a standing cage."""
     if not run.argv or not run.argv[0]:
         raise DeniedError(
             "no command was given",
             "run",
             "write the command after --: akiosctl run -- python agent.py",
         )
+    _check_texts(run)
+    check_path("command", run.command)
+    check_path("cwd", run.cwd)
+    _check_terminal(run)
+
+
+def _check_texts(run: Run | Program) -> None:
     for text in (*run.argv, *run.env, *run.env.values()):
         if b"\0" in text:
             raise DeniedError(
@@ -162,13 +185,29 @@ def _check_run(run: Run, fd_count: int) -> None:
             raise DeniedError(
                 "an environment variable has an empty name, or one with '='", "run", _OTHER_CLIENT
             )
-    for what, path in (
-        ("command", run.command),
-        ("cwd", run.cwd),
-        ("workspace", run.workspace),
-        ("home", run.home),
+
+
+def _check_terminal(run: Run | Program) -> None:
+    if run.tty is not None and not (
+        0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION
     ):
-        if path or what in ("command", "cwd"):
+        raise DeniedError("a terminal of that size does not exist", "run", _OTHER_CLIENT)
+
+
+def _check_run(run: Run, fd_count: int) -> None:
+    if run.standing:
+        if run.argv or run.tty is not None or not run.detach or not run.name:
+            raise DeniedError(
+                "a standing cage has a name, and neither a command nor a terminal",
+                "run",
+                _OTHER_CLIENT,
+            )
+        _check_texts(run)
+        check_path("cwd", run.cwd)
+    else:
+        _check_program(run)
+    for what, path in (("workspace", run.workspace), ("home", run.home)):
+        if path:
             check_path(what, path)
     for bind in run.binds:
         check_path("bind", bind.path)
@@ -182,6 +221,7 @@ def _check_run(run: Run, fd_count: int) -> None:
                 "choose another directory",
             )
     _check_stores(run)
+    _check_data(run)
     if run.policy.filesystem.workspace == "rw-direct":
         inside = run.workspace + b"/"
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
@@ -197,10 +237,19 @@ def _check_run(run: Run, fd_count: int) -> None:
     if run.name and not is_cage_name(run.name):
         raise DeniedError(f"{run.name[:80]!r} cannot be a cage's name", "--name", NAME_FORM)
     _check_descriptors(run, fd_count)
-    if run.tty is not None and not (
-        0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION
-    ):
-        raise DeniedError("a terminal of that size does not exist", "run", _OTHER_CLIENT)
+
+
+def _check_data(run: Run) -> None:
+    """The data of a standing cage lies in its workspace, at places that AKIOS names."""
+    for bind in run.binds:
+        if bind.kind in DATA:
+            place = run.workspace + b"/" + DATA[bind.kind].encode()
+            if not run.standing or bind.name or bind.path != place:
+                raise DeniedError(
+                    f"only a standing cage has {DATA[bind.kind]}, as a directory of its workspace",
+                    "run",
+                    _OTHER_CLIENT,
+                )
 
 
 def _covers_file(bind: Bind) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.ids import DirectoryId
-from akiosd.values.policy import Budget, Policy
+from akiosd.values.policy import Budget, Limits, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.records import ShellPlace
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -21,7 +21,8 @@ from akiosd.wire.frame import MAX_FDS
 
 PROTOCOL = 1
 
-BindKind = Literal["toolchain", "read", "write", "git"]
+BindKind = Literal["toolchain", "read", "write", "git", "input", "output"]
+"""``input`` and ``output`` are the data of a standing cage: read-only, and written directly."""
 
 
 class Message(
@@ -106,13 +107,66 @@ class Run(Message, frozen=True, tag="run"):
     """
     one_output: bool = False
     """stdout and stderr are one pipe: for a caller of whom both are one file."""
+    standing: bool = False
+    """Make a cage that stands without an agent, until :class:`Down`: ``argv`` is empty then, and
+    :class:`Program` starts programs in it.
+    """
+
+
+class Program(Message, frozen=True, tag="program"):
+    """Start a program in a standing cage of the caller's own; answered by :class:`Started`, and by
+    :class:`Ended` when it has ended.
+
+    The fields are as in :class:`Run`; ``env`` is added to what the cage was made with.
+    """
+
+    cage: str = ""
+    argv: tuple[bytes, ...] = ()
+    command: bytes = b""
+    env: dict[bytes, bytes] = {}
+    cwd: bytes = b"/"
+    tty: Tty | None = None
+    one_output: bool = False
+
+
+class Pause(Message, frozen=True, tag="pause"):
+    """Have everything in a standing cage stand still, or, without ``paused``, go on."""
+
+    cage: str = ""
+    paused: bool = True
+
+
+class CageStatus(Message, frozen=True, tag="cage_status"):
+    """How a standing cage is; answered by :class:`CageStatusReply`."""
+
+    cage: str = ""
+
+
+class Down(Message, frozen=True, tag="down"):
+    """Kill everything in a standing cage, and with ``destroy`` wipe its disk and its log; answered
+    by :class:`Destroyed`, without ``destroy`` by :class:`Ok`.
+
+    ``passes`` and ``fast`` as in :class:`Destroy`; ``outside`` is what the client wiped in the
+    user's own directories, for the tombstone.
+    """
+
+    cage: str = ""
+    destroy: bool = False
+    passes: int = 1
+    fast: bool = False
+    outside: str = ""
 
 
 class Signal(Message, frozen=True, tag="signal"):
-    """Send a signal to the agent's process group: one of ``wire.check.SIGNALS``."""
+    """Send a signal to the agent's process group: one of ``wire.check.SIGNALS``.
+
+    ``program`` is the number of a standing cage's program; 0 is the agent of any other cage, here
+    and elsewhere.
+    """
 
     cage: str = ""
     signo: int = 15
+    program: int = 0
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -125,6 +179,7 @@ class Stop(Message, frozen=True, tag="stop"):
     cage: str = ""
     grace_ns: int = 0
     cause: Literal["", "output"] = ""
+    program: int = 0
 
 
 class List(Message, frozen=True, tag="list"):
@@ -153,6 +208,7 @@ class Rejoin(Message, frozen=True, tag="rejoin"):
     """
 
     cage: str = ""
+    program: int = 0
 
 
 class Detach(Message, frozen=True, tag="detach"):
@@ -379,6 +435,7 @@ class Started(Message, frozen=True, tag="started"):
     output: int = 0
     kept: bool = False
     come_back_s: int = 0
+    program: int = 0
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -435,6 +492,9 @@ class CageInfo(msgspec.Struct, frozen=True):
     """When its changes, which wait, are destroyed; 0 for never."""
     output: int = 0
     """Bytes of its output that are kept."""
+    standing: bool = False
+    programs: int = 0
+    """How many programs of a standing cage run."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -481,6 +541,36 @@ class BudgetReply(Message, frozen=True, tag="budget_reply"):
     open_calls: int = 0
     refused: int = 0
     ending: str = ""
+
+
+class ProgramInfo(msgspec.Struct, frozen=True):
+    """A program of a standing cage; times are Unix time in ns."""
+
+    number: int
+    state: str
+    argv: tuple[bytes, ...] = ()
+    pid: int = 0
+    tty: bool = False
+    started_ns: int = 0
+    ended_ns: int = 0
+    exit_code: int = 0
+    reason: str = ""
+
+
+class CageStatusReply(Message, frozen=True, tag="cage_status_reply"):
+    """``usage`` is as of now, beside ``limits``.  ``programs``: those that run, and the last that
+    ended.
+    """
+
+    cage: str = ""
+    state: str = ""
+    limits: Limits = Limits()
+    usage: Usage = Usage()
+    budget: Budget = Budget()
+    posture: tuple[LayerState, ...] = ()
+    programs: tuple[ProgramInfo, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Protections that the policy leaves out altogether."""
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):
@@ -658,6 +748,10 @@ class Gap(Message, frozen=True, tag="gap"):
 Request = (
     Hello
     | Run
+    | Program
+    | Pause
+    | CageStatus
+    | Down
     | Signal
     | Stop
     | List
@@ -693,6 +787,7 @@ Reply = (
     | Ended
     | Cages
     | BudgetReply
+    | CageStatusReply
     | OutputReply
     | ViewReply
     | DoctorReply

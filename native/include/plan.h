@@ -13,8 +13,11 @@
 #define AKIOS_F_RECURSIVE 4u
 #define AKIOS_F_SAME_KIND 8u
 #define AKIOS_GO_KEPT 1u
+#define AKIOS_GO_STANDING 2u
+#define AKIOS_MAX_PROGRAMS 256
 #define AKIOS_REQUEST_RUN 1u
 #define AKIOS_REQUEST_USERNS 2u
+#define AKIOS_REQUEST_PROGRAM 3u
 
 enum akios_op_kind {
     AKIOS_OP_CGROUP_V1 = 1,
@@ -67,6 +70,10 @@ enum akios_status_kind {
     AKIOS_STATUS_PARKED = 10,
     AKIOS_STATUS_LISTENER = 11,
     AKIOS_STATUS_KILL = 12,
+    AKIOS_STATUS_PROGRAM_STARTED = 13,
+    AKIOS_STATUS_PROGRAM_FAILED = 14,
+    AKIOS_STATUS_PROGRAM_ENDED = 15,
+    AKIOS_STATUS_PROGRAM_SIGNAL = 16,
 };
 
 /* Offsets count from the start of the plan; argv and env are arrays of offsets ended by 0. */
@@ -81,7 +88,8 @@ struct akios_op {
 };
 struct akios_status { uint32_t kind; int32_t err; uint32_t step, value; };
 struct akios_exit { struct akios_status head; uint64_t user_ns, system_ns, max_rss; };
-/* argument: clone flags of a run; the owner's uid of a user namespace. */
+/* argument: clone flags of a run; the owner's uid of a user namespace; the number of a
+ * program. */
 struct akios_request { uint32_t magic, kind, nfds, plan_size; uint64_t argument; };
 struct akios_reply { int32_t pid, err; };
 

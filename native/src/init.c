@@ -15,18 +15,8 @@
 #include <unistd.h>
 
 #include "domain.h"
-#include "launcher.h"
+#include "init.h"
 #include "uapi.h"
-
-enum start_step { START_CHDIR, START_EXEC, START_SESSION, START_LANDLOCK };
-
-struct start {
-    const char *command, *cwd;
-    char **argv, **env;
-    int tty, scope_fd, domain;
-    volatile int err;
-    volatile enum start_step step;
-};
 
 static char **resolve_vector(struct akios_child *child, uint32_t at)
 {
@@ -47,18 +37,21 @@ static char **resolve_vector(struct akios_child *child, uint32_t at)
     }
 }
 
-static _Noreturn void start_failed(struct start *start, enum start_step step, int err)
+static _Noreturn void start_failed(struct akios_start *start, enum akios_start_step step, int err)
 {
     start->step = step;
     start->err = err;
     _exit(127);
 }
 
-static _Noreturn void run_agent(struct start *start)
+static _Noreturn void run_agent(struct akios_start *start)
 {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int fd = 0; fd < 3; fd++)
+        if (start->stdio[fd] >= 0 && dup2(start->stdio[fd], fd) < 0)
+            start_failed(start, START_SESSION, errno);
     if (setsid() < 0 || (start->tty && ioctl(0, TIOCSCTTY, 0) < 0))
         start_failed(start, START_SESSION, errno);
     if (start->scope_fd >= 0 && akios_landlock_restrict(start->scope_fd) < 0)
@@ -72,12 +65,40 @@ static _Noreturn void run_agent(struct start *start)
     start_failed(start, START_EXEC, errno);
 }
 
-static pid_t start_agent(struct start *start)
+pid_t akios_start(struct akios_start *start)
 {
     pid_t pid = start->domain ? akios_domain_fork() : vfork();
     if (pid == 0)
         run_agent(start);
+    if (pid < 0 && start->err == 0)
+        start->err = errno;
     return pid;
+}
+
+int akios_read_start(struct akios_child *child, struct akios_start *start)
+{
+    const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
+    start->command = akios_at(child, head->command_at, 1);
+    start->cwd = akios_at(child, head->cwd_at, 1);
+    start->argv = resolve_vector(child, head->argv_at);
+    start->env = resolve_vector(child, head->env_at);
+    start->tty = (int)head->tty;
+    int whole = start->command != NULL && start->cwd != NULL && start->argv != NULL;
+    return whole && start->env != NULL ? 0 : -EPROTO;
+}
+
+void akios_tell_exit(uint32_t kind, uint32_t number, int status, const struct rusage *usage)
+{
+    struct akios_exit message = {
+        .head = {.kind = kind, .step = number, .value = (uint32_t)status},
+        .user_ns = (uint64_t)usage->ru_utime.tv_sec * 1000000000u +
+                   (uint64_t)usage->ru_utime.tv_usec * 1000u,
+        .system_ns = (uint64_t)usage->ru_stime.tv_sec * 1000000000u +
+                     (uint64_t)usage->ru_stime.tv_usec * 1000u,
+        .max_rss = (uint64_t)usage->ru_maxrss * 1024u,
+    };
+    ssize_t sent = write(AKIOS_FD_STATUS, &message, sizeof message);
+    (void)sent; /* nobody left to tell: the end of the socket ends the cage */
 }
 
 static _Noreturn void report_exit(int status, int domain)
@@ -87,16 +108,7 @@ static _Noreturn void report_exit(int status, int domain)
     struct rusage usage;
     memset(&usage, 0, sizeof usage);
     getrusage(RUSAGE_CHILDREN, &usage);
-    struct akios_exit message = {
-        .head = {.kind = AKIOS_STATUS_EXITED, .value = (uint32_t)status},
-        .user_ns = (uint64_t)usage.ru_utime.tv_sec * 1000000000u +
-                   (uint64_t)usage.ru_utime.tv_usec * 1000u,
-        .system_ns = (uint64_t)usage.ru_stime.tv_sec * 1000000000u +
-                     (uint64_t)usage.ru_stime.tv_usec * 1000u,
-        .max_rss = (uint64_t)usage.ru_maxrss * 1024u,
-    };
-    ssize_t sent = write(AKIOS_FD_STATUS, &message, sizeof message);
-    (void)sent; /* nobody left to tell: leaving ends the cage either way */
+    akios_tell_exit(AKIOS_STATUS_EXITED, 0, status, &usage);
     _exit(0);
 }
 
@@ -154,7 +166,8 @@ static _Noreturn void watch(pid_t agent, int signals, int domain)
     }
 }
 
-static void wait_go(void)
+/* Returns what "go" says, AKIOS_GO_…. */
+static uint32_t wait_go(void)
 {
     struct akios_status message;
     ssize_t got;
@@ -164,26 +177,20 @@ static void wait_go(void)
     if (got != (ssize_t)sizeof message || message.kind != AKIOS_STATUS_GO)
         _exit(0);
     /* Another holds the status socket, too, and closes it when akiosd does not come back. */
-    if (message.value == AKIOS_GO_KEPT && prctl(PR_SET_PDEATHSIG, 0) < 0)
+    if ((message.value & AKIOS_GO_KEPT) && prctl(PR_SET_PDEATHSIG, 0) < 0)
         _exit(0);
+    return message.value;
 }
 
 _Noreturn void akios_init(struct akios_child *child)
 {
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
-    struct start local, *start = child->domain ? akios_domain_share(sizeof *start) : &local;
+    struct akios_start local, *start = child->domain ? akios_domain_share(sizeof *start) : &local;
     if (start == NULL)
         _exit(125);
-    *start = (struct start){
-        .command = akios_at(child, head->command_at, 1),
-        .cwd = akios_at(child, head->cwd_at, 1),
-        .argv = resolve_vector(child, head->argv_at),
-        .env = resolve_vector(child, head->env_at),
-        .tty = (int)head->tty,
-        .scope_fd = child->scope_fd,
-        .domain = child->domain,
-    };
-    if (start->command == NULL || start->cwd == NULL || start->argv == NULL || start->env == NULL) {
+    *start = (struct akios_start){
+        .scope_fd = child->scope_fd, .domain = child->domain, .stdio = {-1, -1, -1}};
+    if (akios_read_start(child, start) < 0) {
         akios_send_status(AKIOS_STATUS_FAILED, EPROTO, head->op_count, 0);
         _exit(125);
     }
@@ -199,15 +206,18 @@ _Noreturn void akios_init(struct akios_child *child)
     /* Up to here and until the listener is served: no call that any policy has notified. */
     akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count,
                       (uint32_t)child->listener_fd);
-    wait_go();
+    uint32_t said = wait_go();
     /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */
     if (child->listener_fd >= 0)
         close(child->listener_fd);
     close(AKIOS_FD_CANARY);
-    pid_t agent = start_agent(start);
+    if ((said & AKIOS_GO_STANDING) && !child->domain) {
+        akios_send_status(AKIOS_STATUS_EXECED, 0, 0, 0);
+        akios_stand(signals, start->scope_fd);
+    }
+    pid_t agent = akios_start(start);
     if (agent < 0 || start->err != 0) {
-        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start->err,
-                          (uint32_t)start->step, 0);
+        akios_send_status(AKIOS_STATUS_EXEC_FAILED, start->err, (uint32_t)start->step, 0);
         _exit(127);
     }
     if (start->scope_fd >= 0)

@@ -431,3 +431,22 @@ def gateway_of(cage: str) -> int:
     }.values()
     (pid,) = (group / "cgroup.procs").read_text().split()
     return int(pid)
+
+
+def test_programs_of_a_standing_cage_share_one_budget(priced: Daemon) -> None:
+    """Each alone could pay for two answers; together they have two."""
+    words, workspace = agent(priced, "print(status(sys.argv[1])[0], flush=True)")
+    options = ("--json", "--budget", "0.006", "--workspace", workspace)
+    up = priced.ctl("cage", "up", "money", *options, cwd=workspace)
+    assert up.returncode == 0, up.stderr
+    cage = json.loads(up.stdout)["cage"]
+    try:
+        ask = ("run", "--cage", "money", "--", *words)
+        answers = [priced.ctl(*ask, f"text {n}", cwd=workspace).stdout for n in range(3)]
+        assert answers[:2] == ["200\n", "200\n"] and answers[2] != "200\n", answers
+        assert [call["usd_micro"] for call in of_kind(priced, cage, "llm_call")] == [COST, COST]
+        (info,) = json.loads(priced.ctl("cage", "list", "--json").stdout)
+        assert (info["usd_micro"], info["calls"]) == (2 * COST, 2)
+    finally:
+        down = priced.ctl("cage", "down", "money", "--discard", cwd=workspace)
+    assert down.returncode == 0, down.stderr

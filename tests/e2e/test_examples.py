@@ -147,6 +147,8 @@ def place_for(scene: Scene, verb: str, line: str) -> Path:
 
 def prepare(scene: Scene, verb: str, place: Path) -> None:
     """What an earlier line of the same person would have left."""
+    if is_of_standing(verb):
+        stand(scene, verb, place)
     if verb in ("keys rm", "keys list"):
         scene.bash("akiosctl keys set openai < key.txt", place, 0)
     if verb == "token revoke":
@@ -167,8 +169,28 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
         assert done.returncode == keys.returncode == 0, done.stderr + keys.stderr
 
 
+def is_of_standing(verb: str) -> bool:
+    return verb.split()[0] in ("cage", "exec", "cp")
+
+
+def stand(scene: Scene, verb: str, place: Path) -> None:
+    """The cage ``work`` is up, and no other; none is where one is to be made."""
+    known = json.loads(scene.bash("akiosctl cage list --json", place, NOBODY).stdout)
+    names = [cage["name"] for cage in known]
+    lines = [f"akiosctl cage down --fast --discard {name}" for name in names]
+    if verb != "cage up":
+        lines.append("akiosctl cage up work")
+    if verb == "cp":
+        lines.append("akiosctl cp notes.txt work:/tmp/")
+    for line in lines:
+        done = scene.bash(line, place, NOBODY)
+        assert done.returncode == 0, done.stderr
+
+
 def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[str]:
     place = place_for(scene, verb, line)
+    # The group's own example has all of its verbs.
+    verb = "cage up" if line == "akiosctl cage up work" else verb
     prepare(scene, verb, place)
     uid = 0 if line.startswith("sudo ") else NOBODY
     if verb == "serve" and "--listen" not in line:
@@ -227,8 +249,8 @@ JSON = list(json_lines())
 def test_what_a_verb_prints_as_json_is_of_its_schema(verb: str, line: str, scene: Scene) -> None:
     bare = line.partition(" > ")[0].removeprefix("source <(").removesuffix(")")
     done = run_line(scene, verb, bare.replace("akiosctl ", "akiosctl --json "))
-    text = done.stderr if verb in ("run", "attach") else done.stdout
-    if verb in ("run", "attach"):
+    text = done.stderr if verb in ("run", "attach", "exec") else done.stdout
+    if verb in ("run", "attach", "exec"):
         text = text.strip().rpartition("\n")[2]
     documents = text.splitlines() if verb in LINES else [text]
     assert documents, done.stderr

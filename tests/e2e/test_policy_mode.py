@@ -539,3 +539,14 @@ def test_the_mode_is_never_chosen_by_itself() -> None:
     assert plain.returncode == 1 and "akiosd --policy-mode" in plain.stderr
     as_root = subprocess.run([BIN / "akiosd", "--policy-mode"], capture_output=True, text=True)
     assert as_root.returncode == 1 and "is root" in as_root.stderr
+
+
+def test_a_standing_cage_is_refused_in_words(host: PolicyModeDaemon) -> None:
+    where = host.workspace()
+    flags = ("--allow-degraded", "--mode", "rw-direct")
+    refused = host.ctl("cage", "up", "work", *flags, cwd=where)
+    assert refused.returncode == 125
+    assert "a standing cage needs namespaces that end with it" in refused.stderr
+    assert "this akiosd runs in policy mode" in refused.stderr
+    # The control: what it names instead works.
+    assert host.ctl("run", "--allow-degraded", "--", "true", cwd=where).returncode == 0

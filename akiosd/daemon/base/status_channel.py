@@ -13,7 +13,7 @@ from akiosd.errors import CageFailedError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import plan_request
-from akiosd.values.plan import StatusMessage, decode_status, encode_status
+from akiosd.values.plan import REQUEST_PROGRAM, StatusMessage, decode_status, encode_status
 
 
 class StatusChannel:
@@ -23,6 +23,7 @@ class StatusChannel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
+        self._sending = trio.Lock()
 
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
@@ -58,12 +59,26 @@ class StatusChannel:
             return None, None
         return (decode_status(data) if data else None), Fd(numbers[0]) if numbers else None
 
-    async def send(self, kind: str, value: int = 0) -> None:
-        """Send a command to init.  An init that is gone is no error: its end of file tells."""
+    async def send(self, kind: str, value: int = 0, number: int = 0) -> None:
+        """Send a command to init, about the program ``number`` where it is about one.  An init that
+        is gone is no error: its end of file tells.
+        """
         try:
-            await self._socket.send(encode_status(kind, value))
+            async with self._sending:
+                await self._socket.send(encode_status(kind, value, number))
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    async def send_program(self, number: int, plan: bytes, stdio: Sequence[int]) -> None:
+        """Have the init of a standing cage start a program; ``stdio`` are its three descriptors,
+        which stay the caller's.  An init that is gone is no error.
+        """
+        with plan_request(plan, stdio, number, REQUEST_PROGRAM) as (request, numbers):
+            try:
+                async with self._sending:
+                    await scm_rights.send(self._socket, request, numbers)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
 
     def tell(self, kind: str) -> bool:
         """Send a command at once; False where it cannot be: init is gone, or does not read."""

@@ -270,12 +270,12 @@ def _build(
         if run.one_output:
             close_all((fds.pop("stderr"), fds.pop("our stderr")))
             fds["stderr"] = fds["stdout"].dup()
-    home = _home(run.home)
+    home = home_of(run.home)
     view = LandlockView(
         workspace=run.workspace,
         home=home,
-        read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
-        write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
+        read=tuple((b.path, not b.name) for b in binds if b.mode == "sealed"),
+        write=tuple((b.path, not b.name) for b in binds if b.mode != "sealed"),
     )
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
@@ -364,7 +364,8 @@ def cage_environment(parts: Parts, user_name: str, home: bytes) -> dict[bytes, b
     return {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
 
 
-def _home(asked: bytes) -> bytes:
+def home_of(asked: bytes) -> bytes:
+    """The home directory inside: the caller's own name for it, where that can be."""
     good = (
         asked.startswith(b"/")
         and asked.strip(b"/")
@@ -376,7 +377,7 @@ def _home(asked: bytes) -> bytes:
 
 def _etc(parts: Parts, user_name: str) -> Fd:
     host = parts.host
-    home = os.fsdecode(_home(parts.run.home))
+    home = os.fsdecode(home_of(parts.run.home))
     path = cage_etc.make(
         host.state_dir / "etc",
         user_name,
@@ -445,7 +446,7 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
                 parts.shown(bind).fileno(),
                 known,
                 os.fsdecode(bind.path),
-                _READ_ONLY,
+                _ATTRS if bind.kind == "output" else _READ_ONLY,
             )
         )
     for name, fd, known, what, attrs in asked:
@@ -522,6 +523,7 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
             "use the akiosctl that was installed with this akiosd",
         )
     mode = "cow" if is_writable(bind, parts.run) else "sealed"
+    mode = "direct" if bind.kind == "output" else mode
     return BindSpec(bind.path, f"bind:{number}", mode, bind.name, bind.kind == "git")
 
 

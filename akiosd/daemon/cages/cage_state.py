@@ -2,6 +2,7 @@
 
     cage      written once, before the agent begins: what was asked for and what was made
     life      written whenever something happened to it: replaces what was there
+    programs  of a standing cage, written whenever one of them changes
 
 The spending and the gateway have sections of their own, written where they are decided
 (``akiosd/daemon/gateways``).  A field that is added gets a default: an older memory lacks it, and
@@ -15,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from akiosd.cage.machine import Life
+from akiosd.cage.programs import Program
 from akiosd.cage.state_format import StateError
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.prepared_cage import Caller
@@ -23,10 +25,10 @@ from akiosd.values.posture import LayerState
 from akiosd.wire.gateway import Listener
 from akiosd.wire.messages import Run
 
-CAGE, LIFE = "cage", "life"
+CAGE, LIFE, PROGRAMS = "cage", "life", "programs"
 """Names of the sections."""
 
-Section = TypeVar("Section", "CageState", "LifeState")
+Section = TypeVar("Section", "CageState", "LifeState", "ProgramsState")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -71,7 +73,8 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     """What changes.  ``said`` is what init said since ``go``, as it came; ``attached``: a
     client has the output of a detached cage; ``agent_clock_ns``
     (CLOCK_MONOTONIC) is when the agent's clocks began, ``started_index`` where the log has, or was
-    to have, the record of its start, -1 before that.  ``seen_ns`` is Unix time.
+    to have, the record of its start, -1 before that.  ``seen_ns`` is Unix time.  ``paused`` is a
+    standing cage's.
 
     ``adoptions`` counts the times in a row that an akiosd began to go on with this cage and did not
     get through.
@@ -87,12 +90,20 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     dead_ends: int = 0
     refusals: int = 0
     outdated: bool = False
+    paused: bool = False
     adoptions: int = 0
     akiosd: str = ""
     seen_ns: int = 0
 
 
-def encode(section: CageState | LifeState) -> bytes:
+class ProgramsState(msgspec.Struct, frozen=True, kw_only=True):
+    """The programs of a standing cage that are known, and how many were ever asked for."""
+
+    known: tuple[Program, ...] = ()
+    count: int = 0
+
+
+def encode(section: CageState | LifeState | ProgramsState) -> bytes:
     """The bytes of a section."""
     return _encode(section)
 

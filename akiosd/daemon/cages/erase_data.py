@@ -48,15 +48,17 @@ def _shorten(name: str) -> str:
 
 
 async def erase_log(
-    ledger: Ledger, cages_dir: Path, log: LogId, how: How
+    ledger: Ledger, cages_dir: Path, log: LogId, how: How, outside: str = ""
 ) -> tuple[Wiped, CageDestroyed]:
-    """Destroy everything of an ended cage, its log included.
+    """Destroy everything of an ended cage, its log included.  ``outside``: what was wiped of it
+    elsewhere, in words for the tombstone.
 
     Raises ``LedgerError``; where that is no refusal, the next start continues. Traces in the WAL
     and in files that the log outgrew are gone only after ``Ledger.overwrite_wal``.
     """
     found = await trio.to_thread.run_sync(look, cages_dir / log)
-    await ledger.destroy_log(log, method_of(how, found))
+    method = method_of(how, found)
+    await ledger.destroy_log(log, f"{method}; {escape(outside)}" if outside else method)
     wiped = await trio.to_thread.run_sync(wipe, cages_dir / log, how)
     return wiped, await ledger.destroyed_log(log)
 

@@ -10,19 +10,15 @@ import os
 from collections.abc import Callable
 
 from akiosd.cage.machine import Event
+from akiosd.cage.programs import START_STEPS
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
 from akiosd.values.plan import Plan, StatusMessage, decode_status
 
-_EXEC_STEPS = (
-    "change to the working directory",
-    "execute",
-    "make a session",
-    "add the Landlock scope",
-)
 _SHOWN_NAME = 256
 _OF_THE_AGENT = ("execed", "exec_failed", "exited")
+_OF_PROGRAMS = ("program_started", "program_failed", "program_ended")
 
 
 class InitStatus:
@@ -35,6 +31,7 @@ class InitStatus:
         program: bytes,
         post: Callable[[Event], None],
         remember: Callable[[tuple[bytes, ...]], None],
+        on_program: Callable[[StatusMessage], None],
     ) -> None:
         """Keep the arguments; nothing is read before :meth:`listen`.
 
@@ -42,10 +39,11 @@ class InitStatus:
         words, and is None for an init that has done them all; ``program`` is the name that a failed
         start is told with; ``post`` is called with each event.  ``remember`` is called with all
         that init said about the agent before the last of it is taken from the socket: an akiosd
-        that is killed in between has lost nothing.
+        that is killed in between has lost nothing.  So is ``on_program``, with what it says of a
+        standing cage's program; the same may be said again to the next akiosd.
         """
         self._channel, self._plan, self._program, self._post = channel, plan, program, post
-        self._remember = remember
+        self._remember, self._on_program = remember, on_program
         self._heard: tuple[bytes, ...] = ()
         self.master: Fd | None = None
         """The master of the cage's terminal; the caller's to close."""
@@ -73,10 +71,13 @@ class InitStatus:
         """
         while True:
             data = await self._channel.peek()
-            if data and decode_status(data).kind in _OF_THE_AGENT:
+            said = decode_status(data) if data else None
+            if said is not None and said.kind in _OF_THE_AGENT:
                 if data not in self._heard:
                     self._heard = (*self._heard, data)
                 self._remember(self._heard)
+            elif said is not None and said.kind in _OF_PROGRAMS:
+                self._on_program(said)
             message, fd = await self._channel.receive()
             if message is None:
                 self._post(Event("init_died"))
@@ -114,7 +115,7 @@ class InitStatus:
 
     def _say_exec_failed(self, message: StatusMessage) -> Event:
         name = records.escape(self._program[:_SHOWN_NAME])
-        step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
+        step = START_STEPS[message.step] if message.step < len(START_STEPS) else "start"
         if message.step == 1 and message.err == 2:
             return Event("exec_failed", "not_found", detail=name)
         if message.step == 1:

@@ -56,6 +56,25 @@ class Pipe(msgspec.Struct):
     ours: Fd
 
 
+def make_pipes(uid: int, gid: int) -> list[Pipe]:
+    """Pipes for stdin, stdout and stderr, owned by the cage's uid so that /dev/stderr can be
+    opened; the caller's to close.
+    """
+    pipes: list[Pipe] = []
+    for number in range(len(STDIO)):
+        read_end, write_end = open_pipe()
+        pipe = Pipe(read_end, write_end) if number == 0 else Pipe(write_end, read_end)
+        pipes.append(pipe)
+        os.fchown(pipe.theirs.fileno(), uid, gid)
+        try:
+            fcntl.fcntl(
+                pipe.ours.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4
+            )
+        except OSError:
+            pass  # the user's share of pipe memory is used up: the default size works too
+    return pipes
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Whose files the cage shows, and which numbers the agent has inside."""
 
@@ -216,23 +235,9 @@ class Prepared:
         self.limits = limits
 
     def make_pipes(self) -> None:
-        """Pipes for stdin, stdout and stderr, owned by the cage's uid so that /dev/stderr can be
-        opened.
-        """
+        """Pipes for stdin, stdout and stderr of the agent."""
         self.close_pipes()
-        for number in range(len(STDIO)):
-            read_end, write_end = open_pipe()
-            pipe = Pipe(read_end, write_end) if number == 0 else Pipe(write_end, read_end)
-            self.pipes.append(pipe)
-            os.fchown(pipe.theirs.fileno(), self.host_id, self.host_gid)
-            try:
-                fcntl.fcntl(
-                    pipe.ours.fileno(),
-                    _F_SETPIPE_SZ,
-                    _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4,
-                )
-            except OSError:
-                pass  # the user's share of pipe memory is used up: the default size works too
+        self.pipes = make_pipes(self.host_id, self.host_gid)
 
     def close_pipes(self) -> None:
         """Close both ends of all pipes; calling it again does nothing."""

@@ -77,14 +77,10 @@ class Registry:
         if name:
             infos = [self._describe(cage) for cage in self.running.values()]
             infos += [kept.info for kept in self.kept.values()]
+            infos += [info for info in self._list_ended(set()) if info.standing]
             for info in infos:
                 if (info.uid, info.name) == (uid, name):
-                    state = "has changes that wait" if info.ended_ns else "runs"
-                    raise DeniedError(
-                        f"the name {name} is taken by {info.cage}, which {state}",
-                        "--name",
-                        "choose another, or stop, commit or discard that one",
-                    )
+                    raise _taken(info)
             if (uid, name) in self._claimed:
                 raise DeniedError(f"a cage named {name} is starting", "--name", "choose another")
         self._claimed.add((uid, name))
@@ -178,6 +174,25 @@ class Registry:
             raise DeniedError(what, next="list cages with: akiosctl ps --all")
         return kept
 
+    def count_waiting(self, uid: int) -> int:
+        """How many ended cages of this uid wait with changes, or are standing cages that are
+        down.
+        """
+        down = (info for info in self.ended.infos() if info.uid == uid and info.standing)
+        return sum(kept.owner[0] == uid for kept in self.kept.values()) + sum(1 for _ in down)
+
+    def find_down(self, peer: Peer, name: str) -> wire.CageInfo:
+        """A standing cage that is down, and whose data this peer may destroy.  Raises
+        DeniedError.
+        """
+        infos = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        info = next((info for info in infos if info.cage == name), None)
+        if info is None or not info.standing or not _may_act(peer, info.uid):
+            raise DeniedError(
+                f"no standing cage {name} that is down", next="list cages with: akiosctl cage list"
+            )
+        return info
+
     def list_page(self, peer: Peer, everyone: bool, after: str) -> tuple[list[wire.CageInfo], bool]:
         """Cages whose ids follow ``after``, as many as fit into one reply, and whether there are
         more.
@@ -237,7 +252,7 @@ class Registry:
             cage=cage.id,
             uid=cage.peer.uid,
             user=user_name(cage.peer.uid),
-            state=cage.life.state,
+            state="paused" if cage.is_paused else cage.life.state,
             argv=cut_argv(cage.request.argv),
             workspace=cage.workspace_name,
             started_ns=cage.started_ns,
@@ -256,6 +271,8 @@ class Registry:
             outdated=cage.is_outdated(),
             name=cage.request.name,
             settled="discarded" if cage.discarded else "",
+            standing=cage.is_standing,
+            programs=len(cage.programs.running),
         )
 
     # ---- what outlives this process
@@ -345,6 +362,22 @@ class Registry:
     def expire(self, is_old: Callable[[str], bool]) -> None:
         """Forget ended cages that ``is_old`` says are, with what they wrote."""
         self._drop(self.ended.expire(is_old))
+
+
+def _taken(info: wire.CageInfo) -> DeniedError:
+    if info.standing:
+        state = "is down with its data" if info.ended_ns else "is up"
+        next = f"choose another, or destroy that one: akiosctl cage down {info.name}"
+    else:
+        state = "has changes that wait" if info.ended_ns else "runs"
+        next = "choose another, or stop, commit or discard that one"
+    return DeniedError(
+        f"the name {info.name} is taken by {info.cage}, which {state}", "--name", next
+    )
+
+
+def _may_act(peer: Peer, uid: int) -> bool:
+    return peer.role in ("root", "admin") or peer.uid == uid
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import math
 import re
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,17 +21,25 @@ from akiosd import __version__
 from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import explain_end
+from akiosd.cage.unprotected import describe, left_out
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
-from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
-from akiosd.daemon.cages.cage_state import CageState
+from akiosd.daemon.cages.build_confinement import (
+    Confinement,
+    Parts,
+    build_confinement,
+    cage_environment,
+    home_of,
+)
+from akiosd.daemon.cages.cage_state import PROGRAMS, CageState, ProgramsState, decode
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.keep_cage import NOT_KEPT, KeptCage
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
+from akiosd.daemon.cages.programs import Programs, Stdio
 from akiosd.daemon.cages.read_posture import read_posture
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
@@ -51,9 +60,10 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.seccomp import Compiled
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
-from akiosd.values.plan import encode
+from akiosd.values.plan import GO_KEPT, GO_STANDING, encode
 from akiosd.values.posture import LayerState
-from akiosd.wire.messages import Ended, Run, Started
+from akiosd.values.usage import Usage
+from akiosd.wire.messages import Ended, Program, Run, Started
 
 _log = get_log("cage")
 
@@ -146,6 +156,10 @@ class Cage:
         self._running = running
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
+        self.programs = Programs(host.ledger, self.log, self.kept)
+        """Those of a standing cage."""
+        self.is_paused = False
+        """By :meth:`pause`."""
         if running is not None:
             self._take(running)
         else:
@@ -238,6 +252,84 @@ class Cage:
             except AkiosError as error:
                 # It ended meanwhile: there is nothing to thaw.
                 _log.info("a pause ended with its cage", cage=self.id, why=error.what)
+
+    # ---- programs of a standing cage -------------------------------------------------------------
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it stands without an agent, and programs are started in it."""
+        return self.request.standing
+
+    async def start_program(self, request: Program) -> tuple[int, Stdio]:
+        """Have init start a program; its number, and its descriptors, which are the caller's.
+
+        Raises DeniedError, OSError.
+        """
+        if self.life.state != "running" or self.is_paused:
+            how = "is paused" if self.life.state == "running" else "is not up"
+            raise DeniedError(
+                f"{self.request.name} ({self.id}) {how}",
+                "program",
+                "let it go on: akiosctl cage resume; or see akiosctl cage list",
+            )
+        assert self._status is not None and self._pidfd is not None
+        if request.tty is not None:
+            stdio = Stdio.terminal(self.pid, self._pidfd.fileno(), request.tty)
+        else:
+            ids = self.prepared.host_id, self.prepared.host_gid
+            stdio = Stdio.pipes(*ids, request.one_output)
+        try:
+            env = self._program_environment(request)
+            number = await self.programs.start(self._status, request, env, stdio)
+        except BaseException:
+            stdio.close()
+            raise
+        close_all(stdio.theirs)
+        return number, stdio
+
+    def _program_environment(self, request: Program) -> dict[bytes, bytes]:
+        """What the cage was made with, and what this program's client adds."""
+        run = msgspec.structs.replace(self.request, env={**self.request.env, **request.env})
+        parts = Parts(self.host, self.prepared, run, self.workspace_fd, [])
+        return cage_environment(parts, _user_name(run.user_name, self.caller), home_of(run.home))
+
+    async def kill_program(self, number: int, cause: str, detail: str = "") -> None:
+        """End a program; ``cause`` as for :meth:`end`."""
+        if self._status is not None and self.life.state == "running":
+            await self.programs.kill(self._status, number, cause, detail)
+
+    async def signal_program(self, number: int, signo: int) -> None:
+        """Send a signal to a program's process group; ignored when it has ended."""
+        if self._status is not None and self.life.state == "running":
+            await self.programs.signal(self._status, number, signo)
+
+    async def ask_programs_to_end(self) -> None:
+        """Send SIGTERM to every program, and wait until all have ended."""
+        running = self.programs.running
+        for one in running:
+            await self.signal_program(one.number, signal.SIGTERM)
+        for one in running:
+            await self.programs.wait_ended(one.number)
+
+    def pause(self, paused: bool) -> None:
+        """Have everything in it stand still, or go on; another akiosd knows."""
+        if self.is_paused != paused:
+            self.is_paused = paused
+            self.freeze(paused, "paused")
+            self.kept.remember(paused=paused)
+
+    def read_usage(self) -> Usage:
+        """What it has used so far."""
+        wall_ns = time.monotonic_ns() - self._start_clock_ns
+        return read_usage(
+            self._cgroup,
+            self.prepared.slot,
+            self._calls,
+            self.spend.account,
+            self.policy.limits,
+            wall_ns,
+            self._book.refusals,
+        )
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -348,7 +440,12 @@ class Cage:
         self._calls.on_progress = self._calls_progress
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._said = InitStatus(
-            self._status, self._plan, run.argv[0], self.post, self._remember_said
+            self._status,
+            self._plan,
+            b"".join(run.argv[:1]),
+            self.post,
+            self._remember_said,
+            self.programs.hear,
         )
         self._nursery.start_soon(self._said.listen)
         if values.remote:
@@ -451,10 +548,19 @@ class Cage:
         )
         if self.request.tty is not None and self.master is None:
             raise CageFailedError("the cage gave no terminal", "pty")
+        self._record_unprotected()
         less = any(layer.status != "enforced" for layer in self.posture)
         await ledger.commit(self.log, self._birth(less))
         await self._is_kept.wait()
         self.post(Event("go"))
+
+    def _record_unprotected(self) -> None:
+        left = left_out(self.policy) if self.is_standing else ()
+        if left:
+            record = records.Unprotected(ts=time.time_ns(), cage=self.id, left_out=left)
+            for log in (HOST_LOG, self.log):
+                self.host.ledger.append(log, record)
+            _log.warning("a cage is unprotected", cage=self.id, uid=self.peer.uid, left_out=left)
 
     async def _keep(self, listener: Fd) -> None:
         """Give the keeper what the next akiosd needs; ``listener`` is owned here."""
@@ -545,7 +651,8 @@ class Cage:
         assert self._status is not None and self._gateway is not None
         self._agent_ran = True
         self.kept.remember(agent_clock_ns=time.monotonic_ns())
-        await self._status.send("go", 0 if self.kept.why_not else 1)
+        kept = 0 if self.kept.why_not else GO_KEPT
+        await self._status.send("go", kept | (GO_STANDING if self.is_standing else 0))
         numbers = (
             [self.master.fileno()]
             if self.master is not None
@@ -571,6 +678,8 @@ class Cage:
 
     def _notes(self) -> tuple[str, ...]:
         notes = self._confinement.notes if self._confinement is not None else ()
+        loud = describe(left_out(self.policy)) if self.is_standing else ""
+        notes = (*notes, loud) if loud else notes
         return (*notes, NOT_KEPT.format(self.kept.why_not)) if self.kept.why_not else notes
 
     # ---- begun by another akiosd ----------------------------------------------------------------
@@ -588,8 +697,14 @@ class Cage:
         self._is_kept.set()
         self._begun.set()
         self._book.refusals = life.refusals
-        argv = self.request.argv
-        self._said = InitStatus(self._status, None, argv[0], self.post, self._remember_said)
+        if PROGRAMS in running.sections:
+            before = decode(dict(running.sections), PROGRAMS, ProgramsState)
+            self.programs = Programs(self.host.ledger, self.log, self.kept, before)
+        self.is_paused = life.paused
+        name = b"".join(self.request.argv[:1])
+        self._said = InitStatus(
+            self._status, None, name, self.post, self._remember_said, self.programs.hear
+        )
         self._said.master = running.master
         if running.files is not None:
             self._files = FileRecorder(state.owner, self.peer.uid, running.files)
@@ -633,12 +748,14 @@ class Cage:
         passed_ns = time.monotonic_ns() - life.agent_clock_ns
         watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post, passed_ns)
         self._nursery.start_soon(self._watch_system)
+        if self.is_paused:
+            self._frozen_for.add("paused")
         if self.life.state == "ending":
             await self._perform("kill")
             await self._perform("collect")
         elif not self.host.ledger.full:
-            # Whatever it was paused for was the other akiosd's.
-            self._cgroup.freeze(False)
+            # Whatever else it was paused for was the other akiosd's.
+            self._cgroup.freeze(self.is_paused)
         self.kept.remember(adoptions=0, akiosd=__version__)
 
     def _record_gap(self, running: Running) -> None:
@@ -647,6 +764,7 @@ class Cage:
         is_missing = ledger.size(self.log) <= life.started_index
         if is_missing or (life.life.state == "running" and life.started_index < 0):
             self._record_start()  # it was killed before that was on disk
+        self.programs.record_again()
         if not running.ring:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
 
@@ -740,15 +858,15 @@ class Cage:
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
-        slot, limits, account = self.prepared.slot, self.policy.limits, self.spend.account
-        wall_ns = time.monotonic_ns() - self._start_clock_ns
-        usage = read_usage(
-            self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
-        )
-        end = explain_end(end_facts(self.life, usage, limits))
+        self.programs.end_all()
+        usage = self.read_usage()
+        end = explain_end(end_facts(self.life, usage, self.policy.limits))
         self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
-        await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
+        programs = self.programs.count
+        await record_end(
+            self.host.ledger, self.log, self.id, end, self.life.status, rusage, programs
+        )
         self.result = Ended(
             cage=self.id,
             exit_code=end.exit_code,

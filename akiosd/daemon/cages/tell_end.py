@@ -76,12 +76,18 @@ def end_signal(status: int) -> int:
 
 
 async def record_end(
-    ledger: Ledger, log: LogId, cage: str, end: End, status: int, rusage: tuple[int, int, int]
+    ledger: Ledger,
+    log: LogId,
+    cage: str,
+    end: End,
+    status: int,
+    rusage: tuple[int, int, int],
+    programs: int = 0,
 ) -> None:
     """Record the end in the host's log and in the cage's own, which is closed then.
 
     ``status`` is a wait status or -1; ``rusage`` is user ns, system ns, largest resident set in
-    bytes.
+    bytes; ``programs`` is how many a standing cage was asked to start.
     Returns once the record in the cage's log is durable.
     """
     now = time.time_ns()
@@ -97,6 +103,7 @@ async def record_end(
             signal=end_signal(status),
             reason=end.reason,
             rusage=used,
+            programs=programs,
         ),
     )
     ledger.close_log(log)

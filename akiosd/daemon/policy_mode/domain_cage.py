@@ -269,6 +269,11 @@ def check_request(run: Run) -> None:
         ),
         (bool(files.hide), "filesystem.hide needs mounts", "leave it out, and name less to read"),
         (bool(files.write), "filesystem.write needs an overlay", "leave it out"),
+        (
+            run.standing,
+            "a standing cage needs namespaces that end with it",
+            "start each program with: akiosctl run",
+        ),
         (run.tty is not None, "a terminal of its own needs a mount", "run it without a terminal"),
         (
             run.policy.identity.mode == "root",

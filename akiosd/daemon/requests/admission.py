@@ -73,7 +73,7 @@ class Admission:
         self._check_running(peer, own, len(running), "cages", "stop one")
         if run.discard or run.policy.filesystem.workspace not in ("cow", "rw"):
             return  # it leaves no changes that wait
-        waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
+        waiting = self._registry.count_waiting(peer.uid)
         if waiting >= self._host.config.quotas.kept_per_user:
             raise self._over_quota(
                 "kept_per_user",

@@ -7,6 +7,7 @@ import trio
 from akiosd.cage.machine import Event
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry, user_name
+from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.kernel.user_tree import identify
 from akiosd.wire import messages as wire
@@ -15,28 +16,37 @@ from akiosd.wire import messages as wire
 class CageRequests:
     """Handlers of :class:`Signal`, :class:`Stop`, :class:`BudgetInfo` and :class:`List`."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, standing: StandingRequests) -> None:
+        self._registry, self._standing = registry, standing
 
     async def signal(
         self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection
     ) -> None:
-        """Send a signal to the agent of a running cage."""
+        """Send a signal to the agent of a running cage, or to a program of a standing one."""
+        if request.program:
+            await self._standing.signal(peer, request, client)
+            return
         await self._registry.find(peer, request.cage).signal(request.signo)
         await client.reply(wire.Ok())
 
     async def stop(
         self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection
     ) -> None:
-        """End a running cage; answers when it has ended."""
+        """End a running cage, or a program of a standing one; answers when it has ended."""
+        if request.program:
+            await self._standing.stop(peer, request, client)
+            return
         cage = self._registry.find(peer, request.cage)
         if request.cause == "output" and cage.policy.limits.output:
             cage.post(Event("limit", "output"))
             await cage.ended.wait()
         elif request.grace_ns:
-            await cage.signal(15)
             with trio.move_on_after(request.grace_ns / 1e9):
-                await cage.ended.wait()
+                if cage.is_standing:
+                    await cage.ask_programs_to_end()
+                else:
+                    await cage.signal(15)
+                    await cage.ended.wait()
         if not cage.ended.is_set():
             cage.end("stopped", user_name(peer.uid))
             await cage.ended.wait()

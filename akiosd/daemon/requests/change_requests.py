@@ -30,6 +30,8 @@ from akiosd.wire import messages as wire
 _PAUSE_S = 30
 """For so long at most a running cage is paused while it is compared."""
 
+_ONE_PASS = How()
+
 
 class ChangeRequests:
     """Handlers of :class:`View` and :class:`Discard`."""
@@ -131,7 +133,14 @@ class ChangeRequests:
         await client.reply(wire.Ok(note=said))
 
     async def _destroy(
-        self, kept: KeptCage, settled: Settled, uid: int, paths: int = 0, *, wipe: bool = False
+        self,
+        kept: KeptCage,
+        settled: Settled,
+        uid: int,
+        paths: int = 0,
+        *,
+        wipe: bool = False,
+        how: How = _ONE_PASS,
     ) -> str:
         """Returns in words what was not overwritten."""
         name = kept.info.cage
@@ -157,7 +166,7 @@ class ChangeRequests:
             said = UNLINKED
             if wipe:
                 said = await trio.to_thread.run_sync(
-                    wipe_changes, directory, disks, kept.disk_size, How()
+                    wipe_changes, directory, disks, kept.disk_size, how
                 )
             info = await trio.to_thread.run_sync(
                 pending_changes.forget, directory, disks, kept, settled
@@ -166,6 +175,14 @@ class ChangeRequests:
         finally:
             self._busy.discard(name)
         return said
+
+    async def take_down(self, cage: str, uid: int, how: How) -> None:
+        """Destroy what a standing cage that is down changed, if anything; overwritten as ``how``
+        says.
+        """
+        kept = self._registry.kept.get(cage)
+        if kept is not None:
+            await self._destroy(kept, "discarded", uid, wipe=not how.fast, how=how)
 
     async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
         """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""

@@ -76,18 +76,22 @@ class LogKeeper:
                 request.cage,
                 "stop it, or commit or discard its changes, first: akiosctl ps --all",
             )
-        wiped, stone = await self._erase(LogId(request.cage), how)
+        await client.reply(await self.take_down(LogId(request.cage), how))
+
+    async def take_down(self, log: LogId, how: How, outside: str = "") -> wire.Destroyed:
+        """Destroy all data of an ended cage, its log included, until no trace is left; ``outside``
+        is what was wiped elsewhere, for the tombstone.
+        """
+        wiped, stone = await self._erase(log, how, outside)
         await self._clear_traces()
         await self._measure()
-        await client.reply(
-            wire.Destroyed(
-                files=wiped.files,
-                overwritten=wiped.bytes,
-                spared=wiped.spared,
-                size=stone.size,
-                root=stone.root,
-                method=stone.method,
-            )
+        return wire.Destroyed(
+            files=wiped.files,
+            overwritten=wiped.bytes,
+            spared=wiped.spared,
+            size=stone.size,
+            root=stone.root,
+            method=stone.method,
         )
 
     async def prune(
@@ -246,11 +250,11 @@ class LogKeeper:
             await ledger.overwrite_wal()
         return minimum
 
-    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
+    async def _erase(self, log: LogId, how: How, outside: str = "") -> tuple[Wiped, CageDestroyed]:
         """Destroy one cage's data; not interrupted when the client leaves."""
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                done = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
+                done = await erase_log(self._host.ledger, self._host.cages_dir, log, how, outside)
         return done
 
 

@@ -24,6 +24,7 @@ from akiosd.daemon.cages.running_cage import Opened
 from akiosd.daemon.cages.spool import OutputFile, Spool
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
+from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd
@@ -53,9 +54,10 @@ class RunRequests:
         nursery: trio.Nursery,
         registry: Registry,
         admission: Admission,
+        standing: StandingRequests,
     ) -> None:
         self._host, self._pool, self._nursery = host, pool, nursery
-        self._registry, self._admission = registry, admission
+        self._registry, self._admission, self._standing = registry, admission, standing
         self._spools: dict[str, Spool] = {}
         """Cages whose output nobody reads now, and what reads it."""
         self._attached: dict[str, object] = {}
@@ -138,6 +140,7 @@ class RunRequests:
             self._nursery.start_soon(self._await_client, cage)
         elif not cage.ended.is_set():
             self._begin_spool(cage)
+        self._standing.adopt(cage)
         self._nursery.start_soon(self._live, cage, _nobody_waits)
 
     async def _await_client(self, cage: Cage) -> None:
@@ -156,6 +159,9 @@ class RunRequests:
         self, peer: Peer, request: wire.Rejoin, fds: list[int], client: ClientConnection
     ) -> None:
         """A client goes on with its run; answers when the cage has ended."""
+        if request.program:
+            await self._standing.rejoin(peer, request, client)
+            return
         cage = self._registry.running.get(request.cage)
         if cage is not None and cage.peer.uid == peer.uid and request.cage in self._awaited:
             self._awaited.pop(cage.id).set()
@@ -238,6 +244,12 @@ class RunRequests:
     ) -> None:
         """Hand over the terminal or the output of a detached cage; answers again at its end."""
         cage = self._registry.find(peer, request.cage)
+        if cage.is_standing:
+            raise DeniedError(
+                f"{cage.id} stands, and has no agent to connect to",
+                "attach",
+                f"start a program in it: akiosctl exec {cage.request.name} -- COMMAND",
+            )
         spool = self._spools.pop(cage.id, None)
         if spool is None or cage.ended.is_set():
             raise DeniedError(

@@ -23,6 +23,7 @@ from akiosd.daemon.requests.keys import KeyKeeper
 from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.daemon.requests.run_requests import RunRequests
 from akiosd.daemon.requests.serve_logs import LogServer
+from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import ShellAsked
@@ -41,11 +42,17 @@ class Supervisor:
         self._admission = Admission(host, registry)
         self._direct = Direct(host, registry.find, self._admission.admit_request)
         self.logs = LogKeeper(host, self._why_busy)
-        self.runs = runs = RunRequests(host, pool, nursery, registry, self._admission)
-        cages, self.changes = CageRequests(registry), ChangeRequests(host, registry)
+        self.changes = ChangeRequests(host, registry)
+        self._standing = standing = StandingRequests(nursery, registry, self.changes, self.logs)
+        self.runs = runs = RunRequests(host, pool, nursery, registry, self._admission, standing)
+        cages = CageRequests(registry, standing)
         logs, keys = LogServer(host, registry.owner_of), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: runs.run,
+            wire.Program: standing.program,
+            wire.Pause: standing.pause,
+            wire.CageStatus: standing.status,
+            wire.Down: standing.down,
             wire.Attach: runs.attach,
             wire.Rejoin: runs.rejoin,
             wire.Detach: runs.detach,
@@ -81,7 +88,7 @@ class Supervisor:
 
     def leave(self) -> None:
         """Nothing is begun any more, and what clients do from now on ends no cage."""
-        self._admission.stopping = self.runs.leaving = True
+        self._admission.stopping = self.runs.leaving = self._standing.leaving = True
 
     async def stop_all(self) -> None:
         """Kill every cage and wait until all have ended and given back what they held."""

@@ -70,8 +70,10 @@ OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xin
 class BindSpec(msgspec.Struct, frozen=True):
     """A tree shown at ``path`` from descriptor ``fd``.
 
-    ``mode``: "sealed" is a read-only overlay, "cow" an overlay whose changes are thrown away. A
-    file is always sealed: ``fd`` is then the directory that holds it, and ``name`` its name there.
+    ``mode``: "sealed" is a read-only overlay, "cow" an overlay whose changes are thrown away,
+    "direct" the tree itself, for the output of a standing cage.
+    A file is always sealed: ``fd`` is then the directory that holds it, and ``name`` its name
+    there.
     ``waits``: the changes of a "cow" wait for a commit, as the workspace's do.
     """
 
@@ -317,6 +319,11 @@ def _trees(spec: CageSpec) -> list[Step]:
             )
         if bind.name:
             trees.append((bind.path, _sealed_file(bind)))
+        elif bind.mode == "direct":
+            what = f"{_show(bind.path)}, written directly"
+            place = bind.path.lstrip(b"/")
+            attach = steps_of.attach(what, bind.fd, place, DATA_ATTRS)
+            trees.append((bind.path, [attach]))
         elif bind.mode == "sealed":
             trees.append((bind.path, _sealed(_show(bind.path) + " read-only", bind.path, bind.fd)))
         else:
@@ -458,9 +465,9 @@ def _watched(spec: CageSpec) -> list[Step]:
     if not spec.watched:
         return []
     system = [b"/" + name for name in spec.system_dirs]
-    read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode != "cow")]
+    read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode == "sealed")]
     written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
-    written += [bind.path for bind in spec.binds if bind.mode == "cow"]
+    written += [bind.path for bind in spec.binds if bind.mode != "sealed"]
     uses = [(path, FAN_OPEN_EXEC) for path in read] + [
         (path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written
     ]

@@ -1,0 +1,188 @@
+"""Takes standing cages down: everything in them is killed, then their data is destroyed.
+
+    killed (akiosd) → data/output wiped (here, as the user) → disk and log wiped, tombstone (akiosd)
+
+Each step can be done again, so a command that was killed in between is simply given again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from akiosctl.cages import identify, open_at
+from akiosctl.client import Client
+from akiosctl.commands import print_line
+from akiosctl.data_directories import open_output
+from akiosctl.render import count_files, escape, note, print_error
+from akiosctl.standing_cages import find_standing, list_standing
+from akiosd.errors import AkiosError
+from akiosd.store.wipe import Emptied, How, empty, spared_by, survey
+from akiosd.values.places import DATA
+from akiosd.values.units import format_size
+from akiosd.wire.messages import CageInfo, Destroyed, Down, Ok
+
+SSD = (
+    "on flash storage overwriting may leave old copies behind: where that matters, the disk has to"
+    " be encrypted"
+)
+_MOST_NAMED = 10
+_LONGEST = 1500
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    how: How
+    keep: bool
+    discard: bool
+    dry_run: bool
+    as_json: bool
+
+
+def take_down(path: str, names: Sequence[str], asked: Asked) -> int:
+    """The verb; without ``names`` it means the caller's only standing cage."""
+    done: list[dict[str, object]] = []
+    wanted: Sequence[str | None] = names or [None]
+    with Client(path) as client:
+        for name in wanted:
+            try:
+                cage = find_standing(list_standing(client), name)
+                report = _foresee(client, cage, asked) if asked.dry_run else None
+                done.append(report or _take_one(client, cage, asked))
+            except AkiosError as error:
+                print_error(error, as_json=asked.as_json)
+    if asked.as_json:
+        print(json.dumps(done))
+    elif done and not asked.dry_run and not asked.how.fast:
+        note(SSD)
+    return 0 if len(done) == len(wanted) else 125
+
+
+def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
+    output = _open_output(client, cage)
+    files = size = 0
+    linked: tuple[str, ...] = ()
+    if output is not None:
+        try:
+            found = [] if asked.keep else survey(output, repairs=False)
+            files, linked = sum(item.kind == "file" for item in found), spared_by(found)
+            size = sum(item.size for item in found)
+        finally:
+            os.close(output)
+    if not asked.as_json:
+        programs = "1 program" if cage.programs == 1 else f"{cage.programs} programs"
+        state = "is down already" if cage.ended_ns else f"would be killed, with {programs}"
+        print_line(f"{cage.name} ({cage.cage}) {state}; its log and its disk would be destroyed")
+        where = f"{escape(cage.workspace)}/{DATA['output']}"
+        kept = "would be kept" if asked.keep else f"{count_files(files)}, {format_size(size)}"
+        print_line(f"  {where}: {kept}")
+        for path in linked[:_MOST_NAMED]:
+            print_line(f"  only its name would go, it has another elsewhere: {escape(path)}")
+    return _report(cage, Emptied(files, size, linked), dry_run=True)
+
+
+def _take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
+    client.call(Down(cage=cage.cage), Ok)
+    down = find_standing(list_standing(client), cage.cage)
+    if down.changes and not asked.discard:
+        raise AkiosError(
+            f"{cage.name} was killed, and is down; it has changed files of its project besides"
+            f" {DATA['output']}, which nobody committed",
+            escape(cage.workspace),
+            f"akiosctl diff {cage.cage}, then commit, and cage down again; or with --discard",
+        )
+    emptied = None if asked.keep else _wipe_output(client, cage, asked.how)
+    outside = _words(cage, emptied, asked)
+    destroyed, _ = client.call(
+        Down(
+            cage=cage.cage,
+            destroy=True,
+            passes=asked.how.passes,
+            fast=asked.how.fast,
+            outside=outside,
+        ),
+        Destroyed,
+    )
+    if not asked.as_json:
+        print_line(
+            f"{cage.name} ({cage.cage}) is down; its log of {destroyed.size} records is gone"
+        )
+        print_line(f"  {outside}")
+    left = emptied.left if emptied is not None else ()
+    for path, why in left:
+        note(f"not removed: {escape(path)}: {why}")
+    return _report(cage, emptied or Emptied(), dry_run=False)
+
+
+def _report(cage: CageInfo, emptied: Emptied, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "cage": cage.cage,
+        "name": cage.name,
+        "files": emptied.files,
+        "bytes": emptied.bytes,
+        "spared": [escape(path) for path in emptied.spared],
+        "failed": [escape(path) for path, _ in emptied.failed],
+        "left": [escape(path) for path, _ in emptied.left],
+        "dry_run": dry_run,
+    }
+
+
+def _wipe_output(client: Client, cage: CageInfo, how: How) -> Emptied:
+    output = _open_output(client, cage)
+    if output is None:
+        return Emptied()
+    try:
+        return empty(output, how)
+    finally:
+        os.close(output)
+
+
+def _open_output(client: Client, cage: CageInfo) -> int | None:
+    """``data/output`` of the very directory that the cage was made for.  Raises AkiosError."""
+    where = escape(cage.workspace)
+    try:
+        workspace = open_at(client, cage)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(where, error) from None
+    try:
+        found = identify(client, workspace)
+        if found is None or cage.directory is None or not cage.directory.is_same(found):
+            return None  # another directory under its name: nothing of this cage is in it
+        return open_output(workspace)
+    except OSError as error:
+        raise _unusable(f"{where}/{DATA['output']}", error) from None
+    finally:
+        os.close(workspace)
+
+
+def _unusable(where: str, error: OSError) -> AkiosError:
+    return AkiosError(
+        f"{where} cannot be opened: {os.strerror(error.errno or 0)}",
+        where,
+        "nothing was wiped; put it in order, or leave it as it is with --keep-output",
+    )
+
+
+def _words(cage: CageInfo, emptied: Emptied | None, asked: Asked) -> str:
+    """What the tombstone says of the user's directory."""
+    where = f"{escape(cage.workspace)}/{DATA['output']}"
+    if emptied is None:
+        return f"{where}: kept"
+    words = f"{where}: {count_files(emptied.files)}, {asked.how}"
+    if emptied.spared:
+        words += f"; not overwritten, as they have names elsewhere: {_some(emptied.spared)}"
+    if emptied.failed:
+        words += f"; could not be overwritten: {_some([path for path, _ in emptied.failed])}"
+    if emptied.left:
+        words += f"; still there: {_some([path for path, _ in emptied.left])}"
+    return words[:_LONGEST]
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return ", ".join(escape(path) for path in paths[:_MOST_NAMED]) + more

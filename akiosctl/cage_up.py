@@ -1,0 +1,66 @@
+"""Makes a standing cage: like a run without a command, with the data of its project."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from akiosctl.client import PlainClient
+from akiosctl.data_directories import make_data
+from akiosctl.render import note
+from akiosctl.run_options import RunOptions
+from akiosctl.verbs.run import make_bind, missing_layers, prepare, take_started
+from akiosd.cage.unprotected import UNPROTECTED
+from akiosd.kernel.scm_rights import close_fds
+from akiosd.values.ids import is_cage_name
+from akiosd.values.places import DATA
+
+_ANY_PROGRAM = "sh"
+"""What is shown inside is found behind PATH; a program of the system adds nothing to it."""
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def cage_up(
+    given: dict[str, list[str]], name: str | None, path: str, quiet: bool
+) -> tuple[str, str]:
+    """Make a standing cage by the options ``given``, named as in ``run_options``; returns its id
+    and its name.
+    """
+    options = RunOptions([_ANY_PROGRAM], given | ({"quiet": []} if quiet else {}))
+    client = PlainClient(path)
+    fds: list[int] = []
+    try:
+        request, _, _ = prepare(options, False, fds, client)
+        workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
+        binds = request["binds"]
+        assert isinstance(binds, list)
+        for kind, fd in make_data(fds[0], workspace).items():
+            binds.append(make_bind(f"{workspace}/{DATA[kind]}", fd, kind, "data", fds))
+        name = name or name_for(workspace)
+        request |= {
+            "standing": True,
+            "name": name,
+            "argv": [],
+            "command": b"/",
+            "detach": True,
+            "keep_output": False,
+            "one_output": False,
+        }
+        number = client.request("run", request, fds)
+        started, received = take_started(client, number)
+        close_fds(received)
+    finally:
+        close_fds(fds)
+        client.close()
+    for line in started.get("notes", ()):
+        if not quiet or str(line).startswith(UNPROTECTED):
+            note(str(line))
+    for line in () if quiet else missing_layers(started["posture"]):
+        note(line)
+    return str(started["cage"]), name
+
+
+def name_for(workspace: str) -> str:
+    """What a cage is called whose user gave no name: as its project."""
+    name = _NOT_IN_NAMES.sub("-", os.path.basename(workspace)).strip("-._")[:64]
+    return name if is_cage_name(name) else "cage"

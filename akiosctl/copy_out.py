@@ -1,0 +1,132 @@
+"""Writes what came out of a cage beneath one directory of the user's: no link is followed, none is
+made that leads out, and no file outside is opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from akiosctl.tar_reader import Member, TarReader
+from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
+
+_CHUNK = 1 << 20
+_MOST_MEMBERS = 1 << 20
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Extraction:
+    """``parent`` is the directory, ``name`` what the first member is called there; ``most`` bounds
+    the bytes of all files.  ``skipped`` are members that were not written, and why.
+    """
+
+    def __init__(self, parent: int, name: str, most: int) -> None:
+        self._parent, self._name, self._left = parent, name, most
+        self.files = 0
+        self.bytes = 0
+        self.skipped: list[tuple[str, str]] = []
+
+    def run(self, reader: TarReader) -> None:
+        """Write every member.  Raises AkiosError, OSError."""
+        root: str | None = None
+        for number, member in enumerate(reader):
+            if number >= _MOST_MEMBERS:
+                raise AkiosError(f"there are more than {_MOST_MEMBERS} files", "cp", "copy less")
+            parts = member.path.rstrip("/").split("/")
+            root = parts[0] if root is None else root
+            if parts[0] != root or any(part in ("", ".", "..") for part in parts):
+                raise AkiosError(
+                    f"{member.path!r} is no path below what was asked for", "cp", "copy less"
+                )
+            self._write([self._name, *parts[1:]], member, reader)
+
+    def _write(self, parts: list[str], member: Member, reader: TarReader) -> None:
+        path = "/".join(parts)
+        if member.kind == "other":
+            self.skipped.append((path, "it is neither a file nor a directory"))
+            return
+        with _Opened(self._parent, parts[:-1]) as directory:
+            if member.kind == "directory":
+                self._make_directory(directory, parts[-1], member.mode)
+            elif member.kind == "link":
+                self._make_link(directory, parts, member.target)
+            else:
+                self._write_file(directory, parts[-1], member, reader)
+
+    def _make_directory(self, directory: int, name: str, mode: int) -> None:
+        try:
+            os.mkdir(name, mode | 0o700, dir_fd=directory)
+        except FileExistsError:
+            os.close(_open(directory, name, _DIRECTORY))  # ELOOP, ENOTDIR where it is none
+
+    def _make_link(self, directory: int, parts: list[str], target: str) -> None:
+        path = "/".join(parts)
+        if not leads_inside(parts, target):
+            self.skipped.append((path, f"it is a link that leads out, to {target}"))
+            return
+        try:
+            os.symlink(target, parts[-1], dir_fd=directory)
+            self.files += 1
+        except FileExistsError:
+            self.skipped.append((path, "something of that name is there, and it is a link"))
+
+    def _write_file(self, directory: int, name: str, member: Member, reader: TarReader) -> None:
+        if member.size > self._left:
+            raise AkiosError(
+                "it is larger than --most allows", member.path, "allow more, or copy less"
+            )
+        self._left -= member.size
+        fd = _create(directory, name, member.mode)
+        try:
+            while data := reader.read(_CHUNK):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                self.bytes += len(data)
+        finally:
+            os.close(fd)
+        self.files += 1
+
+
+class _Opened:
+    """The directory at ``parts`` below ``root``, whose parts are there and are no links."""
+
+    def __init__(self, root: int, parts: list[str]) -> None:
+        self._fd = _open(root, "/".join(parts), _DIRECTORY) if parts else os.dup(root)
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _open(directory: int, path: str, flags: int, mode: int = 0) -> int:
+    return openat2(directory, os.fsencode(path), flags, mode, resolve=RESOLVE_NO_LINKS)
+
+
+def _create(directory: int, name: str, mode: int) -> int:
+    try:
+        return _open(directory, name, _WRITE | os.O_CREAT | os.O_EXCL, mode | 0o600)
+    except FileExistsError:
+        fd = _open(directory, name, _WRITE)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EEXIST, "something other than a file is there", name)
+    os.ftruncate(fd, 0)
+    return fd
+
+
+def leads_inside(parts: list[str], target: str) -> bool:
+    """Whether a link at ``parts`` leads to somewhere below ``parts[0]``, whatever lies between."""
+    if not target or target.startswith("/"):
+        return False
+    depth = len(parts) - 1
+    for part in target.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 1:
+            return False
+    return True

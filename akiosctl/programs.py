@@ -1,0 +1,141 @@
+"""``run --cage`` and ``exec``: a program in a standing cage, as the caller sees it.
+
+Nothing is opened for it: what a cage shows was decided when it was made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from akiosctl.client import PlainClient
+from akiosctl.render import note
+from akiosctl.run_options import RunOptions
+from akiosctl.stdio import is_one_output
+from akiosctl.version_managers import is_below
+from akiosd.errors import AkiosError
+
+FOR_PROGRAMS = (
+    *("cage", "env", "keep_env", "tty", "no_tty", "socket", "json", "verbose", "quiet", "help"),
+)
+"""The options of ``run`` that a program has; what the others say was decided with the cage."""
+
+
+def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int:
+    """Start the command of ``options`` in the standing cage ``name``; the exit status is its
+    own.
+    """
+    from akiosctl.relay import Relay
+    from akiosctl.verbs.run import finish, take_started, wants_tty
+
+    _refuse_others(options)
+    client = PlainClient(path)
+    try:
+        cage = find_standing(client, name)
+        request = _prepare(options, cage, wants_tty(options))
+        number = client.request("program", request)
+        started, received = take_started(client, number)
+        relay = Relay(client, number, started)
+        try:
+            ended = relay.run(received)
+        finally:
+            relay.close()
+    finally:
+        client.close()
+    assert ended is not None  # a program cannot be left running
+    if ended.get("kind") == "not_found" and not options.has("quiet"):
+        note(f"it is not in what {name} shows; that was decided when it was made")
+    hint = "" if options.has("quiet") else "-"
+    return finish(ended, str(cage["cage"]), path, as_json, settle="keep", hint=hint)
+
+
+def find_standing(client: PlainClient, name: str) -> dict[str, Any]:
+    """The caller's standing cage of this name or id that is up.  Raises AkiosError."""
+    found = [cage for cage in _list(client) if cage.get("standing")]
+    named = [cage for cage in found if name in (cage.get("name"), cage.get("cage"))]
+    up = [cage for cage in named if not cage.get("ended_ns")]
+    if up:
+        return up[0]
+    if named:
+        raise AkiosError(
+            f"{name} is down",
+            "cage",
+            f"destroy what is left of it: akiosctl cage down {name}; then akiosctl cage up",
+        )
+    known = ", ".join(sorted(str(cage.get("name")) for cage in found if not cage.get("ended_ns")))
+    raise AkiosError(
+        f"you have no standing cage {name!r}",
+        "cage",
+        f"you have {known}" if known else "make one: akiosctl cage up NAME",
+    )
+
+
+def _list(client: PlainClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        number = client.request("list", {"after": found[-1]["cage"]} if found else {})
+        reply, _ = client.receive()
+        if reply["m"] != "cages" or reply.get("id", 0) != number:
+            what = str(reply.get("what", "akiosd sent no list of cages"))
+            raise AkiosError(what, str(reply.get("where", "")), str(reply.get("next", "")))
+        cages = reply.get("cages", [])
+        found += cages
+        more = bool(reply.get("more")) and bool(cages)
+    return found
+
+
+def _refuse_others(options: RunOptions) -> None:
+    others = options.others(FOR_PROGRAMS)
+    if others:
+        option = "--" + others[0].replace("_", "-")
+        raise AkiosError(
+            f"{option} cannot be given with --cage",
+            "akiosctl run",
+            "it was decided when the cage was made: akiosctl cage up",
+        )
+
+
+def _prepare(options: RunOptions, cage: dict[str, Any], tty: bool) -> dict[str, object]:
+    workspace = os.fsdecode(cage["workspace"])
+    here = os.path.realpath(os.getcwd())
+    cwd = here if is_below(here, workspace) else workspace
+    request: dict[str, object] = {
+        "cage": cage["cage"],
+        "argv": [os.fsencode(word) for word in options.command],
+        "command": os.fsencode(_find_command(options.command[0], cwd, workspace)),
+        "env": _environment(options.values("env"), options.values("keep_env"), tty),
+        "cwd": os.fsencode(cwd),
+        "one_output": is_one_output(),
+    }
+    if tty:
+        from akiosctl.terminal import read_size
+
+        rows, columns = read_size(1 if os.isatty(1) else 0)
+        request["tty"] = {"rows": rows, "columns": columns}
+    return request
+
+
+def _find_command(word: str, cwd: str, workspace: str) -> str:
+    """The path inside of a command.  One with a slash is taken as it is, for it may be there inside
+    only.
+    """
+    if "/" in word:
+        return os.path.normpath(os.path.join(cwd, word))
+    from akiosctl.locate import locate_toolchain
+
+    tools = locate_toolchain(word, os.environ, workspace, os.path.expanduser("~"), cwd)
+    tools.close()
+    return tools.command
+
+
+def _environment(given: Sequence[str], kept: Sequence[str], tty: bool) -> dict[bytes, bytes]:
+    """What the program has besides what the cage was made with."""
+    from akiosctl.run_policy import add_variables
+
+    chosen: dict[bytes, bytes] = {}
+    if tty and b"TERM" in os.environb:
+        chosen[b"TERM"] = os.environb[b"TERM"]
+    add_variables(chosen, given, kept)
+    return chosen

@@ -1,0 +1,161 @@
+"""``akiosctl cp``: files into a standing cage, and out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from akiosctl.client import PlainClient
+from akiosctl.commands import print_line, wants_json
+from akiosctl.copy_in import Packing
+from akiosctl.copy_out import Extraction
+from akiosctl.piped_program import Piped
+from akiosctl.programs import find_standing
+from akiosctl.render import count_files, escape, note
+from akiosctl.tar_reader import TarReader
+from akiosd.errors import AkiosError
+from akiosd.values.units import parse_size
+
+_TAR = "/usr/bin/tar"
+_MOST_TOLD = 10
+
+
+@click.command("cp")
+@click.argument("source")
+@click.argument("target")
+@click.option("--most", default="10G", show_default=True, help="How much may come out at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, source: str, target: str, most: str, as_json: bool) -> int:
+    """Copy SOURCE to TARGET, one of which is NAME:PATH, in the standing cage NAME.
+
+    Files are read and written outside with your rights.  No link is followed there, and none that
+    leads out of what was copied is made.
+    """
+    inside = [split(word) for word in (source, target)]
+    if (inside[0] is None) == (inside[1] is None):
+        raise AkiosError(
+            "one of SOURCE and TARGET has to be NAME:PATH, and the other a file here",
+            "akiosctl cp",
+            "see akiosctl cp --help",
+        )
+    client = PlainClient(ctx.obj.path)
+    try:
+        if inside[1] is not None:
+            done: Packing | Extraction = _copy_in(client, source, *inside[1])
+        else:
+            assert inside[0] is not None
+            done = _copy_out(client, *inside[0], target, parse_size(most))
+    finally:
+        client.close()
+    for path, why in done.skipped[:_MOST_TOLD]:
+        note(f"not copied: {escape(path)}: {escape(why)}")
+    if len(done.skipped) > _MOST_TOLD:
+        note(f"not copied: {len(done.skipped) - _MOST_TOLD} more")
+    if wants_json(ctx, as_json):
+        skipped = [{"path": escape(path), "why": escape(why)} for path, why in done.skipped]
+        print(json.dumps({"files": done.files, "bytes": done.bytes, "skipped": skipped}))
+    else:
+        print_line(f"{count_files(done.files)}, {done.bytes} bytes")
+    return 1 if done.skipped else 0
+
+
+def split(word: str) -> tuple[str, str] | None:
+    """(cage, path inside) of ``NAME:PATH``; None for a file here, which may be written
+    ``./a:b``.
+    """
+    name, colon, path = word.partition(":")
+    return (name, path) if colon and name and "/" not in name else None
+
+
+def _copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
+    cage = find_standing(client, name)
+    place = _inside(cage, target)
+    directory, _, called = place.rstrip("/").rpartition("/")
+    if _is_directory(client, cage, place):
+        directory, called = place, os.path.basename(os.path.abspath(source))
+    elif target.endswith("/"):
+        raise AkiosError(
+            f"{place} is no directory in {name}", "cp", "make it first, or name a file"
+        )
+    program = Piped(
+        client,
+        str(cage["cage"]),
+        [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"],
+    )
+    here, last = os.path.split(os.path.abspath(source))
+    fd = _open_directory(here)
+    packing = Packing(program.stdin)
+    try:
+        packing.add(fd, last, called)
+        packing.close()
+    except BrokenPipeError:
+        pass  # tar has ended; its words tell why
+    except OSError as error:
+        program.finish()
+        raise AkiosError(
+            f"{source} cannot be read: {os.strerror(error.errno or 0)}", "cp", "check its name"
+        ) from None
+    finally:
+        os.close(fd)
+    _finish(program, f"{name}:{place}")
+    return packing
+
+
+def _copy_out(client: PlainClient, name: str, source: str, target: str, most: int) -> Extraction:
+    cage = find_standing(client, name)
+    place = _inside(cage, source).rstrip("/")
+    directory, _, called = place.rpartition("/")
+    if os.path.isdir(target):
+        parent, final = target, called
+    else:
+        parent, final = os.path.split(os.path.abspath(target))
+    if not called or not final:
+        raise AkiosError("the whole of a cage cannot be copied", "cp", "name a directory in it")
+    fd = _open_directory(parent)
+    extraction = Extraction(fd, final, most)
+    try:
+        words = [_TAR, "-c", "-f", "-", "--format=gnu", "--hard-dereference"]
+        words += ["-C", directory or "/", "--", called]
+        program = Piped(client, str(cage["cage"]), words)
+        extraction.run(TarReader(program.stdout))
+    except OSError as error:
+        raise AkiosError(
+            f"{error.filename or target} cannot be written: {error.strerror}",
+            "cp",
+            "nothing that is a link, or no file, is written to; choose another name",
+        ) from None
+    finally:
+        os.close(fd)
+    _finish(program, f"{name}:{place}")
+    return extraction
+
+
+def _open_directory(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AkiosError(
+            f"{path} cannot be opened: {error.strerror}", "cp", "check its name"
+        ) from None
+
+
+def _inside(cage: dict[str, Any], path: str) -> str:
+    """An absolute path inside; others start at the project."""
+    slash = "/" if path.endswith("/") else ""
+    return os.path.normpath(os.path.join(os.fsdecode(cage["workspace"]), path)) + slash
+
+
+def _is_directory(client: PlainClient, cage: dict[str, Any], path: str) -> bool:
+    return Piped(client, str(cage["cage"]), ["/usr/bin/test", "-d", path]).finish() == 0
+
+
+def _finish(program: Piped, what: str) -> None:
+    code = program.finish()
+    if code:
+        raise AkiosError(
+            f"{what}: {escape(program.words) or f'tar ended with {code}'}", "cp", "check the path"
+        )

@@ -1,0 +1,241 @@
+"""The programs of one standing cage: init starts them and says how they end, the table of
+:mod:`akiosd.cage.programs` decides what follows.
+
+Who started a program gets its pipes or its terminal; akiosd keeps no end of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+
+import trio
+
+from akiosd.cage import programs
+from akiosd.cage.programs import Event, Program, explain, signal_of
+from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.daemon.cages.cage_state import PROGRAMS, ProgramsState
+from akiosd.daemon.cages.cage_state import encode as encode_state
+from akiosd.daemon.cages.keep_cage import KeptCage
+from akiosd.daemon.cages.prepared_cage import make_pipes
+from akiosd.daemon.ledger.append import Ledger
+from akiosd.errors import DeniedError
+from akiosd.kernel.cage_terminal import open_terminal
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.values import records
+from akiosd.values.ids import LogId
+from akiosd.values.plan import MAX_PROGRAMS, Plan, StatusMessage, encode
+from akiosd.wire import messages as wire
+
+_SIGKILL = 9
+_NONE = ProgramsState()
+_WORDS, _SHOWN = 16, 256
+_EVENTS: dict[str, programs.EventKind] = {
+    "program_started": "started",
+    "program_failed": "failed",
+    "program_ended": "ended",
+}
+
+
+class Stdio:
+    """The descriptors of one program: ``theirs`` go to init, ``ours`` to the client.  Both are
+    owned here.
+    """
+
+    def __init__(self, theirs: list[Fd], ours: list[Fd]) -> None:
+        self.theirs, self.ours = theirs, ours
+
+    @classmethod
+    def pipes(cls, uid: int, gid: int, one_output: bool) -> Stdio:
+        """Three pipes of the agent's uid, or two where stdout and stderr are one."""
+        made = make_pipes(uid, gid)
+        if one_output:
+            last = made.pop()
+            close_all((last.ours, last.theirs))
+        theirs = [pipe.theirs for pipe in made]
+        if one_output:
+            theirs.append(theirs[1].dup())
+        return cls(theirs, [pipe.ours for pipe in made])
+
+    @classmethod
+    def terminal(cls, init: int, process: int, tty: wire.Tty) -> Stdio:
+        """A terminal of the cage's own; raises as :func:`open_terminal`."""
+        master, slave = open_terminal(init, process, tty.rows, tty.columns)
+        return cls([slave, slave.dup(), slave.dup()], [master])
+
+    def close(self) -> None:
+        """Close all of them."""
+        close_all((*self.theirs, *self.ours))
+
+
+class _Watch:
+    """Somebody who waits for a program."""
+
+    def __init__(self, done: Callable[[Program], bool], event: trio.Event) -> None:
+        self.done, self.event = done, event
+        self.program: Program | None = None
+
+
+class Programs:
+    """Those of one cage, by their numbers, which are never given twice."""
+
+    def __init__(
+        self, ledger: Ledger, log: LogId, kept: KeptCage, before: ProgramsState = _NONE
+    ) -> None:
+        """``before``: what an earlier akiosd knew."""
+        self._ledger, self._log, self._kept = ledger, log, kept
+        self.all: dict[int, Program] = {one.number: one for one in before.known}
+        self._watches: dict[int, list[_Watch]] = {}
+        self.count = before.count
+        """How many were asked for since the cage was made."""
+
+    @property
+    def running(self) -> list[Program]:
+        """Those that have not ended."""
+        return [one for one in self.all.values() if one.state != "ended"]
+
+    async def start(
+        self,
+        channel: StatusChannel,
+        request: wire.Program,
+        env: Mapping[bytes, bytes],
+        stdio: Stdio,
+    ) -> int:
+        """Have init start a program; returns its number.  Raises DeniedError for one too many."""
+        if len(self.running) >= MAX_PROGRAMS:
+            raise DeniedError(
+                f"{MAX_PROGRAMS} programs run in {self._log}, which is the most",
+                "program",
+                "wait until some have ended, or take up another cage",
+            )
+        plan = Plan(
+            steps=(),
+            command=request.command,
+            argv=request.argv,
+            env=tuple(name + b"=" + value for name, value in env.items()),
+            cwd=request.cwd,
+            tty=request.tty is not None,
+        )
+        self.count = number = self.count + 1
+        self._put(
+            Program(
+                number=number,
+                argv=_cut(request.argv),
+                tty=request.tty is not None,
+                asked_ns=time.time_ns(),
+            )
+        )
+        await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
+        return number
+
+    async def wait_begun(self, number: int) -> Program:
+        """Wait until a program runs, or has ended without."""
+        return await self._wait(number, lambda one: one.state != "starting")
+
+    async def wait_ended(self, number: int) -> Program:
+        """Wait until a program has ended."""
+        return await self._wait(number, lambda one: one.state == "ended")
+
+    async def _wait(self, number: int, done: Callable[[Program], bool]) -> Program:
+        if done(self.all[number]):
+            return self.all[number]
+        watch = _Watch(done, trio.Event())
+        self._watches.setdefault(number, []).append(watch)
+        await watch.event.wait()
+        assert watch.program is not None
+        return watch.program
+
+    async def kill(self, channel: StatusChannel, number: int, cause: str, detail: str = "") -> None:
+        """End a program; what it left running in other process groups runs on."""
+        one = self.all.get(number)
+        if one is not None and one.state != "ended":
+            self._put(programs.end(one, cause, detail))
+            await channel.send("program_signal", _SIGKILL, number)
+
+    async def signal(self, channel: StatusChannel, number: int, signo: int) -> None:
+        """Send a signal to the process group of a program, once there is one."""
+        if number in self.all and (await self.wait_begun(number)).state == "running":
+            await channel.send("program_signal", signo, number)
+
+    def hear(self, said: StatusMessage) -> None:
+        """What init says of one; it may say it twice."""
+        number = said.step
+        failed = said.kind == "program_failed"
+        event = Event(
+            kind=_EVENTS[said.kind],
+            ts=time.time_ns(),
+            pid=said.value if said.kind == "program_started" else 0,
+            status=said.value if said.kind == "program_ended" else -1,
+            err=said.err if failed else 0,
+            why=os.strerror(said.err) if failed else "",
+            step=said.value if failed else 0,
+            rusage=said.rusage,
+        )
+        if number in self.all:
+            self._advance(self.all[number], event)
+
+    def end_all(self) -> None:
+        """The cage is empty: so are its programs."""
+        for one in self.running:
+            self._advance(one, Event("cage_ended", ts=time.time_ns()))
+
+    def record_again(self) -> None:
+        """Records that an akiosd which was killed had not brought to disk."""
+        size = self._ledger.size(self._log)
+        for one in tuple(self.all.values()):
+            if one.start_index >= size:
+                self._record_start(one)
+            if one.end_index >= size:
+                self._record_end(one)
+
+    def _advance(self, one: Program, event: Event) -> None:
+        changed, commands = programs.advance(one, event)
+        self._put(changed)
+        if "record_start" in commands:
+            self._record_start(changed)
+        if "record_end" in commands:
+            self._record_end(changed)
+        self._tell(self.all[one.number])
+
+    def _tell(self, one: Program) -> None:
+        for watch in self._watches.get(one.number, ()):
+            if watch.program is None and watch.done(one):
+                watch.program = one
+                watch.event.set()
+        if one.state == "ended":
+            self._watches.pop(one.number, None)
+
+    def _record_start(self, one: Program) -> None:
+        record = records.ProgramStarted(
+            ts=time.time_ns(), program=one.number, argv=one.argv, pid=one.pid
+        )
+        self._note(one, start_index=self._ledger.append(self._log, record))
+
+    def _record_end(self, one: Program) -> None:
+        end, usage = explain(one), one.rusage
+        record = records.ProgramEnded(
+            ts=one.ended_ns,
+            program=one.number,
+            exit_code=end.exit_code,
+            signal=signal_of(one),
+            reason=end.reason,
+            rusage=records.Rusage(user_ns=usage[0], system_ns=usage[1], max_rss=usage[2]),
+        )
+        self._note(one, end_index=self._ledger.append(self._log, record))
+
+    def _note(self, one: Program, **places: int) -> None:
+        self._put(programs.placed(self.all[one.number], **places))
+
+    def _put(self, one: Program) -> None:
+        # It goes to the end: the last that changed are remembered.
+        self.all.pop(one.number, None)
+        self.all[one.number] = one
+        self.all = programs.remembered(self.all)
+        state = ProgramsState(known=tuple(self.all.values()), count=self.count)
+        self._kept.write(PROGRAMS, encode_state(state))
+
+
+def _cut(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """As much of a command line as is kept in memory that is written again and again."""
+    return tuple(word[:_SHOWN] for word in argv[:_WORDS])

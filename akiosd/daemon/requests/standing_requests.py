@@ -1,0 +1,224 @@
+"""Requests about standing cages: start programs in one, pause it, say how it is, take it down."""
+
+from __future__ import annotations
+
+import trio
+
+from akiosd.cage import programs
+from akiosd.cage.programs import explain, usage_of
+from akiosd.cage.unprotected import left_out
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages.registry import Registry, user_name
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.requests.change_requests import ChangeRequests
+from akiosd.daemon.requests.log_requests import LogKeeper
+from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.errors import DeniedError
+from akiosd.kernel.fds import close_all
+from akiosd.store.wipe import How
+from akiosd.values.ids import LogId
+from akiosd.wire import messages as wire
+
+_COME_BACK_S = 60.0
+"""For so long after a restart of akiosd a program waits for its client."""
+_MOST_PASSES = 35
+
+
+class StandingRequests:
+    """Handlers of :class:`Program`, :class:`Pause`, :class:`CageStatus` and :class:`Down`, and of
+    what is asked about programs.
+    """
+
+    def __init__(
+        self, nursery: trio.Nursery, registry: Registry, changes: ChangeRequests, logs: LogKeeper
+    ) -> None:
+        self._nursery, self._registry = nursery, registry
+        self._changes, self._logs = changes, logs
+        self._awaited: dict[tuple[str, int], trio.Event] = {}
+        """Programs that an earlier akiosd started, and that wait for their clients."""
+        self.leaving = False
+        """This akiosd ends and its cages do not: that a client goes means nothing."""
+
+    async def program(
+        self, peer: Peer, request: wire.Program, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Start a program; answers when it has started, and again when it has ended."""
+        cage = self._find_own(peer, request.cage)
+        number, stdio = await cage.start_program(request)
+        try:
+            try:
+                one = await cage.programs.wait_begun(number)
+                if one.state != "ended":
+                    started = _describe_start(cage, number, request)
+                    await client.reply(started, [fd.fileno() for fd in stdio.ours])
+            finally:
+                # Our copies would keep it from ever seeing end of file or a broken pipe.
+                close_all(stdio.ours)
+            await self._answer_end(cage, number, client)
+        except (trio.Cancelled, trio.BrokenResourceError):
+            self._client_left(cage, number)
+            raise
+
+    async def _answer_end(self, cage: Cage, number: int, client: ClientConnection) -> None:
+        await client.reply(_describe_end(cage.id, await cage.programs.wait_ended(number)))
+
+    def _client_left(self, cage: Cage, number: int) -> None:
+        if not self.leaving:
+            self._nursery.start_soon(cage.kill_program, number, "client_gone")
+
+    def adopt(self, cage: Cage) -> None:
+        """Wait for the clients of programs that an earlier akiosd started."""
+        for one in cage.programs.running:
+            self._awaited[cage.id, one.number] = trio.Event()
+            self._nursery.start_soon(self._await_client, cage, one.number)
+
+    async def _await_client(self, cage: Cage, number: int) -> None:
+        with trio.move_on_after(_COME_BACK_S):
+            await self._awaited[cage.id, number].wait()
+        if self._awaited.pop((cage.id, number), None) is not None:
+            await cage.kill_program(number, "client_gone")
+
+    async def rejoin(self, peer: Peer, request: wire.Rejoin, client: ClientConnection) -> None:
+        """A client goes on with its program after a restart of akiosd."""
+        cage, number = self._find_own(peer, request.cage), request.program
+        known = cage.programs.all.get(number)
+        waits = self._awaited.pop((cage.id, number), None)
+        if known is None or (waits is None and known.state != "ended"):
+            raise DeniedError(
+                f"program {number} of {cage.id} has a client, or is not known any more",
+                "run",
+                f"see what became of it: akiosctl cage status {cage.id}",
+            )
+        if waits is not None:
+            waits.set()
+        try:
+            if known.state != "ended":
+                await client.reply(_describe_start(cage, number, known))
+            await self._answer_end(cage, number, client)
+        except (trio.Cancelled, trio.BrokenResourceError):
+            self._client_left(cage, number)
+            raise
+
+    async def signal(self, peer: Peer, request: wire.Signal, client: ClientConnection) -> None:
+        """Send a signal to a program."""
+        await self._find_own(peer, request.cage).signal_program(request.program, request.signo)
+        await client.reply(wire.Ok())
+
+    async def stop(self, peer: Peer, request: wire.Stop, client: ClientConnection) -> None:
+        """End one program; answers when it has ended."""
+        cage, number = self._find_own(peer, request.cage), request.program
+        if number in cage.programs.all:
+            if request.grace_ns:
+                await cage.signal_program(number, 15)
+                with trio.move_on_after(request.grace_ns / 1e9):
+                    await cage.programs.wait_ended(number)
+            cause, detail = request.cause or "stopped", user_name(peer.uid)
+            await cage.kill_program(number, cause, detail)
+            await cage.programs.wait_ended(number)
+        await client.reply(wire.Ok())
+
+    async def pause(
+        self, peer: Peer, request: wire.Pause, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Have everything in a cage stand still, or go on."""
+        self._find(peer, request.cage).pause(request.paused)
+        await client.reply(wire.Ok())
+
+    async def status(
+        self, peer: Peer, request: wire.CageStatus, fds: list[int], client: ClientConnection
+    ) -> None:
+        """How a cage that is up is."""
+        cage = self._find(peer, request.cage)
+        await client.reply(
+            wire.CageStatusReply(
+                cage=cage.id,
+                state="paused" if cage.is_paused else cage.life.state,
+                limits=cage.policy.limits,
+                usage=cage.read_usage(),
+                budget=cage.policy.budget,
+                posture=cage.posture,
+                programs=tuple(_describe(one) for one in cage.programs.all.values()),
+                left_out=left_out(cage.policy),
+            )
+        )
+
+    async def down(
+        self, peer: Peer, request: wire.Down, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Kill everything in a cage; with ``destroy`` wipe its disk and its log, too."""
+        running = self._registry.running.get(request.cage)
+        if running is not None and not running.ended.is_set():
+            cage = self._find(peer, request.cage)
+            cage.end("down", user_name(peer.uid))
+            await cage.ended.wait()
+        await self._registry.wait_released(request.cage)
+        if not request.destroy:
+            await client.reply(wire.Ok())
+            return
+        if not 1 <= request.passes <= _MOST_PASSES:
+            raise DeniedError("that many passes cannot be made", "--passes", "write 1 to 35")
+        self._registry.find_down(peer, request.cage)
+        how = How(request.passes, request.fast)
+        with trio.CancelScope(shield=True):
+            await self._changes.take_down(request.cage, peer.uid, how)
+            reply = await self._logs.take_down(LogId(request.cage), how, request.outside)
+        await client.reply(reply)
+
+    def _find(self, peer: Peer, name: str) -> Cage:
+        cage = self._registry.find(peer, name)
+        if not cage.is_standing:
+            raise DeniedError(
+                f"{name} is the cage of one run", name, "make one that stands: akiosctl cage up"
+            )
+        return cage
+
+    def _find_own(self, peer: Peer, name: str) -> Cage:
+        """What runs in a cage runs with its caller's files: for them alone, root included."""
+        cage = self._registry.running.get(name)
+        if cage is None or cage.peer.uid != peer.uid or not cage.is_standing:
+            raise DeniedError(
+                f"you have no standing cage {name} that is up",
+                "program",
+                "list yours: akiosctl cage list",
+            )
+        return cage
+
+
+def _describe_start(
+    cage: Cage, number: int, asked: wire.Program | programs.Program
+) -> wire.Started:
+    one_output = asked.one_output if isinstance(asked, wire.Program) else False
+    return wire.Started(
+        cage=cage.id,
+        tty=bool(asked.tty),
+        one_output=one_output,
+        output=cage.policy.limits.output,
+        come_back_s=cage.come_back_s,
+        program=number,
+    )
+
+
+def _describe_end(cage: str, one: programs.Program) -> wire.Ended:
+    end = explain(one)
+    return wire.Ended(
+        cage=cage,
+        exit_code=end.exit_code,
+        kind=end.kind,
+        reason=end.reason,
+        usage=usage_of(one),
+    )
+
+
+def _describe(one: programs.Program) -> wire.ProgramInfo:
+    end = explain(one) if one.state == "ended" else None
+    return wire.ProgramInfo(
+        number=one.number,
+        state=one.state,
+        argv=one.argv,
+        pid=one.pid,
+        tty=one.tty,
+        started_ns=one.asked_ns,
+        ended_ns=one.ended_ns,
+        exit_code=end.exit_code if end is not None else 0,
+        reason=end.reason if end is not None else "",
+    )

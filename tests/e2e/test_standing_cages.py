@@ -1,0 +1,284 @@
+"""Cages that stand: programs are started in one as often as one likes, under one filter and one
+log, each with its own descriptors, signals and end.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.resources import wait_until
+from tests.e2e.terminal import PROMPT, Terminal
+
+
+class Standing:
+    """A cage that is up, and its project."""
+
+    def __init__(self, daemon: Daemon, name: str, *flags: str, uid: int = NOBODY) -> None:
+        self.daemon, self.name, self.uid = daemon, name, uid
+        self.project = daemon.workspace(uid=uid)
+        done = daemon.ctl("cage", "up", name, "--json", *flags, uid=uid, cwd=self.project)
+        assert done.returncode == 0, done.stderr
+        self.cage = json.loads(done.stdout)["cage"]
+
+    def run(self, *argv: str, uid: int | None = None, **more: Any) -> Any:
+        words = ("run", "--cage", self.name, "--", *argv)
+        return self.daemon.ctl(*words, uid=self._uid(uid), cwd=self.project, **more)
+
+    def popen(self, *argv: str, **more: Any) -> subprocess.Popen[Any]:
+        words = ("run", "--cage", self.name, "--", *argv)
+        return self.daemon.popen(*words, uid=self.uid, cwd=self.project, **more)
+
+    def ctl(self, *words: str, uid: int | None = None) -> Any:
+        return self.daemon.ctl(*words, uid=self._uid(uid), cwd=self.project)
+
+    def down(self, *flags: str) -> None:
+        done = self.ctl("cage", "down", self.name, *flags)
+        assert done.returncode == 0, done.stderr
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        return [record for record in self.daemon.events(self.cage) if record["kind"] == kind]
+
+    def _uid(self, uid: int | None) -> int:
+        return self.uid if uid is None else uid
+
+
+@pytest.fixture(scope="module")
+def standing(daemon: Daemon) -> Iterator[Standing]:
+    made = Standing(daemon, "work")
+    yield made
+    made.down("--discard")
+
+
+def test_a_program_has_its_own_descriptors_and_exit_code(standing: Standing) -> None:
+    done = standing.run("sh", "-c", "cat; echo no >&2; exit 5", input="typed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (5, "typed\n", "no\n")
+    assert standing.run("sh", "-c", "kill -9 $$").returncode == 137
+    missing = standing.run("/nonexistent")
+    assert missing.returncode == 127 and "/nonexistent: not found" in missing.stderr
+
+
+def test_many_at_once_are_told_apart(standing: Standing) -> None:
+    """All of them run at the same time: each waits for a file that is made when all have begun."""
+    wait = "echo {0}; while [ ! -e data/output/go ]; do sleep 0.05; done; exit {0}"
+    several = [
+        standing.popen("sh", "-c", wait.format(n), stdout=subprocess.PIPE, text=True, bufsize=1)
+        for n in range(20)
+    ]
+    assert [one.stdout.readline() for one in several if one.stdout] == [f"{n}\n" for n in range(20)]
+    (status,) = [json.loads(standing.ctl("cage", "status", "work", "--json").stdout)]
+    assert sum(one["state"] == "running" for one in status["programs"]) == 20
+    (standing.project / "data/output/go").touch()
+    assert [one.wait(60) for one in several] == list(range(20))
+    ended = [record["exit_code"] for record in standing.records("program_ended")]
+    assert set(range(20)) <= set(ended)
+
+
+def test_its_programs_share_files_and_one_filter(standing: Standing) -> None:
+    assert standing.run("sh", "-c", "echo kept >/tmp/between").returncode == 0
+    assert standing.run("cat", "/tmp/between").stdout == "kept\n"
+    first, second = (
+        standing.run("sh", "-c", "grep Seccomp_filters /proc/self/status; readlink /proc/self/ns/*")
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout and "Seccomp_filters:\t1\n" in first.stdout
+
+
+def test_signals_reach_the_program_they_are_for(standing: Standing) -> None:
+    says = "trap 'echo told; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    told, other = (
+        standing.popen("sh", "-c", says, stdout=subprocess.PIPE, text=True, bufsize=1)
+        for _ in range(2)
+    )
+    assert told.stdout is not None and other.stdout is not None
+    assert told.stdout.readline() == other.stdout.readline() == "up\n"
+    told.send_signal(signal.SIGTERM)
+    assert (told.stdout.readline(), told.wait(60)) == ("told\n", 7)
+    assert other.poll() is None
+    other.send_signal(signal.SIGTERM)
+    assert other.wait(60) == 7
+
+
+def test_a_program_ends_with_its_client_and_the_cage_stands(standing: Standing) -> None:
+    client = standing.popen("sh", "-c", "echo up; exec sleep 1000", stdout=subprocess.PIPE)
+    assert client.stdout is not None and client.stdout.readline() == b"up\n"
+    client.kill()
+    client.communicate()
+    gone = "killed: the client went away"
+    assert wait_until(lambda: standing.records("program_ended")[-1]["reason"] == gone)
+    assert standing.run("true").returncode == 0
+
+
+def test_exec_gives_a_terminal_of_the_cages_own(standing: Standing) -> None:
+    words = ("exec", "work", "--", "bash", "--norc")
+    with Terminal(standing.daemon, *words, uid=NOBODY) as term:
+        term.type("PS1='rea''dy> '\n")
+        term.expect(PROMPT)
+        term.type("tty; stty size; test -O $(tty) && echo mi''ne\n")
+        term.expect("/dev/pts/")
+        term.expect("30 90")
+        term.expect("mine")
+        term.resize(40, 100)
+        waits = "trap 'exit 9' INT; echo wait''ing; while :; do sleep 0.1; done"
+        term.type(f'stty size; sh -c "{waits}"; echo status $?\n')
+        term.expect("40 100")
+        term.expect("waiting")
+        term.type("\x03")
+        term.expect("status 9")
+        term.expect(PROMPT)
+        term.type("exit 3\n")
+        assert term.process.wait(30) == 3
+    # A run whose standard input and output are no terminal has none.
+    assert standing.run("tty").stdout == "not a tty\n"
+
+
+PROBE = """
+import ctypes, json, os, signal
+def says(do):
+    try:
+        do()
+    except OSError as error:
+        return error.strerror
+    return "done"
+def trace(pid):
+    if ctypes.CDLL(None, use_errno=True).ptrace(0x4206, pid, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+child = os.fork()
+if not child:
+    signal.pause()
+print(json.dumps({
+    "init": says(lambda: os.kill(1, 0)),
+    "trace init": says(lambda: trace(1)),
+    "descriptors of init": says(lambda: os.listdir("/proc/1/fd")),
+    "own child": says(lambda: os.kill(child, signal.SIGKILL)),
+}))
+"""
+
+
+def test_a_program_can_neither_signal_nor_trace_init(standing: Standing) -> None:
+    done = standing.run("python3", "-c", PROBE)
+    found = json.loads(done.stdout)
+    assert found.pop("own child") == "done"  # the control
+    assert set(found.values()) <= {
+        "Operation not permitted",
+        "Permission denied",
+        "No such file or directory",
+        "Function not implemented",
+    }, found
+
+
+def test_it_is_for_the_user_alone_who_made_it(standing: Standing) -> None:
+    for stranger in (OTHER, 0):
+        refused = standing.run("true", uid=stranger)
+        assert refused.returncode == 125 and "no standing cage 'work'" in refused.stderr
+        by_id = standing.daemon.ctl("exec", standing.cage, "true", uid=stranger, cwd="/")
+        assert by_id.returncode == 125 and "you have no standing cage" in by_id.stderr
+    # The control, and the other's own of the same name.
+    assert standing.run("true").returncode == 0
+    theirs = Standing(standing.daemon, "work", uid=OTHER)
+    assert theirs.cage != standing.cage
+    theirs.down()
+
+
+ASKS = """
+import sys
+from akiosctl.client import Client
+from akiosd.wire.messages import CageStatus, Down, Pause, Program, Signal, Stop
+client = Client(sys.argv[1])
+kinds = {
+    "program": Program(cage=sys.argv[2], argv=(b"true",), command=b"/usr/bin/true"),
+    "signal": Signal(cage=sys.argv[2], program=1), "stop": Stop(cage=sys.argv[2], program=1),
+    "pause": Pause(cage=sys.argv[2]), "status": CageStatus(cage=sys.argv[2]),
+    "down": Down(cage=sys.argv[2], destroy=True),
+}
+for kind, message in kinds.items():
+    try:
+        client.send(message)
+        print(kind, type(client.receive().message).__name__)
+    except Exception as error:
+        print(kind, error)
+"""
+
+
+def test_akiosd_itself_refuses_another_user(standing: Standing) -> None:
+    """Not only the client that looks into its own list."""
+    words = [sys.executable, "-c", ASKS, str(standing.daemon.socket), standing.cage]
+    done = subprocess.run(
+        words,
+        **{"capture_output": True, "text": True, "cwd": "/", **standing.daemon.as_user(OTHER)},
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6, done.stderr
+    assert all("no standing cage" in line or "no running cage" in line for line in lines), lines
+    assert standing.run("true").returncode == 0
+
+
+def test_paused_nothing_runs_and_nothing_is_lost(standing: Standing) -> None:
+    counts = "n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo $n; sleep 0.01; done"
+    client = standing.popen("sh", "-c", counts, stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None and client.stdout.readline() == "1\n"
+    assert standing.ctl("cage", "pause", "work").returncode == 0
+    assert json.loads(standing.ctl("cage", "list", "--json").stdout)[-1]["state"] == "paused"
+    refused = standing.run("true")
+    assert refused.returncode == 125 and "is paused" in refused.stderr
+    assert standing.ctl("cage", "resume", "work").returncode == 0
+    rest = client.communicate(timeout=60)[0]
+    assert [int(line) for line in rest.split()] == list(range(2, 401)) and client.returncode == 0
+
+
+def test_input_is_read_only_and_output_is_the_users(standing: Standing) -> None:
+    project = standing.project
+    (project / "data/input/given").write_text("given")
+    done = standing.run("sh", "-c", "cp data/input/given data/output/; echo x >data/input/given")
+    assert "Read-only file system" in done.stderr
+    made = project / "data/output/given"
+    assert (made.read_text(), made.stat().st_uid) == ("given", NOBODY)
+    assert (project / "data/input/given").read_text() == "given"
+
+
+def test_what_a_cage_was_made_with_is_not_changed_by_a_run(standing: Standing) -> None:
+    words = ("run", "--cage", "work", "--memory", "1G", "--", "true")
+    done = standing.ctl(*words)
+    assert done.returncode == 125 and "--memory cannot be given with --cage" in done.stderr
+
+
+def test_its_name_is_taken_until_it_is_down(standing: Standing, tmp_path: Path) -> None:
+    done = standing.ctl("cage", "up", "work")
+    assert done.returncode == 125 and "akiosctl cage down work" in done.stderr
+
+
+FOR_COMPARISON = ("--no-pii", "--no-audit", "--no-budget")
+
+
+@pytest.mark.parametrize("flag", FOR_COMPARISON)
+def test_a_protection_is_left_out_only_where_the_system_policy_lets(
+    standing: Standing, flag: str
+) -> None:
+    refused = standing.ctl("cage", "up", "bare", flag)
+    assert refused.returncode == 125 and "the built-in" in refused.stderr
+
+
+def test_what_is_left_out_is_told_loudly() -> None:
+    daemon = Daemon(system_policy="allow_widening: true\n").start()
+    try:
+        standing = Standing(daemon, "bare", "--quiet", *FOR_COMPARISON)
+        status = standing.ctl("cage", "status", "bare").stdout
+        assert "UNPROTECTED, for comparison only: personal data" in status
+        (record,) = standing.records("unprotected")
+        assert record["left_out"] == ["pii", "audit", "budget"]
+        shown = daemon.ctl("ledger", "show", "--json").stdout.splitlines()
+        kinds = [json.loads(line)["kind"] for line in shown]
+        assert kinds.count("unprotected") == 1
+        assert "a cage is unprotected" in daemon.log.read_text()
+        other = Standing(daemon, "whole")
+        assert "UNPROTECTED" not in other.ctl("cage", "status", "whole").stdout
+    finally:
+        daemon.close()

@@ -1,0 +1,147 @@
+"""What comes out of a cage is written below one directory, whatever the stream says."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from akiosctl.copy_in import Packing
+from akiosctl.copy_out import Extraction, leads_inside
+from akiosctl.tar_reader import TarReader
+from akiosctl.verbs.cp import split
+from akiosd.errors import AkiosError
+
+
+def member(name: str, data: bytes = b"", **fields: object) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+
+
+def directory(name: str) -> bytes:
+    return member(name, type=tarfile.DIRTYPE, mode=0o755)
+
+
+def extract(stream: bytes, into: Path, most: int = 1 << 20) -> Extraction:
+    fd = os.open(into, os.O_PATH | os.O_DIRECTORY)
+    try:
+        done = Extraction(fd, "copy", most)
+        done.run(TarReader(io.BytesIO(stream + bytes(1024))))
+    finally:
+        os.close(fd)
+    return done
+
+
+def test_a_tree_is_written_with_its_modes(tmp_path: Path) -> None:
+    stream = directory("d") + member("d/run", b"#!", mode=0o4755) + member("d/" + "n" * 150, b"x")
+    done = extract(stream, tmp_path)
+    assert (done.files, done.bytes, done.skipped) == (2, 3, [])
+    assert (tmp_path / "copy/run").stat().st_mode & 0o7777 == 0o755  # never set-user-ID
+    assert (tmp_path / "copy" / ("n" * 150)).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "d/../../evil", "/evil", "other/evil", "d//x", "d/./x"]
+)
+def test_a_path_that_leads_elsewhere_ends_the_copy(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / "in"
+    inner.mkdir()
+    stream = directory("d") + member("placeholder", b"x").replace(
+        b"placeholder".ljust(30, b"\0"), name.encode().ljust(30, b"\0"), 1
+    )
+    with pytest.raises(AkiosError):
+        extract(stream, inner)
+    assert sorted(os.listdir(tmp_path)) == ["in"]
+
+
+def test_no_link_is_written_through(tmp_path: Path) -> None:
+    inner, victim = tmp_path / "in", tmp_path / "victim"
+    inner.mkdir()
+    victim.mkdir()
+    link = {"type": tarfile.SYMTYPE}
+    stream = directory("d") + member("d/sub", linkname="real", **link) + directory("d/real")
+    with pytest.raises(OSError):
+        extract(stream + member("d/sub/file", b"x"), inner)
+    assert not (inner / "copy/real/file").exists()
+    done = extract(directory("d") + member("d/out", linkname="../../victim", **link), inner)
+    assert [path for path, _ in done.skipped] == ["copy/out"]
+    assert os.listdir(victim) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S", b"x"])
+def test_other_kinds_are_left_out(tmp_path: Path, kind: bytes) -> None:
+    stream = directory("d") + member("d/odd", type=kind, linkname="d/x") + member("d/file", b"x")
+    done = extract(stream, tmp_path)
+    assert [path for path, _ in done.skipped] == ["copy/odd"]
+    assert os.listdir(tmp_path / "copy") == ["file"]
+
+
+def test_lengths_are_bounded_before_they_are_read(tmp_path: Path) -> None:
+    huge = tarfile.TarInfo("x")
+    huge.type, huge.size = b"L", 1 << 40
+    with pytest.raises(AkiosError, match="name is too long"):
+        extract(huge.tobuf(tarfile.GNU_FORMAT), tmp_path)
+    with pytest.raises(AkiosError, match="--most"):
+        extract(member("file", b"x" * 2000), tmp_path, most=1999)
+    with pytest.raises(AkiosError, match="in the middle"):
+        extract(member("file", b"x" * 5000)[:1024], tmp_path)
+    with pytest.raises(AkiosError, match="no archive"):
+        extract(b"x" * 512, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "target", "inside"),
+    [
+        (["c", "a"], "b", True),
+        (["c", "d", "a"], "../b", True),
+        (["c", "a"], "..", False),
+        (["c", "a"], "../c/b", False),  # nobody says that it is called c where it comes to lie
+        (["c", "a"], "/etc/passwd", False),
+        (["c", "a"], "", False),
+        (["c", "d", "a"], "../../x", False),
+        (["c", "d", "a"], "x/../../../y", False),
+    ],
+)
+def test_where_a_link_leads(parts: list[str], target: str, inside: bool) -> None:
+    assert leads_inside(parts, target) == inside
+
+
+def test_what_is_packed_is_what_stands_there(tmp_path: Path) -> None:
+    source = tmp_path / "s"
+    (source / "d").mkdir(parents=True)
+    (source / "d/file").write_text("text")
+    os.symlink("/etc/passwd", source / "link")
+    os.mkfifo(source / "fifo")
+    stream = io.BytesIO()
+    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    packing = Packing(stream)
+    packing.add(fd, "s", "inside")
+    packing.close()
+    os.close(fd)
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        found = {info.name: info for info in tar}
+    assert set(found) == {"inside", "inside/d", "inside/d/file", "inside/link"}
+    assert found["inside/link"].linkname == "/etc/passwd" and packing.bytes == 4
+    assert [path for path, _ in packing.skipped] == ["inside/fifo"]
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("work:/tmp/x", ("work", "/tmp/x")),
+        ("work:x", ("work", "x")),
+        ("./a:b", None),
+        ("/a:b", None),
+        ("file", None),
+        (":x", None),
+    ],
+)
+def test_which_of_both_is_in_a_cage(word: str, wanted: tuple[str, str] | None) -> None:
+    assert split(word) == wanted

@@ -1,0 +1,83 @@
+"""A directory that is emptied: nothing in it stays, nothing outside is touched, all is told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akiosd.store.wipe import Emptied, How, empty, survey
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    directory = tmp_path / "output"
+    directory.mkdir()
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd, directory
+    os.close(fd)
+
+
+def test_whatever_lies_there_goes_and_what_it_leads_to_stays(
+    root: tuple[int, Path], tmp_path: Path
+) -> None:
+    fd, directory = root
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    (directory / "plain").write_bytes(b"x" * 5000)
+    os.symlink(outside, directory / "link")
+    os.symlink(tmp_path, directory / "up")
+    os.link(outside, directory / "mine")
+    (directory / "two").write_text("two")
+    os.link(directory / "two", directory / "names")
+    os.mkfifo(directory / "fifo")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(directory / "socket"))
+    with (directory / "sparse").open("wb") as file:
+        file.truncate(1 << 42)
+    (directory / "a/b").mkdir(parents=True)
+    (directory / "a/b/deep").write_text("deep")
+    done = empty(fd, How())
+    assert list(directory.iterdir()) == [] and outside.read_text() == "kept"
+    assert done.spared == ("mine",) and done.failed == done.left == ()
+    assert done.files == 6 and done.bytes >= 5000 + len("two") + len("deep")
+
+
+def test_it_was_overwritten_before_it_was_unlinked(root: tuple[int, Path]) -> None:
+    fd, directory = root
+    (directory / "file").write_text("secret")
+    with (directory / "file").open("rb") as held:
+        empty(fd, How())
+        assert held.read() == bytes(6)
+    (directory / "file").write_text("secret")
+    with (directory / "file").open("rb") as held:
+        empty(fd, How(fast=True))
+        assert held.read() == b"secret"  # the control: only unlinked
+
+
+def test_what_cannot_be_overwritten_is_unlinked_and_told(root: tuple[int, Path]) -> None:
+    fd, directory = root
+    (directory / "bad").write_text("x")
+    (directory / "worse").write_text("x")
+
+    def fails(size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    done = empty(fd, How(), fails)
+    assert list(directory.iterdir()) == []
+    assert [path for path, _ in done.failed] == ["bad", "worse"] and done.bytes == 0
+
+
+def test_an_empty_one_is_left_as_it_is(root: tuple[int, Path]) -> None:
+    assert empty(root[0], How()) == Emptied()
+
+
+def test_who_only_looks_changes_no_mode(root: tuple[int, Path]) -> None:
+    fd, directory = root
+    (directory / "closed").mkdir(mode=0)
+    survey(fd, repairs=False)
+    assert (directory / "closed").stat().st_mode & 0o777 == 0
