@@ -259,7 +259,7 @@ def empty(root: int, how: How, random: Callable[[int], bytes] = os.urandom) -> E
         if len(found) == 1:
             break
         steps = [step for step in plan_wipe(found, how) if step.path or step.do == "sync"]
-        run = _Run(root, random, how.passes)
+        run = _Run(Path(os.readlink(f"/proc/self/fd/{root}")), root, random, how.passes)
         failed, left = run.run_all(steps)
         gone = {step.path for step in steps if step.do == "unlink"} - {path for path, _ in left}
         done = Emptied(
