@@ -644,7 +644,7 @@ class Cage:
     def _record_gap(self, running: Running) -> None:
         """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
-        is_missing = ledger.size(self.log) <= life.started_index
+        is_missing = ledger.recovered_size(self.log) <= life.started_index
         if is_missing or (life.life.state == "running" and life.started_index < 0):
             self._record_start()  # it was killed before that was on disk
         if not running.ring:
