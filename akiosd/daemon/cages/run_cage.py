@@ -185,9 +185,13 @@ class Cage:
         The agent's first output may reach the client before akiosd hears from init that the agent
         runs.
         """
-        await self._begun.wait()
+        await self.wait_begun()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
+
+    async def wait_begun(self) -> None:
+        """Wait until the agent runs, or will not."""
+        await self._begun.wait()
 
     async def connect(self, stream: Fd) -> None:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
