@@ -198,3 +198,33 @@ def test_a_cage_that_akiosd_twice_did_not_survive_is_not_tried_again(private: Da
         assert wait_until(lambda: is_over(processes))
         client.communicate(timeout=60)
     assert "akiosd ended 2 times in a row while it took this cage over" in host_ends(private)[cage]
+
+
+def test_a_stop_that_comes_while_akiosd_starts_ends_them_too(private: Daemon) -> None:
+    """It is told before it has even looked for them.  The control: told nothing, it goes on with
+    them, as all others here show.
+    """
+    hasty = (
+        "import os, signal, sys\n"
+        "from akiosd.daemon import main\n"
+        "from akiosd.daemon.host import Host\n"
+        "method = Host.open_keeper\n"
+        "def told(self):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return method(self)\n"
+        "Host.open_keeper = told\n"
+        "sys.exit(main.main(sys.argv[2:]))\n"
+    )
+    with begin(private, CHANGES) as client:
+        processes, keeper = inside(private), keeper_pid(private)
+        kill(private)
+        private._prefix = [sys.executable, "-c", hasty]
+        private.start()
+        assert private.process is not None and private.process.wait(60) == 0
+        private.process = None
+        assert is_over(processes) and wait_until(lambda: is_over({keeper}))
+        client.kill()
+        client.communicate()
+    private._prefix = []
+    private.start()
+    assert list(host_ends(private).values()) == ["killed: akiosd stopped"]

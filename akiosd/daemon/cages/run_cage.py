@@ -199,9 +199,13 @@ class Cage:
         The agent's first output may reach the client before akiosd hears from init that the agent
         runs.
         """
-        await self._begun.wait()
+        await self.wait_begun()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
+
+    async def wait_begun(self) -> None:
+        """Wait until the agent runs, or will not."""
+        await self._begun.wait()
 
     async def connect(self, stream: Fd) -> None:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
@@ -761,7 +765,7 @@ class Cage:
     def _record_gap(self, running: Running) -> None:
         """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
-        is_missing = ledger.size(self.log) <= life.started_index
+        is_missing = ledger.recovered_size(self.log) <= life.started_index
         if is_missing or (life.life.state == "running" and life.started_index < 0):
             self._record_start()  # it was killed before that was on disk
         self.programs.record_again()
