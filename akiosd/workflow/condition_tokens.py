@@ -172,12 +172,12 @@ def _strange(source: str, at: int) -> AkiosError:
             at + 1,
             "name values by themselves, as in steps.check.outputs.count > 3",
         )
+    if rest[:1] in ("'", '"'):
+        return refuse("the text has no end", at + 1, "close the quotes in the same line")
     hints = {
         "=": "write == to compare",
         "&": "write and, or &&",
         "|": "write or, or ||",
-        "'": "the text has no end",
-        '"': "the text has no end",
     }
     return refuse(
         f"{rest[:1]!r} means nothing in a condition", at + 1, hints.get(rest[:1], "remove it")
