@@ -229,7 +229,7 @@ def test_the_drawings_hold_hostile_names() -> None:
 def test_each_step_is_explained_with_policy_and_money() -> None:
     made = plan(steps("name: a", "name: b, policy: {network: {llm: false}}"))
     text = "\n".join(explain_lines(made))
-    assert "all steps together at most $2.00" in text and "policy: network.providers: none" in text
+    assert "all steps together at most $2.00" in text and "policy: network.llm: false" in text
     told = explain_plan(made)["steps"]
     assert [(step["own_cage"], step["usd_micro"]) for step in told] == [
         (False, 2_000_000), (True, 2_000_000),
