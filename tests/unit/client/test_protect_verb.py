@@ -140,12 +140,12 @@ def test_preview_shows_what_a_model_would_get(
 ) -> None:
     file = tmp_path / "prompt.txt"
     # In base64, too: mail bob@example.com
-    file.write_text('mail ada@example.org \x1b[2J {"a": "bWFpbCBib2JAZXhhbXBsZS5jb20="}\n')
+    file.write_text('mail ada@example.org \x07\u202e {"a": "bWFpbCBib2JAZXhhbXBsZS5jb20="}\n')
     words = ["protect", "preview", str(file), "--model", "openai/gpt-4o"]
     assert run_verb(words, NO_SOCKET, False) == 0
     out, said = capsys.readouterr()
     assert "mail [EMAIL]" in out and "ada@" not in out and "bWFpbCBib2" not in out
-    assert "\x1b[2J" not in out, "a text does not steer the terminal"
+    assert "\x07" not in out and "\u202e" not in out, "a text does not steer the terminal"
     assert "redacted: 2 (" in said and "price: about $" in said and "nothing was sent" in said
     assert run_verb([*words, "--json"], NO_SOCKET, False) == 0
     report = json.loads(capsys.readouterr().out)
