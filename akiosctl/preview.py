@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from akiosctl.render import escape, paint
 from akiosd.errors import AkiosError
@@ -64,11 +64,12 @@ def preview(text: str, model: str = "", disable: tuple[str, ...] = ()) -> Previe
     found = [Found(kind, categories[kind], n) for kind, n in sorted(result.counts().items())]
     size = len(result.text.encode("utf-8", "surrogateescape"))
     tokens = -(-size // _BYTES_OF_A_TOKEN)
-    price = _price(model, tokens) if model else None
+    price = price_of(model, tokens) if model else None
     return Preview(result.text, found, len(result.text), size, tokens, price)
 
 
-def _price(model: str, tokens: int) -> Price:
+def price_of(model: str, tokens: int) -> Price:
+    """Of so many tokens of input.  Raises :class:`AkiosError` where it is not known."""
     provider, _, name = model.partition("/")
     if provider not in PROVIDERS or not name:
         raise AkiosError(
@@ -82,6 +83,47 @@ def _price(model: str, tokens: int) -> Price:
     # Nano-USD of one token are micro-USD of a thousand.
     thousand = bound_output(prices, tokens, audio=False)
     return Price(model, cost(prices, Tokens(input=tokens)), thousand)
+
+
+def together(parts: list[Preview], price: Price | None) -> Preview:
+    """Several texts as one: their sizes and findings added up, without their words."""
+    times: dict[tuple[str, str], int] = {}
+    for one in (found for part in parts for found in part.found):
+        times[one.type, one.category] = times.get((one.type, one.category), 0) + one.times
+    found = [Found(*key, n) for key, n in sorted(times.items())]
+    return Preview(
+        "",
+        found,
+        sum(part.characters for part in parts),
+        sum(part.bytes for part in parts),
+        sum(part.tokens for part in parts),
+        price,
+    )
+
+
+def as_json(shown: Preview) -> dict[str, Any]:
+    """All but the text."""
+    price = shown.price
+    return {
+        "redactions": [
+            {"type": one.type, "category": one.category, "count": one.times} for one in shown.found
+        ],
+        "characters": shown.characters,
+        "bytes": shown.bytes,
+        "tokens": shown.tokens,
+        "price": None
+        if price is None
+        else {
+            "model": price.model,
+            "input_usd_micro": price.input,
+            "output_usd_micro_per_1000_tokens": price.thousand_out,
+        },
+    }
+
+
+def printable(text: str) -> str:
+    """Bytes that are no text as ``\\xNN``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def marked(shown: Preview) -> str:
@@ -115,4 +157,4 @@ def summary(shown: Preview) -> list[str]:
             f"price: about {format_usd(shown.price.input)} as input of {shown.price.model}, and"
             f" {format_usd(shown.price.thousand_out)} for each 1,000 tokens of an answer"
         )
-    return [*lines, "nothing was sent"]
+    return lines

@@ -91,3 +91,14 @@ def describe_template(path: Path) -> dict[str, Any]:
     """Its name, what it does, and its inputs."""
     plan = load_good(str(path), None)
     return {"name": path.stem, "description": plan.description, "inputs": list(plan.inputs)}
+
+
+def pairs(words: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE words of a command line.  Raises :class:`AkiosError`."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise AkiosError(f"{word!r} gives no value", "--input", "write --input NAME=VALUE")
+        found[name] = value
+    return found

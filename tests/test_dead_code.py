@@ -28,7 +28,14 @@ KEPT: dict[str, str] = {
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
     "akiosd.values.approval.answer": "a workflow that runs asks with it",
-    "akiosd.workflow.steps.perform": "the program that is started in a cage, by its name",
+    **{
+        f"akiosd.workflow.condition_tokens.{name}": "a pattern reads it by its place"
+        for name in ("Binary.right", "Call.function")
+    },
+    **{
+        f"akiosd.workflow.{name}": "who runs a plan calls it"
+        for name in ("evaluate.holds", "plan.instances", "plan.key_of")
+    },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
@@ -63,7 +70,10 @@ tests/e2e/test_api.py hold it true.
 FILLED: dict[str, str] = {
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
-        for name in ("Attach", "Bind", "Detach", "Program", "Rejoin", "Run", "Signal", "Tty")
+        for name in (
+            *("Attach", "Bind", "Detach", "Program", "Rejoin", "Run", "ShellRefused", "Signal"),
+            "Tty",
+        )
     },
     "akiosd.values.step_call.StepRequest": "who starts the program that performs a step writes it",
 }

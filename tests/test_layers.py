@@ -84,6 +84,15 @@ IMPURE = {
 # whoever reads a ledger on another machine has it.  They are shared because a mechanism is to have
 # one door: written a second time, openat2 would have a second idea of what "beneath" means.
 SHARED = ("akiosd.kernel.syscalls", "akiosd.kernel.scm_rights")
+# Pure parts of a package that has others: what a workflow file says, before anything is run.
+PURE_PARTS = tuple(
+    f"akiosd.workflow.{name}"
+    for name in (
+        *("check", "check_step", "condition", "condition_tokens", "draw", "evaluate", "explain"),
+        *("forms", "inputs", "interpolate", "old_form", "plan", "publish", "references"),
+        *("schema", "shell_traps"),
+    )
+)
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     # A step opens files beneath the directories it names, by the kernel's own door.
@@ -105,6 +114,11 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
             "akiosd.store.wipe",
             # Pure: hints are tried against the rules of the gateway itself.
             "akiosd.gateway.net.remedies",
+            # Workflow files are read by the client, as the user.
+            *PURE_PARTS,
+            # What a prompt is made of, as the step makes it; nothing of a step is done.
+            *("akiosd.workflow.steps.kind", "akiosd.workflow.steps.kinds"),
+            "akiosd.workflow.steps.llm",
             *SHARED,
         ),
     ),
@@ -208,9 +222,8 @@ def complaint(module: str, target: str) -> str:
         return f"{here} has no floor in the table"
     if not there:
         top = target.partition(".")[0]
-        return (
-            f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
-        )
+        is_pure = FLOORS[here] <= PURE or module in PURE_PARTS
+        return f"{here} is pure and knows no {top}" if is_pure and top in IMPURE else ""
     if there not in FLOORS:
         return f"{there} has no floor in the table"
     if module in SHARED:
@@ -300,6 +313,7 @@ PLANTED = [
     ("akiosd.policy.merge", "def f():\n    import time", "pure"),
     ("akiosd.values.ids", "from os.path import join", "pure"),
     ("akiosd.cage.machine", "import trio.lowlevel", "pure"),
+    ("akiosd.workflow.plan", "import os", "pure"),
     ("akiosd.wire.messages", "from akiosd.ledger import note", "sibling"),
     ("akiosd.cage.posture", "from akiosd.policy.compile.identity import Lines", "sibling"),
     ("akiosd.kernel.disk", "from akiosd.store.durable import Disk", "sibling"),

@@ -178,6 +178,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl protect preview notes.txt", "what a model would get of it"),
         ("git diff | akiosctl protect preview --model openai/gpt-4o", "and what that would cost"),
     ),
+    "protect show-prompt": (
+        ("akiosctl protect show-prompt workflow.yml", "what its models would be asked"),
+    ),
     "protect patterns": (("akiosctl protect patterns", "what is looked for"),),
     "serve": (
         ("akiosctl serve", "on http://127.0.0.1:8470, until Ctrl-C"),

@@ -528,18 +528,41 @@ class ModelPrice(Form):
     output_usd_micro_per_1000_tokens: int
 
 
-class Previewed(Form):
-    """``text`` as a model would get it.  ``tokens`` is an estimate; ``price`` is null without
-    --model.
-    """
+class RedactedText(Form):
+    """``tokens`` is an estimate; ``price`` is null where no model is named, or none is known."""
 
-    file: str
-    text: str
     redactions: list[RedactedType]
     characters: int
     bytes: int
     tokens: int
     price: ModelPrice | None
+
+
+class Previewed(RedactedText):
+    """``text`` as a model would get it."""
+
+    file: str
+    text: str
+
+
+class PromptMessage(Form):
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class ShownPrompt(RedactedText):
+    """``later`` are references in the texts that are filled in when the workflow runs."""
+
+    step: str
+    model: str
+    messages: list[PromptMessage]
+    later: list[str]
+    max_tokens: int
+
+
+class ShownPrompts(Form):
+    workflow: str
+    prompts: list[ShownPrompt]
 
 
 class ErrorText(Form):
@@ -778,6 +801,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "protect scan": (Scan,),
     "protect redact": (Redacted,),
     "protect preview": (Previewed,),
+    "protect show-prompt": (ShownPrompts,),
     "protect patterns": (list[Pattern],),
     "serve": (Serving,),
     "token create": (NewApiToken,),

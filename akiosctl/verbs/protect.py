@@ -16,7 +16,7 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import escape, paint
-from akiosctl.verbs import protect_preview
+from akiosctl.verbs import protect_preview, protect_show_prompt
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def group() -> None:
 
 
 group.add_command(protect_preview.command)
+group.add_command(protect_show_prompt.command)
 
 
 def _pieces(path: str) -> Iterator[str]:

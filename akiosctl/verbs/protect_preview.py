@@ -28,34 +28,17 @@ def command(
 ) -> int:
     """Print FILE (``-``: standard input) as a model would get it; nothing is sent."""
     # The prices take 0.15 s to load: no other verb is to wait for them.
-    from akiosctl.preview import marked, preview, summary
+    from akiosctl.preview import as_json as report_of
+    from akiosctl.preview import marked, preview, printable, summary
 
     shown = preview(_read(file), model, disable)
     if wants_json(ctx, as_json):
-        price = shown.price
-        report = {
-            "file": file,
-            "text": _printable(shown.text),
-            "redactions": [
-                {"type": one.type, "category": one.category, "count": one.times}
-                for one in shown.found
-            ],
-            "characters": shown.characters,
-            "bytes": shown.bytes,
-            "tokens": shown.tokens,
-            "price": None
-            if price is None
-            else {
-                "model": price.model,
-                "input_usd_micro": price.input,
-                "output_usd_micro_per_1000_tokens": price.thousand_out,
-            },
-        }
+        report = {"file": file, "text": printable(shown.text), **report_of(shown)}
         click.echo(json.dumps(report))
         return 0
     click.echo(marked(shown).removesuffix("\n"))
     sys.stdout.flush()
-    for line in summary(shown):
+    for line in (*summary(shown), "nothing was sent"):
         click.echo(line, err=True)
     return 0
 
@@ -65,10 +48,7 @@ def _read(path: str) -> str:
         with click.open_file(path, "rb") as stream:
             data: bytes = stream.read()
     except OSError as error:
-        hint = "give its files one by one" if isinstance(error, IsADirectoryError) else ""
+        is_directory = isinstance(error, IsADirectoryError)
+        hint = "give its files one by one" if is_directory else "check the path and its mode"
         raise AkiosError(f"{path} cannot be read: {error.strerror}", path, hint) from None
     return data.decode("utf-8", "surrogateescape")
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -67,21 +67,11 @@ def _validated(globals_: Globals, name: str, base: Any, words: tuple[str, ...]) 
         if any(ONE_TEXT in error.what for error in errors):
             record(globals_.path, WORKFLOW)
         if plan is not None and words:
-            settle_inputs(read_given(_pairs(words), plan.inputs), plan.inputs)
+            settle_inputs(read_given(workflow_files.pairs(words), plan.inputs), plan.inputs)
     except AkiosError as error:
         errors, notes, plan = [error], [], None
     steps = len(plan.steps) if plan else 0
     return {"file": name, "ok": not errors, "steps": steps, "errors": errors, "notes": notes}
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise AkiosError(f"{word!r} gives no value", "--input", "write --input NAME=VALUE")
-        found[name] = value
-    return found
 
 
 def _print_report(one: dict[str, Any]) -> None:

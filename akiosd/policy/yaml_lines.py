@@ -36,7 +36,9 @@ class _Source:
     def __init__(self, name: str, noun: str, depth: int = MAX_DEPTH, *, strict: bool = False):
         self.name, self.noun, self.depth, self.strict = name, noun, depth, strict
         self.marks: dict[Path, Mark] = {}
-        self.nodes = 0
+        self.nodes = self.open = 0
+        # Keys are nodes too, and count for a policy as they always did: not at all.
+        self.most = MAX_NODES if strict else 2 * MAX_NODES
 
     def position(self, mark: yaml.Mark) -> Position:
         return self.name, mark.line + 1
@@ -56,13 +58,15 @@ class _Loader(yaml.SafeLoader):
     akios_source: _Source
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        source = self.akios_source
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            what = f"aliases (*name) are not part of {self.akios_source.noun} language"
-            raise self.akios_source.error(what, mark, "write out what the alias stands for")
-        event, source = self.peek_event(), self.akios_source  # type: ignore[no-untyped-call]
+            what = f"aliases (*name) are not part of {source.noun} language"
+            raise source.error(what, event.start_mark, "write out what the alias stands for")
         source.nodes += 1
-        if source.nodes > 2 * MAX_NODES:  # keys are nodes too
+        source.open += 1
+        # Now, and not once all is read: time and depth are bounded by what was read so far.
+        if source.open - 1 > source.depth or source.nodes > source.most:
             what = f"{source.noun} is nested too deeply or too long"
             raise source.error(what, event.start_mark, "make it flatter")
         if source.strict:
@@ -70,7 +74,9 @@ class _Loader(yaml.SafeLoader):
                 if getattr(event, kind, None) is not None:
                     what = f"{word} are not part of {source.noun} language"
                     raise source.error(what, event.start_mark, "remove it")
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        source.open -= 1
+        return node
 
 
 def load_positions(

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from akiosd.errors import AkiosError
 from akiosd.values.workflow import MAX_INSTANCES, Step
 from akiosd.workflow.condition import names_in, parse_condition
+from akiosd.workflow.forms import fields_of
 from akiosd.workflow.interpolate import (
     Piece,
     PieceError,
@@ -130,7 +131,7 @@ class StepChecker:
         check_words(agent, self._step, self._add)
 
     def _check_form(self, form: Any, given: Mapping[str, Any], key: str) -> None:
-        fields = {field.encode_name: field for field in msgspec.structs.fields(form)}
+        fields = fields_of(form)
         for name, value in given.items():
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, 1)

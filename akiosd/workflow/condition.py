@@ -99,7 +99,7 @@ class _Parser:
         raise refuse(
             hint or f"{now.word[:40]!r} stands where the condition could end",
             now.column,
-            "" if hint else "write and or or between two conditions",
+            "compare the values themselves" if hint else "write and, or or, between two conditions",
         )
 
     def expression(self, depth: int) -> Node:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from akiosd.errors import AkiosError
 from akiosd.workflow.references import Path
 
+MANUAL = "see CONDITIONS in akios-workflow(5)"
 MAX_LENGTH = 4_096
 MAX_DEPTH = 32
 MAX_TOKENS = 512
@@ -117,7 +118,7 @@ def read_tokens(source: str) -> list[Token]:
     return tokens
 
 
-def refuse(what: str, column: int, next: str = "") -> AkiosError:
+def refuse(what: str, column: int, next: str = MANUAL) -> AkiosError:
     """An error of the condition's text; who read the file puts file and line before it."""
     return AkiosError(what, f"column {column} of the condition", next)
 
@@ -172,13 +173,11 @@ def _strange(source: str, at: int) -> AkiosError:
             at + 1,
             "name values by themselves, as in steps.check.outputs.count > 3",
         )
+    if rest[:1] in ("'", '"'):
+        return refuse("the text has no end", at + 1, "close the quotes in the same line")
     hints = {
         "=": "write == to compare",
         "&": "write and, or &&",
         "|": "write or, or ||",
-        "'": "the text has no end",
-        '"': "the text has no end",
     }
-    return refuse(
-        f"{rest[:1]!r} means nothing in a condition", at + 1, hints.get(rest[:1], "remove it")
-    )
+    return refuse(f"{rest[:1]!r} means nothing in a condition", at + 1, hints.get(rest[:1], MANUAL))

@@ -18,6 +18,7 @@ from akiosd.values.units import KIB, MIB
 from akiosd.workflow.condition_tokens import (
     INT_MAX,
     INT_MIN,
+    MANUAL,
     Binary,
     Call,
     Choice,
@@ -160,7 +161,9 @@ def _whole(value: int | float) -> int | float:
 def _arithmetic(sign: str, left: int | float, right: int | float) -> int | float:
     if sign == "%":
         if isinstance(left, float) or isinstance(right, float) or right <= 0 or left < 0:
-            raise AkiosError("% takes whole numbers from 0 on, and above 0 on its right side")
+            raise AkiosError(
+                "% takes whole numbers from 0 on, and above 0 on its right side", next=MANUAL
+            )
         return left % right
     return _whole(left + right if sign == "+" else left - right if sign == "-" else left * right)
 
@@ -228,7 +231,8 @@ def _size(value: Any) -> int:
 def _texts(arguments: list[Any], function: str) -> tuple[str, str]:
     text, part = arguments
     if not isinstance(text, str) or not isinstance(part, str):
-        raise AkiosError(f"{function} takes two texts, not {_kind(text)} and {_kind(part)}")
+        what = f"{function} takes two texts, not {_kind(text)} and {_kind(part)}"
+        raise AkiosError(what, next="give it two texts")
     return text, part
 
 
@@ -259,14 +263,14 @@ def _contains_call(budget: _Budget, arguments: list[Any]) -> bool:
 def _matches(budget: _Budget, arguments: list[Any]) -> bool:
     text, pattern = _texts(arguments, "matches")
     if len(pattern) > MAX_PATTERN:
-        raise AkiosError(f"a pattern has at most {MAX_PATTERN} characters")
+        raise AkiosError(f"a pattern has at most {MAX_PATTERN} characters", next="shorten it")
     budget.read(_PATTERN_COST + 4 * len(text))
     options = re2.Options()
     options.max_mem, options.log_errors = _REGEX_BYTES, False
     try:
         return re2.compile(pattern, options).search(text) is not None
     except UnicodeEncodeError:
-        raise AkiosError("the text is no Unicode, and no pattern fits it") from None
+        raise AkiosError("the text is no Unicode, and no pattern fits it", next=MANUAL) from None
     except re2.error as error:
         words = error.args[0] if error.args else ""
         shown = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from akiosd.policy.fields import BY_NAME
+from akiosd.policy.merge import flatten
 from akiosd.policy.show_values import format_value, printable
 from akiosd.values.policy import Policy
 from akiosd.values.units import format_duration, format_usd
@@ -25,7 +27,7 @@ ALONE = ("tool", "mcp", "filesystem", "database")
 _SETTINGS = ("provider", "model", "paths", "allow", "command", "database", "service", "tools")
 _SHOWN = (
     *("filesystem.workspace", "filesystem.read", "filesystem.write", "network.allowed_domains"),
-    *("network.providers", "limits.memory", "limits.wall_clock_ns", "budget.usd_micro"),
+    *("network.providers", "limits.memory", "limits.wall_clock_ns"),
     *("redact.models", "redact.sites"),
 )
 """Fields of the policy that are told of every step."""
@@ -82,10 +84,9 @@ def explain_lines(plan: Plan) -> list[str]:
         lines += ["", "The policy of its steps, from which a step of its own policy takes away:"]
         lines += [f"   {name}: {value}" for name, value in _policy_values(plan.policy).items()]
         lines.append(f"   money: all steps together {_money(plan.policy)}")
-    base = _policy_values(plan.policy) if plan.policy else {}
     for number, step in enumerate(plan.steps, 1):
         lines += ["", f"{number}. {step.name}: {_does(step)}"]
-        lines += [f"   {line}" for line in (*_step_lines(step), *_policy_lines(step, base))]
+        lines += [f"   {line}" for line in (*_step_lines(step), *_policy_lines(step, plan.policy))]
     return lines
 
 
@@ -105,7 +106,8 @@ def _step_lines(step: PlannedStep) -> list[str]:
             lines.append(f"{key}: {_words(step.config[key])}")
     if step.attempts.most > 1:
         waits = ", ".join(format_duration(wait) for wait in step.attempts.delays_ns()[:3])
-        lines.append(f"up to {step.attempts.most} attempts, waiting {waits}")
+        most = "up to " if step.attempts.has_jitter else ""
+        lines.append(f"up to {step.attempts.most} attempts, waiting {most}{waits}")
     if step.timeout_ns:
         lines.append(f"each attempt at most {format_duration(step.timeout_ns)}")
     if step.continue_on_error:
@@ -114,22 +116,23 @@ def _step_lines(step: PlannedStep) -> list[str]:
     return lines
 
 
-def _policy_lines(step: PlannedStep, base: dict[str, str]) -> list[str]:
+def _policy_lines(step: PlannedStep, base: Policy | None) -> list[str]:
     """What its policy has otherwise than that of the workflow."""
-    if step.policy is None or not step.own_policy:
+    if step.policy is None or base is None:
         return []
-    own = _policy_values(step.policy)
-    return [f"policy: {name}: {value}" for name, value in own.items() if value != base.get(name)]
+    before = flatten(base)
+    return [
+        f"policy: {BY_NAME[key].path}: {format_value(key, value)}"
+        for key, value in flatten(step.policy).items()
+        if value != before[key]
+    ]
 
 
 def _policy_values(policy: Policy) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in _SHOWN:
-        section, _, field = name.partition(".")
-        found[name.removesuffix("_ns").removesuffix("_micro")] = format_value(
-            name, getattr(getattr(policy, section), field)
-        )
-    return found
+    flat = flatten(policy)
+    if not policy.network.llm:
+        flat["network.providers"] = ()
+    return {BY_NAME[key].path: format_value(key, flat[key]) for key in _SHOWN}
 
 
 def _money(policy: Policy) -> str:

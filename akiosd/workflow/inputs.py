@@ -59,6 +59,12 @@ def settle_inputs(given: Mapping[str, Any], declared: Mapping[str, Input]) -> di
     return values
 
 
+def known_inputs(given: Mapping[str, Any], declared: Mapping[str, Input]) -> dict[str, Any]:
+    """As :func:`settle_inputs`, without those that nobody gave a value yet."""
+    there = {n: form for n, form in declared.items() if n in given or has_default(form)}
+    return settle_inputs(given, declared if given.keys() - declared.keys() else there)
+
+
 def has_default(form: Input) -> bool:
     """Whether the file says what holds where nothing is given."""
     return form.default is not msgspec.UNSET

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from akiosd.values.workflow import Step, Workflow
+from akiosd.workflow.forms import fields_of
 from akiosd.workflow.steps.kinds import KINDS
 
 
@@ -50,10 +51,10 @@ def _agents(parts: dict[str, Any]) -> Any:
 
 
 def _names(form: type[msgspec.Struct]) -> dict[str, Any]:
-    fields = msgspec.structs.fields(form)
-    needed = [field.encode_name for field in fields if field.required]
+    fields = fields_of(form)
+    needed = [name for name, field in fields.items() if field.required]
     return {
-        "properties": {field.encode_name: {} for field in fields},
+        "properties": {name: {} for name in fields},
         "additionalProperties": False,
         **({"required": needed} if needed else {}),
     }

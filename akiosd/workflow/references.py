@@ -17,7 +17,6 @@ from akiosd.errors import AkiosError
 Path = tuple[str | int, ...]
 ROOTS = ("inputs", "steps", "matrix", "outputs", "previous_output")
 NUMBERED = re.compile(r"step_([1-9][0-9]{0,3})_output\Z")
-STATUSES = ("success", "failed", "skipped")
 TEXT_KEYS = ("text", "content", "output", "result", "response", "stdout", "data")
 """Of a step's outputs, the first that is there is its output, as in AKIOS 1.4."""
 _PART = re.compile(
@@ -27,7 +26,9 @@ _MAX_PARTS = 32
 
 
 class Done(NamedTuple):
-    """How a step ended, and what it brought: of a step with a matrix a list for each output."""
+    """How a step ended (success, failed or skipped), and what it brought: of a step with a matrix
+    a list for each output.
+    """
 
     status: str
     outputs: Mapping[str, Any]

@@ -20,6 +20,7 @@ from akiosd.policy.schema import Position
 from akiosd.policy.yaml_lines import Mark, load_strict
 from akiosd.values.units import KIB
 from akiosd.values.workflow import Part, Workflow
+from akiosd.workflow.forms import fields_of
 from akiosd.workflow.old_form import renew
 
 MAX_BYTES = 256 * KIB
@@ -120,7 +121,7 @@ class _Reader:
         if not isinstance(data, dict):
             what = f"{_dotted(path)} is not a table of keys"
             return self._places.add(path, what, "write key: value lines")
-        fields = {field.encode_name: field for field in msgspec.structs.fields(form)}
+        fields = fields_of(form)
         given: dict[str, Any] = {}
         for key, value in data.items():
             if key not in fields:

@@ -34,6 +34,9 @@ FILES = {
     "Makefile": "test:\n\ttrue\n",
     "notes.txt": "write to ada@example.org\n",
     "akios.yaml": "version: 1\nlimits: {memory: 1G}\n",
+    "workflow.yml": (
+        "name: x\nsteps:\n- {agent: filesystem, action: read, parameters: {path: notes.txt}}\n"
+    ),
     "key.txt": "sk-" + "a" * 40 + "\n",
 }
 # Verbs that need a cage of their own, which they end, settle or destroy.

@@ -307,6 +307,8 @@ def test_names_that_are_not_allowed(do: Steps) -> None:
         "file:///etc/passwd",
     ):
         assert "failure" in do("http", "get", {"url": url}), url
+    refused = do("http", "get", {"url": "https://api.openai.com/v1/models"})["failure"]
+    assert refused["next"] == "akiosctl keys set openai", "what the gateway says would help"
     smuggled = {"X": "a\r\nHost: evil.example"}
     assert "cannot be sent" in said(ask(do, "get", "/", headers=smuggled))
     assert "%0D%0A" in ask(do, "get", "/a\r\nHost: evil")["outputs"]["json"]["target"] or True

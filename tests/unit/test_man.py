@@ -77,6 +77,13 @@ def options_of(command: click.Command) -> set[str]:
     return {option for option in found if option not in ("-h", "--help")}
 
 
+def example(page: str) -> bytes:
+    """What stands below EXAMPLE, as it is written."""
+    return (
+        source(page).partition(".SH EXAMPLE")[2].partition(".EX\n")[2].partition(".EE")[0].encode()
+    )
+
+
 COMMANDS = click_commands(akiosctl)
 VERB_SECTIONS = {
     " ".join(takewhile(str.islower, heading.split())): text
@@ -164,15 +171,6 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
 
 
 def test_the_examples_are_read_without_a_complaint() -> None:
-    def example(page: str) -> bytes:
-        return (
-            source(page)
-            .partition(".SH EXAMPLE")[2]
-            .partition(".EX\n")[2]
-            .partition(".EE")[0]
-            .encode()
-        )
-
     config = parse_config(example("akiosd.yaml.5"), "akiosd.yaml")
     assert config.gateway.providers and config.gateway.prices
     assert parse(example("akios-policy.5"), "policy.yaml").values["limits.memory"] == 512 << 20

@@ -140,12 +140,12 @@ def test_preview_shows_what_a_model_would_get(
 ) -> None:
     file = tmp_path / "prompt.txt"
     # In base64, too: mail bob@example.com
-    file.write_text('mail ada@example.org \x1b[2J {"a": "bWFpbCBib2JAZXhhbXBsZS5jb20="}\n')
+    file.write_text('mail ada@example.org \x07\u202e {"a": "bWFpbCBib2JAZXhhbXBsZS5jb20="}\n')
     words = ["protect", "preview", str(file), "--model", "openai/gpt-4o"]
     assert run_verb(words, NO_SOCKET, False) == 0
     out, said = capsys.readouterr()
     assert "mail [EMAIL]" in out and "ada@" not in out and "bWFpbCBib2" not in out
-    assert "\x1b[2J" not in out, "a text does not steer the terminal"
+    assert "\x07" not in out and "\u202e" not in out, "a text does not steer the terminal"
     assert "redacted: 2 (" in said and "price: about $" in said and "nothing was sent" in said
     assert run_verb([*words, "--json"], NO_SOCKET, False) == 0
     report = json.loads(capsys.readouterr().out)
@@ -163,3 +163,54 @@ def test_preview_of_a_model_nobody_knows(model: str, tmp_path: Path) -> None:
     file.write_text("hello")
     with pytest.raises(AkiosError):
         run_verb(["protect", "preview", str(file), "--model", model], NO_SOCKET, False)
+
+
+WORKFLOW = """
+version: 1
+name: two
+inputs:
+  who: {type: text}
+  text: {type: text, default: "Mail ada@example.org, {inputs.who}"}
+env: [AKIOS_TEST_LANGUAGE]
+steps:
+  - name: first
+    agent: llm
+    action: complete
+    config: {provider: openai, model: gpt-4o, system: "In ${AKIOS_TEST_LANGUAGE:-English}."}
+    parameters: {prompt: "For {inputs.who}: {inputs.text}"}
+  - name: second
+    agent: llm
+    action: complete
+    config: {provider: mistral, model: nobody-knows}
+    parameters: {prompt: "Shorter: {steps.first.outputs.text}"}
+  - name: third
+    agent: filesystem
+    action: write
+    parameters: {path: x, content: "{steps.second.outputs.text}"}
+"""
+
+
+def test_show_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "w.yml"
+    file.write_text(WORKFLOW)
+    monkeypatch.setenv("AKIOS_TEST_LANGUAGE", "German")
+    words = ["protect", "show-prompt", str(file)]
+    assert run_verb([*words, "--input", "who=bob@example.com"], NO_SOCKET, True) == 0
+    first, second = json.loads(capsys.readouterr().out)["prompts"]
+    # What an input holds is data: a reference in it is not filled in.
+    assert [one["text"] for one in first["messages"]] == [
+        "In German.",
+        "For [EMAIL]: Mail [EMAIL], {inputs.who}",
+    ]
+    assert first["later"] == [] and first["price"]["input_usd_micro"] > 0
+    assert first["redactions"] == [{"type": "EMAIL", "category": "personal", "count": 2}]
+    assert second["later"] == ["{steps.first.outputs.text}"] and second["price"] is None
+    assert run_verb([*words, "--step", "first"], NO_SOCKET, False) == 0
+    out, said = capsys.readouterr()
+    assert "For {inputs.who}:" in out and "Shorter" not in out
+    assert "filled in when it runs: {inputs.who}" in said and "nothing was sent" in said
+    for wrong in ("third", "forth"):
+        with pytest.raises(AkiosError):
+            run_verb([*words, "--step", wrong], NO_SOCKET, False)
