@@ -65,7 +65,8 @@ def _read(path: str) -> str:
         with click.open_file(path, "rb") as stream:
             data: bytes = stream.read()
     except OSError as error:
-        hint = "give its files one by one" if isinstance(error, IsADirectoryError) else ""
+        is_directory = isinstance(error, IsADirectoryError)
+        hint = "give its files one by one" if is_directory else "check the path and its mode"
         raise AkiosError(f"{path} cannot be read: {error.strerror}", path, hint) from None
     return data.decode("utf-8", "surrogateescape")
 
