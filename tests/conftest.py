@@ -1,4 +1,6 @@
-"""Named sets: tests that take too long for every run, chosen by ``packaging/test --set NAME``.
+"""Named sets, and a watch on the machine's device files.
+
+A named set holds tests that take too long for every run; ``packaging/test --set NAME`` chooses one.
 
 ``@pytest.mark.named_set("histories")`` puts a test into the set ``histories``.  Without ``--set``
 such tests are left out without a word; with ``--set NAME`` only that set's tests are run, and with
@@ -6,6 +8,10 @@ such tests are left out without a word; with ``--set NAME`` only that set's test
 """
 
 from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -31,3 +37,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+# Most tests run as root, and a chmod that follows a link or a closed descriptor's number reaches
+# these; then no ordinary user's program starts any more, on the whole machine.
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/tty")
+
+
+def _modes() -> dict[str, int]:
+    return {name: os.stat(name).st_mode for name in _DEVICES}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Stops the whole run after the test in which a device file of the machine changed its mode,
+    and puts the mode back.
+    """
+    before = _modes()
+    outcome = yield
+    changed = {name: mode for name, mode in before.items() if os.stat(name).st_mode != mode}
+    for name, mode in changed.items():
+        os.chmod(name, stat.S_IMODE(mode))
+        item.session.shouldfail = f"{name} had another mode after {item.nodeid}; it was put back"
+    return outcome

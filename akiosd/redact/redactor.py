@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from akiosd.redact.containers.leaf import Codec, Edit, edited, spelled_edits
+from akiosd.redact.containers.leaf import NUMBERS, Codec, Edit, edited, spelled_edits
 from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
 from akiosd.redact.known_values import Known, until_all_known
@@ -94,7 +94,8 @@ class Redactor:
         edits: list[Edit] = []
         for leaf, inner in text.inner:
             spelled = text.text[leaf.begin : leaf.end]
-            if not inner.inner and self.mode == "pseudonym" and spelled != inner.text:
+            respelled = leaf.codec is not NUMBERS and spelled != inner.text
+            if not inner.inner and self.mode == "pseudonym" and respelled:
                 changed = self._as_spelled(spelled, leaf.codec, inner.text, next(found))
             else:
                 changed = (

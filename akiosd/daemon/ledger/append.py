@@ -396,9 +396,13 @@ class Ledger:
                 if is_signed_by(note, vkey):
                     return note, vkey
         except NoteError as error:
-            raise NoteError(error.what, where=where) from None
+            raise NoteError(error.what, where, LedgerError.NEXT) from None
         raise UntrustedNoteError(
-            "the checkpoint is signed by none of this host's keys", where=where
+            "the checkpoint is signed by none of this host's keys: this log is of another host, or"
+            " the keys are",
+            where,
+            "restore the log and the directory keys from one backup: sudo akiosctl ledger verify"
+            " --all names the logs",
         )
 
     def head(self, log: LogId) -> tuple[int, bytes]:

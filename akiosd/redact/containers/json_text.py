@@ -13,6 +13,7 @@ from akiosd.redact.containers.leaf import (
     JSON,
     MOST_LEAVES,
     NUMBER,
+    NUMBERS,
     PLAIN,
     Codec,
     Entry,
@@ -36,6 +37,8 @@ _KEY = re.compile(r"[\w$@.-]{1,64}")
 _COLON = re.compile(r"\s*(?:=>|:|=)")
 _BARE = re.compile(r"[^\s{}\[\],\"'][^{}\[\],\n\"']*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+# Two and more in a row may be a place on the earth; ISO 6709.
+_PLACE = re.compile(r"-?\d{1,3}\.\d{4,17}(?:\s*,\s*-?\d{1,3}\.\d{4,17})+(?=\s*(?:[,\]]|$))")
 _SMALL = re.compile(r"-?\d{1,5}(?:\.\d*)?|true|false|null|None|True|False")
 
 
@@ -193,6 +196,8 @@ class _Reader:
                 return False
             codec = JSON if kind == '"' else PLAIN
         else:
+            if frame is not None and not frame.is_object and self._place(frame):
+                return True
             match = _BARE.match(self._text, self._at)
             if match is None:
                 return False
@@ -202,6 +207,15 @@ class _Reader:
                 return True
             codec = NUMBER if _NUMBER.fullmatch(self._text, begin, end) else PLAIN
         self._add(frame, begin, end, codec)
+        return True
+
+    def _place(self, frame: _Frame) -> bool:
+        match = _PLACE.match(self._text, self._at)
+        if match is None:
+            return False
+        begin, self._at = match.span()
+        self._add(frame, begin, self._at, NUMBERS)
+        frame.index += match[0].count(",")
         return True
 
     def _add(self, frame: _Frame | None, begin: int, end: int, codec: Codec) -> None:

@@ -36,6 +36,9 @@ _NAMING = frozenset({
 _TYPING = frozenset({"type", "id", "autocomplete", "kind"})
 """Names of what says of a field that it is a password."""
 _VALUED = frozenset({"value", "val", "v", "values", "stringvalue", "content", "data", "default"})
+_MOST_OF_A_PLACE = 3
+_BETWEEN = re.compile(r"\s*,\s*")
+_ONE_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _NAME = re.compile(r"[^\W\d][\w .:/$@#()\[\]-]{0,63}")
 
 
@@ -98,6 +101,13 @@ def _spelled_out(number: str) -> str:
     return f"{Decimal(number):f}"
 
 
+def _told_numbers(text: str) -> str:
+    """Two or three may be latitude, longitude and altitude; more are a vector, whose numbers have
+    nothing to do with their neighbours.
+    """
+    return _BETWEEN.sub(", " if text.count(",") <= _MOST_OF_A_PLACE - 1 else "\n", text)
+
+
 Edit = tuple[int, int, str]
 """From where to where in a text, and what stands there instead."""
 
@@ -109,6 +119,8 @@ def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edi
     Whoever edits a file finds what is not personal as it stands there, such as ``&#39;`` or
     ``\\/``.
     """
+    if codec is NUMBERS:
+        return _edits_of_numbers(spelled, edits)
     if codec.unit is None:
         return (
             [(0, len(spelled), codec.encode(edited(codec.decode(spelled), edits)))]
@@ -137,6 +149,18 @@ def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edi
     return made
 
 
+def _edits_of_numbers(spelled: str, edits: Sequence[Edit]) -> list[Edit]:
+    """Each number that an edit touches becomes a string, so that as many values stay."""
+    plain = [match.span() for match in _ONE_NUMBER.finditer(NUMBERS.decode(spelled))]
+    places = [match.span() for match in _ONE_NUMBER.finditer(spelled)]
+    made: list[Edit] = []
+    for start, end, new in edits:
+        for (begin, last), place in zip(plain, places, strict=True):
+            if begin < end and start < last and (not made or made[-1][1] <= place[0]):
+                made.append((*place, json.dumps(new)))
+    return made
+
+
 def _spelled_at(places: list[tuple[int, int, int, int]], number: int, at: int) -> tuple[int, int]:
     """Where the character ``at`` is spelled, when ``number`` units end before it."""
     if number < len(places) and places[number][0] <= at:
@@ -162,6 +186,8 @@ JSON = Codec(
 )
 NUMBER = Codec(_spelled_out, json.dumps)
 """A number that is personal data becomes a string."""
+NUMBERS = Codec(_told_numbers, _same)
+"""Numbers of an array that only together are personal data; each stays a value of its own."""
 MARKUP = Codec(html.unescape, html.escape, re.compile(r"&#?\w{1,40};?"))
 DOUBLED = Codec(
     lambda text: text.replace('""', '"'), lambda text: text.replace('"', '""'), re.compile('""')

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from akiosd.redact.containers.json_text import MAX_DEPTH
 from akiosd.redact.engine import Engine
 from akiosd.redact.json_and_forms import Structured
-from akiosd.redact.redactor import Redactor
+from akiosd.redact.known_values import Known
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Mode, Redactor
 
 ENGINE = Engine()
 KEY = bytes(range(32))
@@ -107,6 +109,24 @@ def test_findings_hold_types_and_places_and_no_values() -> None:
     for value in (b"ada@example", b"4012888888881881", b"0132"):
         assert value not in record
     assert [finding.place for finding in structure.findings] == ["$", "$.*.card", "$.text"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("mode", ["mask", "pseudonym"])
+def test_a_place_in_an_array_stays_two_values(mode: Mode, indent: int | None) -> None:
+    body = {"at": [52.520008, 13.404954], "line": [[48.858370, 2.294481, 35], [1, 2]]}
+    structure = Structured(Redactor(ENGINE, mode, Pseudonyms(bytes(32)), Known()))
+    safe = json.loads(structure.text(json.dumps(body, indent=indent)))
+    assert [len(safe["at"]), len(safe["line"][0]), safe["line"][1]] == [2, 3, [1, 2]]
+    left = {*safe["at"], *safe["line"][0]} & {52.520008, 13.404954, 48.858370, 2.294481}
+    assert not left and [found.type for found in structure.findings] == ["COORDINATES"] * 2
+    assert safe["at"][0] == safe["at"][1] and safe["at"][0].startswith("[COORDINATES")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_vector_is_no_place(indent: int | None) -> None:
+    body = json.dumps({"embedding": [0.12345, -0.54321, 0.98765, 0.45678]}, indent=indent)
+    assert masked().text(body) == body
 
 
 JSON = st.recursive(
