@@ -16,7 +16,7 @@ test_packages=(git tmux strace bubblewrap procps openssh-client mmdebstrap debia
 
 # What each environment takes on disk, in MB.
 run_venv_mb=90
-test_venv_mb=290
+test_venv_mb=340
 chat_venv_mb=60
 
 fail() { # WHAT WHERE NEXT
