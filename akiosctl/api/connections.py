@@ -54,6 +54,8 @@ class PatientStream(trio.abc.HalfCloseableStream):
         self._stream, self._patience, self._is_busy = stream, patience, is_busy
         self._first = True
         self.socket = stream.socket
+        self.ended = trio.Event()
+        """Set when nothing more will be read."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
@@ -75,11 +77,16 @@ class PatientStream(trio.abc.HalfCloseableStream):
             with trio.move_on_after(self._patience.idle) as limit:
                 data = bytes(await self._stream.receive_some(max_bytes))
                 if self._first and data.startswith(_HTTP2):
-                    return b""
+                    data = b""
                 self._first = False
-                return data
+                return self._noted(data)
             if limit.cancelled_caught and not self._is_busy():
-                return b""
+                return self._noted(b"")
+
+    def _noted(self, data: bytes) -> bytes:
+        if not data:
+            self.ended.set()
+        return data
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -131,7 +138,7 @@ class Connections:
                 await trio.aclose_forcefully(stream)
 
     async def _speak(self, stream: trio.SocketStream) -> None:
-        active = 0
+        active, rested = 0, trio.lowlevel.ParkingLot()
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             nonlocal active
@@ -140,13 +147,26 @@ class Connections:
                 await self._app(scope, receive, send)
             finally:
                 active -= 1
+                rested.unpark_all()
 
-        patient: Any = PatientStream(stream, self._patience, lambda: active > 0)
+        async def leave(cancel: Callable[[], object]) -> None:
+            # hypercorn would keep what nobody can ask on any more until its own time is over.
+            await patient.ended.wait()
+            while active:
+                await rested.park()
+            cancel()
+
+        patient = PatientStream(stream, self._patience, lambda: active > 0)
+        outer: Any = patient
         if self._tls is not None:
-            patient = trio.SSLStream(patient, self._tls, server_side=True, https_compatible=True)
+            outer = trio.SSLStream(patient, self._tls, server_side=True, https_compatible=True)
+        app = ASGIWrapper(counted)  # type: ignore[arg-type]
+        server = TCPServer(app, self._config, self._context, ConnectionState({}), outer)
         try:
-            app = ASGIWrapper(counted)  # type: ignore[arg-type]
-            await TCPServer(app, self._config, self._context, ConnectionState({}), patient).run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave, nursery.cancel_scope.cancel)
+                await server.run()
+                nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is gone
 

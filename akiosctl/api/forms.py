@@ -91,16 +91,18 @@ class CommitJob(Job):
     result: Commit | None
 
 
-class PolicyName(Form):
-    """``layers``: what holds here, from the administrator's on; ``profile``: what can be named."""
-
-    name: str
-    kind: Literal["profile", "layer"]
+class PolicyLayer(Form):
+    layer: str
     file: str
 
 
 class PolicyList(Form):
-    policies: list[PolicyName]
+    """``layers`` hold for every run, the administrator's first; ``names`` can be explained: what
+    they give alone, and with each profile.
+    """
+
+    layers: list[PolicyLayer]
+    names: list[str]
 
 
 class PolicyChecked(Form):

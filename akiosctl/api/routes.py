@@ -59,6 +59,7 @@ def _make_route(
     async def route(*, request: Request, response: Response, **values: Any) -> Response:
         try:
             _check_scope(row, request)
+            _check_query(request)
             values |= {"request": request, "response": response}
             if row.takes:
                 values["text"] = _read_text(row, request, await request.body())
@@ -101,6 +102,17 @@ def _check_scope(row: Endpoint, request: Request) -> None:
             f"make one that has it: akiosctl token create --scope {row.scope}",
             rule="token.scope",
         )
+
+
+def _check_query(request: Request) -> None:
+    """A parameter that is not there may be one that was misspelt: it must not be without effect."""
+    found = request.scope["route"].dependant.query_params
+    known = sorted(field.alias for field in found)
+    unknown = next((name for name in request.query_params if name not in known), None)
+    if unknown is not None:
+        next_words = f"the parameters are {', '.join(known)}" if known else "leave it out"
+        what = f"there is no parameter {unknown!r}"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, "query", next_words)
 
 
 def _read_text(row: Endpoint, request: Request, body: bytes) -> str:

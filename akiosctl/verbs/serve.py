@@ -7,6 +7,8 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,8 +100,8 @@ def command(
     try:
         names = find_names(address, tls, origins)
         connections = _prepare(ctx.obj.path, tokens, names, context)
-        _say_where(address, tls, tokens, wants_json(ctx, as_json))
-        _run(connections, made)
+        say = partial(_say_where, address, tls, tokens, wants_json(ctx, as_json))
+        _run(connections, made, say)
     finally:
         made.close()
         if address.path:
@@ -165,8 +167,8 @@ def _say_where(address: Address, tls: bool, tokens: TokenFile, as_json: bool) ->
     sys.stdout.flush()
 
 
-def _run(connections: Connections, made: socket.socket) -> None:
-    """Until SIGINT or SIGTERM."""
+def _run(connections: Connections, made: socket.socket, say: Callable[[], None]) -> None:
+    """Until SIGINT or SIGTERM, which count once ``say`` was called."""
     import signal
 
     import trio
@@ -177,6 +179,7 @@ def _run(connections: Connections, made: socket.socket) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connections.serve, listener, stop)
+                say()
                 async for _ in signals:
                     stop.set()
                     break

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 
 from akiosctl import policy_files
-from akiosctl.api.forms import PolicyChecked, PolicyList, PolicyName
+from akiosctl.api.forms import PolicyChecked, PolicyLayer, PolicyList
 from akiosctl.api.service import Service
 from akiosctl.system_policy import ask_system
 from akiosctl.verbs.policy import what_it_widens
@@ -26,12 +26,11 @@ Name = Annotated[
 def list_all(service: Service) -> PolicyList:
     """The layers that hold for every run of this user, and the profiles that a run can name."""
     system = _ask(service)
-    names = [PolicyName("system", "layer", system.file)]
+    layers = [PolicyLayer("system", system.file)]
     user = policy_files.user_policy_path()
     if user.exists():
-        names.append(PolicyName("user", "layer", str(user)))
-    names += [PolicyName(name, "profile", "") for name in policy_files.PROFILES]
-    return PolicyList(names)
+        layers.append(PolicyLayer("user", str(user)))
+    return PolicyList(layers, [HERE, *policy_files.PROFILES])
 
 
 def explain_one(service: Service, name: Name) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,10 +75,18 @@ def new_token(file: TokenFile, *scopes: str, expires_ns: int = 0) -> tuple[str, 
     return text, token
 
 
-def make_guard(tmp_path: Path, limits: Limits | None = None) -> tuple[Guard, TokenFile, Service]:
-    """The whole application, over an akiosd that is not there."""
+@cache
+def _build() -> tuple[Guard, Service]:
+    """Once for all tests: the framework takes long to make its routes."""
     from akiosctl.api.app import make_app
 
+    service = Service("/nonexistent/akios.sock", TokenFile(Path("/nonexistent/tokens.json")))
+    return make_app(service, NAMES), service
+
+
+def make_guard(tmp_path: Path, limits: Limits | None = None) -> tuple[Guard, TokenFile, Service]:
+    """The whole application, over an akiosd that is not there."""
+    built, service = _build()
     tokens = TokenFile(tmp_path / "tokens.json")
-    service = Service(str(tmp_path / "no.sock"), tokens)
-    return make_app(service, NAMES, limits), tokens, service
+    inner, public, bounds = built._app, built._public, limits or Limits()
+    return Guard(inner, NAMES, tokens, service.sessions, public, bounds), tokens, service

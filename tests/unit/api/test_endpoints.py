@@ -96,6 +96,8 @@ async def test_an_error_says_what_where_and_next(tmp_path: Path) -> None:
         "/api/v1/ledger/host/tlog/../../etc/passwd": 404,
         "/api/v1/ledger/host/tlog/tile/0/%2e%2e/x": 404,
         "/api/v1/events?kind=nothing": 422,
+        "/api/v1/version?x=1": 422,
+        "/api/v1/cages?limt=1": 422,
     }
     for path, status in cases.items():
         answer = await ask(app, path, headers=token)
