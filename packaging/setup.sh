@@ -16,11 +16,7 @@ test_packages=(git tmux strace bubblewrap procps openssh-client mmdebstrap debia
 
 # What each environment takes on disk, in MB.
 run_venv_mb=90
-<<<<<<< HEAD
-test_venv_mb=335
-=======
-test_venv_mb=340
->>>>>>> api
+test_venv_mb=385
 chat_venv_mb=60
 
 fail() { # WHAT WHERE NEXT
