@@ -31,12 +31,12 @@ class KeptDamagedError(AkiosError):
     """
 
     NEXT = (
-        "put back a copy of it; or remove it, and with it what it protects, and pin the log anew:"
+        "put this file back from a copy; without a copy, delete it, and trust the log as it is now:"
         " akiosctl ledger pin"
     )
 
-    def __init__(self, what: str, path: Path) -> None:
-        super().__init__(what, str(path))
+    def __init__(self, what: str, path: Path, next: str = "") -> None:
+        super().__init__(what, str(path), next)
 
 
 def pins_directory() -> Path:
@@ -75,8 +75,16 @@ def load_known(origin: str) -> Known:
     """
     cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
-        what = "the keys of the witnesses that must have signed the kept checkpoint are missing"
-        raise KeptDamagedError(what, _beside(origin, ".witnesses"))
+        what = (
+            "a checkpoint that witnesses signed is kept for this log, but the file with these"
+            " witnesses' public keys is missing or empty"
+        )
+        raise KeptDamagedError(
+            what,
+            _beside(origin, ".witnesses"),
+            "put this file back from a copy; without a copy, delete the one that ends in .cosigned,"
+            " and ask the witnesses again: akiosctl ledger witness",
+        )
     return Known(load_pin(origin), load_pinned_key(origin), cosigned, witnesses)
 
 
@@ -86,7 +94,9 @@ def _load_witnesses(origin: str) -> tuple[WitnessKey, ...]:
     try:
         return tuple(WitnessKey.parse(line) for line in lines if line)
     except LedgerError:
-        raise KeptDamagedError("what is kept as the keys of witnesses is damaged", path) from None
+        raise KeptDamagedError(
+            "the file that keeps the witnesses' public keys of this log is damaged", path
+        ) from None
 
 
 def load_pin(origin: str) -> bytes | None:
@@ -101,7 +111,9 @@ def load_pinned_key(origin: str) -> Vkey | None:
     try:
         return Vkey.parse(data.decode("utf-8", "replace")) if data is not None else None
     except LedgerError:
-        raise KeptDamagedError("what is kept as the log's public key is damaged", path) from None
+        raise KeptDamagedError(
+            "the file that keeps the public key of this log is damaged", path
+        ) from None
 
 
 def trusted_key(origin: str) -> Vkey | None:
@@ -188,7 +200,9 @@ def _read_hosts() -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(host, str) for host in found.values()):
-        raise KeptDamagedError("the list of known hosts is damaged", _hosts_path())
+        raise KeptDamagedError(
+            "the list of the hosts whose logs were pinned is damaged", _hosts_path()
+        )
     return found
 
 
@@ -199,10 +213,14 @@ def _read(path: Path, limit: int = MAX_NOTE_BYTES) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = "it is no file" if error.errno == errno.EINVAL else error.strerror
-        raise KeptDamagedError(f"what is kept of a log cannot be read: {why}", path) from None
+        why = "it is not a regular file" if error.errno == errno.EINVAL else error.strerror
+        raise KeptDamagedError(
+            f"a file that ledger pin keeps cannot be read: {why}", path
+        ) from None
     if len(data) > limit:
-        raise KeptDamagedError("what is kept of a log is damaged: it is too large", path)
+        raise KeptDamagedError(
+            f"a file that ledger pin keeps is damaged: it is larger than {limit} bytes", path
+        )
     return data
 
 
@@ -219,5 +237,5 @@ def _write(path: Path, data: bytes) -> None:
         raise AkiosError(
             f"the pin cannot be kept: {error.strerror}",
             str(path),
-            "check the mode of its directory",
+            "check the mode of that directory, and the room on its disk: ls -ld, df",
         ) from None

@@ -42,7 +42,9 @@ class SocketFiles:
             if piece.size != size:
                 raise LedgerError("the file changed while it was read", path, AGAIN)
             if not piece.data:
-                raise AkiosError("akiosd does not give the whole file", path, "ask again")
+                raise AkiosError(
+                    "akiosd does not give the whole file", path, "run the command again"
+                )
             data += piece.data
         return data
 

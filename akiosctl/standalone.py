@@ -26,6 +26,10 @@ here.
 """
 
 
+class _KilledError(AkiosError):
+    """The daemon had to be killed; what it wrote is kept, for nothing has verified it."""
+
+
 class RunWith(Protocol):
     """A run by the daemon at ``path``; its exit status."""
 
@@ -63,6 +67,9 @@ def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int
             note(line)
         keep = bool(bad)
         return 125 if bad else code
+    except _KilledError:
+        keep = True
+        raise
     finally:
         if keep:
             note(f"kept: {directory}")
@@ -101,7 +108,7 @@ def private_daemon(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(ready_read)
-        _stop(daemon)
+        _stop(daemon, directory)
 
 
 def _wait_ready(ready: int, daemon: subprocess.Popen[bytes], log: str) -> None:
@@ -119,18 +126,19 @@ def _wait_ready(ready: int, daemon: subprocess.Popen[bytes], log: str) -> None:
     )
 
 
-def _stop(daemon: subprocess.Popen[bytes]) -> None:
+def _stop(daemon: subprocess.Popen[bytes], directory: str) -> None:
     daemon.send_signal(signal.SIGTERM)
     try:
         daemon.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-        raise AkiosError(
-            "akiosd did not stop in time and was killed",
-            "--standalone",
-            "the exit status is not the agent's: see what it did, akiosctl logs, before you run"
-            " it again",
+        raise _KilledError(
+            f"akiosd did not stop within {_STOP_SECONDS} s and was killed, so this exit status is"
+            " not the agent's",
+            directory,
+            "go there, start it again (akiosd --state-dir $PWD/state --runtime-dir $PWD/run), and"
+            " read: akiosctl --socket run/control.sock ps --all, ledger show CAGE",
         ) from None
 
 

@@ -4,7 +4,7 @@ next.
 
 from __future__ import annotations
 
-AGAIN = "ask again; if it stays so: sudo akiosctl ledger verify"
+AGAIN = "run the command again; if it fails again: sudo akiosctl ledger verify --all"
 """What helps where a file changed under its reader."""
 
 
@@ -73,7 +73,10 @@ class LayerUnavailableError(AkiosError):
 class LedgerError(AkiosError):
     """The ledger cannot be written, or what is on disk is not what was written."""
 
-    NEXT = "see what is damaged: sudo akiosctl ledger verify --all; then docs/ledger.md"
+    NEXT = (
+        "see what is damaged: sudo akiosctl ledger verify --all, and what that means: man"
+        " akios-ledger"
+    )
 
 
 class LedgerStateError(LedgerError):

@@ -45,9 +45,9 @@ def command(
     """
     if cages and (everything or older_than is not None):
         raise AkiosError(
-            "some cages are named, and --all or --older-than means others",
+            "cages are named, and --all or --older-than is given too",
             "discard",
-            "give one of them",
+            "give either the names of cages, or --all or --older-than",
         )
     report = _Report(wipe, wants_json(ctx, as_json))
     code = 0

@@ -87,9 +87,9 @@ def prove(
         proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES, under)
     if not proof.extra and entry_out is None:
         raise AkiosError(
-            "the record does not fit into the proof",
+            f"the record is larger than the {MAX_EXTRA_BYTES} bytes that a proof file can hold",
             f"record {index}",
-            "write it beside: --entry-out FILE",
+            "write the record to a file of its own: --entry-out FILE",
         )
     if entry_out is not None:
         write_file(entry_out, entry)
@@ -193,7 +193,10 @@ def check_proof(
                 next="give one with --vkey",
             )
         if entry is None and not text:
-            raise ProofError("the proof does not hold the record", next="give it with --entry")
+            raise ProofError(
+                "the record that is proved is not in the proof file",
+                next="give the file that --entry-out wrote with it: --entry FILE",
+            )
         kin = open_key_list(key_list, key) if key_list is not None else ()
         found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
         if not quorum.is_met(proof.checkpoint):

@@ -17,6 +17,7 @@ from akiosctl.reconnect import wait_for_daemon
 from akiosctl.render import is_screen, note
 from akiosctl.since import since_option
 from akiosctl.terminal_filter import Tamer
+from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import Output, OutputReply
@@ -49,8 +50,7 @@ def command(
         if not frames and not source.running and not since:
             raise AkiosError(
                 f"nothing that {name} wrote is kept: it wrote nothing, ran with --no-logs, or it"
-                " is too"
-                " long ago",
+                " is too long ago",
                 "output",
                 "see when it ran: akiosctl ps --all",
             )
@@ -91,9 +91,10 @@ class _Source:
         size = read_size(os.pread(self._fds[0], FILE_HEADER.size, 0))
         if size is None:
             raise AkiosError(
-                "this output was kept by another version of akiosd",
+                f"this output is not kept in the form that akiosctl {__version__} reads",
                 self._cage,
-                "read it with the akiosctl of that version",
+                "see which akiosd ran then: sudo akiosctl ledger show --kind daemon_start; use the"
+                " akiosctl of that version",
             )
         frames = join(
             [

@@ -39,7 +39,8 @@ def _pieces(path: str) -> Iterator[str]:
             while data := read(_PIECE):
                 yield decoder.decode(data)
     except OSError as error:
-        hint = "give its files one by one" if isinstance(error, IsADirectoryError) else ""
+        is_directory = isinstance(error, IsADirectoryError)
+        hint = "give its files one by one" if is_directory else "check the path and its mode"
         raise AkiosError(f"{path} cannot be read: {error.strerror}", path, hint) from None
     yield decoder.decode(b"", True)
 

@@ -93,17 +93,21 @@ class Host:
         return self.settings.policy
 
     async def open_keeper(self) -> None:
-        """Find the keeper, or start one; without one, cages end with this akiosd."""
-        path, come_back_s = Path(self.config.runtime_dir, KEEPER), self.config.restart.come_back_s
-        name = cgroup_name(self.config.state_dir)
+        """Find the keeper, or start one; without one, cages end with this akiosd.
+
+        Cages that an earlier akiosd left with a keeper that this one does not use are ended:
+        KernelError where even that is not possible, because nobody would watch them.
+        """
+        path, ended = Path(self.config.runtime_dir, KEEPER), self.state_dir / KEEPER_ENDED
+        come_back_s, name = self.config.restart.come_back_s, cgroup_name(self.config.state_dir)
         if come_back_s:
             scope = Scope(self._layout, name.replace("akios", "akios-cages", 1))
             try:
-                self.keeper = await Keeper.open(
-                    path, self.state_dir / KEEPER_ENDED, come_back_s, scope.spawn
-                )
+                self.keeper = await Keeper.open(path, ended, come_back_s, scope.spawn)
             except KernelError as error:
                 _log.warning("cages do not outlive this akiosd", why=str(error))
+        if self.keeper is None:
+            await Keeper.end(path, ended)
         self.cgroups = CgroupHost(self._layout, name, self.keeper.pid if self.keeper else 0)
         self.zygote.keeper = self.old_zygotes.keeper = self.keeper
         self.zygote.group = self.cgroups.outliving

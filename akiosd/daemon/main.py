@@ -17,7 +17,7 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon.base import directories, systemd
+from akiosd.daemon.base import directories, early_stop, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
@@ -286,6 +286,8 @@ async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Servi
     """Returns whether another akiosd is to go on with the cages."""
     wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
     with trio.open_signal_receiver(*wanted) as signals:
+        if early_stop.was_told():
+            os.kill(os.getpid(), signal.SIGTERM)
         async for signo in signals:
             if signo != signal.SIGHUP:
                 leaves = signo == signal.SIGUSR2 or (
@@ -356,6 +358,7 @@ def _run(settings: Settings, arguments: argparse.Namespace, handed: systemd.Hand
     directories.make_runtime(Path(config.runtime_dir))
     if arguments.detach:
         arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
+    early_stop.hold()
     # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has
     # something to do.
     sys.setswitchinterval(_SWITCH_S)

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -56,6 +56,10 @@ class Keeper:
         self._copies: dict[str, list[Fd]] = {}
         self._left = False
         self.pid = 0
+        self.alone_since_ns = 0
+        """When the last akiosd that served what is kept had ended, in Unix time; 0 where that is
+        not known.
+        """
 
     @classmethod
     async def open(cls, path: Path, ended: Path, come_back_s: int, spawn: Spawn) -> Keeper:
@@ -69,6 +73,16 @@ class Keeper:
             if not await keeper._connect():
                 await keeper._start()
         return keeper
+
+    @classmethod
+    async def end(cls, path: Path, ended: Path) -> None:
+        """Have the keeper at ``path``, if there is one, end the cages that it knows, and itself:
+        nobody is to go on with them.  It may speak another version.  KernelError when it does not.
+        """
+        with _told("the keeper of an earlier akiosd cannot be ended", path):
+            keeper = cls(path, ended, 0, _spawn_none)
+            if await keeper._connect(versions=range(1, 1 << 16)):
+                await keeper.leave()
 
     async def keep(self, entries: Mapping[str, Sequence[int | Fd]]) -> None:
         """Keep copies of these descriptors under these names, in place of what is kept there.
@@ -153,7 +167,9 @@ class Keeper:
             await trio.sleep(_PAUSE_S)
 
     async def leave(self) -> None:
-        """Have it forget everything and end; what is left of it is removed."""
+        """Have it kill the control groups that it still knows, forget everything and end; what is
+        left of it is removed.
+        """
         async with self._lock:
             self._left = True
             with contextlib.suppress(OSError, EOFError, trio.TooSlowError):
@@ -216,7 +232,7 @@ class Keeper:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return result, value, name.rstrip(b"\0").decode(), owned
 
-    async def _connect(self) -> bool:
+    async def _connect(self, versions: Container[int] | None = None) -> bool:
         """Whether a keeper answers at our path.  An akiosd that is just ending holds it for a
         moment longer than its lock.
         """
@@ -227,7 +243,7 @@ class Keeper:
             try:
                 await client.connect(str(self._path))
                 self._socket = client
-                result, pid, _, _ = await self._exchange(_HELLO, self._come_back_s)
+                result, pid, since, _ = await self._exchange(_HELLO, self._come_back_s)
             except (FileNotFoundError, ConnectionRefusedError):
                 client.close()
                 self._forget()
@@ -238,8 +254,9 @@ class Keeper:
                 client.close()
                 self._forget()
                 continue
-            if result == _VERSION:
+            if result in (versions or (_VERSION,)):
                 self.pid, self._process = pid, Fd(os.pidfd_open(pid))
+                self.alone_since_ns = int(since) if since.isdigit() else 0
                 return True
             self._forget()
             if result != -errno.EBUSY:
@@ -294,6 +311,10 @@ class Keeper:
         for fds in self._copies.values():
             close_all(fds)
         self._copies.clear()
+
+
+def _spawn_none(words: list[str], listener: int, ended: int) -> int:
+    raise OSError(errno.ENOTCONN, "the keeper of an earlier akiosd ended by itself")
 
 
 def _number(fd: int | Fd) -> int:

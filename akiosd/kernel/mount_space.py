@@ -40,8 +40,8 @@ class MountSpace:
         """
         if pid <= 0:
             raise KernelError(
-                "akiosd cannot see your process",
-                "it is in a PID namespace that does not lie below akiosd's",
+                "akiosd cannot see your process: its PID namespace does not lie below akiosd's",
+                "your process",
                 _NEXT,
             )
         link = f"/proc/{pid}/ns/mnt"

@@ -53,7 +53,11 @@ def _library() -> Any:
     try:
         library: Any = _ffi.dlopen("libseccomp.so.2")
     except OSError as error:
-        raise KernelError(str(error), "libseccomp", "install the package libseccomp2") from None
+        raise KernelError(
+            f"libseccomp cannot be loaded: {error}",
+            "libseccomp.so.2",
+            "install the package libseccomp2",
+        ) from None
     # Forced, so that a filter compiled on one kernel is the filter compiled on another.
     _check(library.seccomp_api_set(_API_NOTIFY), "seccomp_api_set")
     return library
@@ -169,4 +173,4 @@ def _export(library: Any, context: Any) -> bytes:
 
 def _check(code: int, where: str) -> None:
     if code < 0:
-        raise KernelError(os.strerror(-code), where, errno=-code)
+        raise KernelError(f"libseccomp refused it: {os.strerror(-code)}", where, errno=-code)

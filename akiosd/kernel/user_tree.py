@@ -33,9 +33,8 @@ killed.
 """
 
 FIND_HANGING = (
-    "list them: findmnt -t nfs,nfs4,cifs,fuse; timeout 5 stat -f DIRECTORY shows which hangs;"
-    " unmount"
-    " it with umount -l"
+    r"list them: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts; one hangs if"
+    " timeout -s KILL 5 stat -f DIRECTORY prints nothing: umount -l DIRECTORY"
 )
 
 # File systems that answer from this machine's memory and disks.
@@ -265,7 +264,7 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
                 "see it with findmnt -T; a FUSE file system answers root only when mounted with"
                 " allow_root",
             )
-    hint = "check that it is there, and what serves it"
+    hint = "see what serves it (findmnt -T DIRECTORY), and whether that runs and is reached"
     raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
 
 

@@ -95,8 +95,5 @@ def key_in_force(
         return trusted
     named = {statement.epoch.public_key for statement in statements}
     if trusted.public_key not in named and not (trusted.public_key in kin and named <= kin):
-        raise UntrustedNoteError(
-            "the trusted key is none of this log's keys",
-            next="check the public key you verify with",
-        )
+        raise UntrustedNoteError("the trusted key is none of this log's keys", where=trusted.name)
     return Vkey(trusted.name, statements[-1].epoch.public_key)

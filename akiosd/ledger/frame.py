@@ -93,7 +93,10 @@ def decode_body(body: bytes) -> Iterator[Mark]:
         try:
             kind, name_length, number, count, length = _mark.unpack_from(body, offset)
         except Exception:
-            raise LedgerError("a WAL frame with a good checksum does not parse") from None
+            raise LedgerError(
+                "a frame of the write-ahead log has the right checksum, but not the right form",
+                "ledger/wal",
+            ) from None
         start = offset + _mark.size + name_length
         log = LogId(body[offset + _mark.size : start].decode())
         payload, offset = body[start : start + length], start + length
@@ -105,7 +108,9 @@ def decode_body(body: bytes) -> Iterator[Mark]:
             yield Forget(log)
         else:
             raise LedgerError(
-                f"a WAL mark of unknown kind {kind}", next="start the version that wrote this state"
+                f"this akiosd does not know marks of kind {kind} in the write-ahead log",
+                "ledger/wal",
+                "start the version of akiosd that wrote this state directory",
             )
 
 

@@ -78,10 +78,7 @@ def open_key_list(data: bytes, trusted: Vkey) -> frozenset[bytes]:
     open_note(data, Vkey(list_name(host), epochs[-1].public_key))
     keys = frozenset(epoch.public_key for epoch in epochs)
     if trusted.public_key not in keys:
-        raise UntrustedNoteError(
-            "the trusted key is none of this host's keys",
-            next="check the public key you verify with",
-        )
+        raise UntrustedNoteError("the trusted key is none of this host's keys", where=trusted.name)
     return keys
 
 

@@ -28,15 +28,16 @@ class NoteError(LedgerError):
 
     NEXT = (
         "fetch it again from its host (sudo akiosctl ledger keys, ledger export); if it stays"
-        " so, do"
-        " not trust it"
+        " so, do not trust it"
     )
 
 
 class UntrustedNoteError(NoteError):
     """A well-formed note that none of the trusted keys signed."""
 
-    NEXT = "check the public key you verify with"
+    NEXT = (
+        "check the public key (--vkey, or the pinned one): its host prints it, akiosctl ledger keys"
+    )
 
 
 def decode_base64(text: str) -> bytes:
@@ -44,9 +45,11 @@ def decode_base64(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise NoteError("not base64") from None
+        raise NoteError("this is not base64", where=_shown(text)) from None
     if base64.b64encode(data).decode() != text:
-        raise NoteError("base64 that is not canonical")
+        raise NoteError(
+            "this is not the one way to write these bytes in base64", where=_shown(text)
+        )
     return data
 
 
@@ -64,8 +67,13 @@ def decode_decimal(text: str) -> int:
         or len(text) > 19
         or (text != "0" and text.startswith("0"))
     ):
-        raise NoteError("not a plain decimal number")
+        raise NoteError("this is not a plain decimal number", where=_shown(text))
     return int(text)
+
+
+def _shown(text: str) -> str:
+    """Enough of a text of unknown origin to find it by."""
+    return ascii(text if len(text) <= 80 else text[:80] + "…")
 
 
 def is_key_name(name: str) -> bool:
@@ -86,12 +94,14 @@ def parse_key(text: str, algorithm: int, what: str, next: str) -> tuple[str, byt
     name, plus, rest = text.strip("\n").partition("+")
     hex_id, plus2, encoded = rest.partition("+")
     if not plus or not plus2 or not is_key_name(name):
-        raise NoteError("not a verifier key", where=repr(text[:80]), next=next)
+        raise NoteError(
+            "this is not a public key in the form NAME+ID+BASE64", where=_shown(text), next=next
+        )
     material = decode_base64(encoded)
     if len(material) != 33 or material[0] != algorithm:
-        raise NoteError(f"not {what}", where=name)
+        raise NoteError(f"this key is not {what}", where=name)
     if key_id(name, material[1:], algorithm).hex() != hex_id:
-        raise NoteError("the verifier key's id is not the id of its key", where=name)
+        raise NoteError("the id in this public key does not belong to the rest of it", where=name)
     return name, material[1:]
 
 
@@ -113,7 +123,9 @@ class Vkey:
     @classmethod
     def parse(cls, text: str) -> Vkey:
         """Parse the text form.  Raises ``NoteError``."""
-        return cls(*parse_key(text, ED25519, "an Ed25519 verifier key", "use the log's .vkey file"))
+        return cls(
+            *parse_key(text, ED25519, "an Ed25519 public key of a log", "use the log's .vkey file")
+        )
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
         """Whether ``signature`` (64 bytes) over ``text`` is by this key."""
@@ -136,7 +148,7 @@ class Signer:
 
     def __init__(self, name: str, seed: bytes) -> None:
         if not is_key_name(name):
-            raise NoteError("not a key name", where=repr(name))
+            raise NoteError("this cannot be the name of a key", where=_shown(name))
         self._key, public_key = _key_pair(seed)
         self.vkey = Vkey(name, public_key)
 
@@ -151,10 +163,22 @@ class Signer:
         return f"{text}\n{_MARK}{self.vkey.name} {signature}\n".encode()
 
 
+def _first_line(text: str) -> str:
+    """What a note is known by: of a checkpoint, the name of its log."""
+    return "the note that begins with " + _shown(text.partition("\n")[0])
+
+
+def _first_bytes(data: bytes) -> str:
+    return _first_line(data[:100].decode("utf-8", "replace"))
+
+
 def check_text(text: str) -> None:
     """Raise ``NoteError`` unless ``text`` may be the text of a note."""
     if not text.endswith("\n") or _CONTROL.search(text):
-        raise NoteError("a note's text ends in a newline and has no other control characters")
+        raise NoteError(
+            "the signed text does not end in a newline, or has other control characters",
+            where=_first_line(text),
+        )
 
 
 @dataclass(frozen=True)
@@ -177,28 +201,32 @@ class Note:
 def parse_note(data: bytes) -> Note:
     """Split a note into text and signatures, strictly; raises ``NoteError``."""
     if len(data) > MAX_NOTE_BYTES:
-        raise NoteError("the note is too large")
+        raise NoteError(
+            f"a signed note has more than {MAX_NOTE_BYTES} bytes", where=_first_bytes(data)
+        )
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise NoteError("the note is not UTF-8") from None
+        raise NoteError("a signed note is not UTF-8", where=_first_bytes(data)) from None
     check_text(whole)
     text, blank, tail = whole.rpartition("\n\n")
     if not blank or not tail:
-        raise NoteError("the note has no signatures")
+        raise NoteError("a signed note has no signatures", where=_first_line(whole))
     lines = tail[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
-        raise NoteError("the note has too many signatures")
+        raise NoteError(
+            f"a signed note has more than {MAX_SIGNATURES} signatures", where=_first_line(whole)
+        )
     return Note(text + "\n", tuple(_parse_signature(line) for line in lines))
 
 
 def _parse_signature(line: str) -> Signature:
     name, space, encoded = line.removeprefix(_MARK).partition(" ")
     if not line.startswith(_MARK) or not space or not is_key_name(name):
-        raise NoteError("a signature line is malformed")
+        raise NoteError("this line of a signed note is no signature", where=_shown(line))
     data = decode_base64(encoded)
     if len(data) < 5:
-        raise NoteError("a signature is too short")
+        raise NoteError("the signature in this line is too short", where=_shown(line))
     return Signature(name, data[:4], data[4:])
 
 
@@ -215,11 +243,11 @@ def open_note(data: bytes, *trusted: Vkey) -> str:
         if vkey is None:
             continue
         if not vkey.verifies(text, line.signature):
-            raise NoteError("a signature of a trusted key does not verify", where=line.name)
+            raise NoteError("the signature by this trusted key is wrong", where=line.name)
         verified.add(vkey)
     if not verified:
         raise UntrustedNoteError(
-            "no trusted key signed this note", next="check the public key you verify with"
+            "none of the trusted public keys signed this note", where=_first_line(note.text)
         )
     return note.text
 
@@ -254,15 +282,20 @@ class Checkpoint:
         """Parse a checkpoint's text, strictly.  Raises ``NoteError``."""
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() != "" or not all(lines):
-            raise NoteError("not a checkpoint: fewer than three lines, or an empty one")
+            raise NoteError(
+                "this is not a checkpoint: it has fewer than three lines, or an empty one",
+                where=_first_line(text),
+            )
         origin, size, root, *extensions = lines
         try:
             number = decode_decimal(size)
-        except NoteError as error:
-            raise NoteError(f"not a checkpoint: the size is {error.what}", where=origin) from None
+        except NoteError:
+            raise NoteError(
+                f"this is not a checkpoint: its size {_shown(size)} is no number", where=origin
+            ) from None
         decoded = decode_base64(root)
         if len(decoded) != 32:
-            raise NoteError("not a checkpoint: the root is not 32 bytes", where=origin)
+            raise NoteError("this is not a checkpoint: its root is not 32 bytes long", where=origin)
         return cls(origin, number, decoded, tuple(extensions))
 
 

@@ -67,7 +67,7 @@ class TlogProof:
         try:
             lines = head.decode("ascii").split("\n")
             if len(data) > MAX_PROOF_BYTES or not blank or lines.pop(0) != HEADER:
-                raise ProofError("not a tlog-proof@v1 file")
+                raise ProofError(f"this is not a proof file: its first line is not {HEADER}")
             extra = _take_extra(lines)
             index = _take_index(lines)
             path = tuple(map(decode_base64, lines))

@@ -83,7 +83,11 @@ def parse_policy(data: bytes) -> Quorum:
     """A policy file, strictly; raises ``NoteError`` that names the line."""
     text = data.decode("utf-8", "surrogateescape")
     if len(data) > MAX_POLICY_BYTES or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text):
-        raise NoteError("not a policy file", next="see c2sp.org/tlog-policy")
+        raise NoteError(
+            "this is not a witness policy",
+            "the file of --policy",
+            "write it as c2sp.org/tlog-policy says: lines log, witness, group and one quorum",
+        )
     parser = _Parser()
     for number, line in enumerate(text.split("\n"), 1):
         words = [word for word in _SPACES.split(line) if word]
@@ -94,10 +98,16 @@ def parse_policy(data: bytes) -> Quorum:
         except (NoteError, ValueError) as error:
             why = error.what if isinstance(error, NoteError) else str(error)
             raise NoteError(
-                f"the policy is not well formed: {why}", where=f"line {number}"
+                f"the witness policy is not well formed: {why}",
+                f"line {number}",
+                "correct that line; the form is that of c2sp.org/tlog-policy",
             ) from None
     if parser.quorum is None:
-        raise NoteError("the policy has no quorum", next="add a line, quorum NAME or quorum none")
+        raise NoteError(
+            "the witness policy has no quorum",
+            "the file of --policy",
+            "add a line: quorum NAME, of a witness or a group, or quorum none",
+        )
     return Quorum(parser.quorum, parser.witnesses, parser.groups, tuple(parser.logs))
 
 
@@ -121,7 +131,8 @@ class _Parser:
                 self._quorum(name)
             case _:
                 raise ValueError(
-                    f"{words[0]!r} begins no line of a policy, or has too few or too many words"
+                    f"{words[0]!r} begins no line of a witness policy, or has too few or too many"
+                    " words"
                 )
 
     def _log(self, key: Vkey) -> None:

@@ -102,7 +102,9 @@ def add_cosignatures(
     """
     if len(answer) > MAX_NOTE_BYTES:
         raise NoteError(
-            "the witness's answer is too long", next="check the witness's URL, or ask its operator"
+            f"the witness's answer is longer than {MAX_NOTE_BYTES} bytes",
+            "the answer to add-checkpoint",
+            "check the witness's URL, or ask its operator",
         )
     whole = parse_note(checkpoint + answer)
     given: dict[str, int] = {}
@@ -115,7 +117,9 @@ def add_cosignatures(
                 lines += cosignature_line(key, seconds, line.signature[8:]).encode()
     if not given:
         raise NoteError(
-            "the witness's answer holds no valid cosignature", next="check the witness's key"
+            "the witness's answer holds no signature by the key that was given for it",
+            "the answer to add-checkpoint",
+            "check --witness-key: ask the witness's operator for its public key",
         )
     known = checkpoint.split(b"\n")
     fresh = [line + b"\n" for line in lines.splitlines() if line not in known]

@@ -26,6 +26,10 @@ _RECORD = 20 * _BLOCK  # tar pads an archive to whole records
 _KEY = "audit.vkey"
 _PREFIX = "audit/"
 KEYS_IN_ARCHIVE = "host.keys"
+_FETCH = (
+    "fetch the archive again from where it came, or restore it from a backup; if it stays so, do"
+    " not trust it"
+)
 
 
 class Source(Protocol):
@@ -43,7 +47,11 @@ def header(name: str, size: int) -> bytes:
     before must stay right.
     """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
-        raise LedgerError("the archive cannot hold this file", where=name)
+        raise LedgerError(
+            "the log holds a file that no log has: its name or its size is out of bounds",
+            name,
+            "see whether the log is damaged: sudo akiosctl ledger verify --all",
+        )
     fields = (
         name.encode().ljust(100, b"\0"),
         b"0000644\0",
@@ -77,7 +85,7 @@ def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | Non
             continue
         data = reader.read(path, limit)
         if data is None:
-            raise LedgerError("the file went while the log was packed", path, AGAIN)
+            raise LedgerError("the file disappeared while the log was packed", path, AGAIN)
         length += _write(out, _PREFIX + path, data)
     if key_list is not None:
         length += _write(out, KEYS_IN_ARCHIVE, key_list)
@@ -118,7 +126,7 @@ class PackedLog:
         try:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
-                raise LedgerError("not an archive", where=str(path))
+                raise LedgerError("this is not a regular file, so no archive", str(path), _FETCH)
             self._scan(status.st_size)
         except BaseException:
             self._close()
@@ -141,12 +149,16 @@ class PackedLog:
             size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
             if (
                 size < 0
+                or not name.isascii()
                 or block != header(name, size)
                 or (last and name <= last)
                 or (not last and name != _KEY)
             ):
                 raise LedgerError(
-                    "the archive has a header that was not written here", where=f"byte {offset}"
+                    "the archive is damaged or no archive of a log: a file header in it is not"
+                    " as AKIOS writes it",
+                    f"byte {offset}",
+                    _FETCH,
                 )
             start, last = offset + _BLOCK, name
             self._offsets.append(offset)
@@ -154,11 +166,17 @@ class PackedLog:
             padding = os.pread(self._fd, offset - start - size, start + size)
             if offset > length or any(padding):
                 raise LedgerError(
-                    "the archive has bytes behind a file, or is cut short", where=name
+                    "the archive is damaged: it is cut short, or has bytes behind this file",
+                    name,
+                    _FETCH,
                 )
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         if length != end or any(os.pread(self._fd, end - offset, offset)):
-            raise LedgerError("the archive does not end as it should", where=f"byte {offset}")
+            raise LedgerError(
+                "the archive is damaged: it is cut short, or has bytes behind its last file",
+                f"byte {offset}",
+                _FETCH,
+            )
 
     def _file(self, place: int) -> tuple[str, int]:
         """The name and the size of a file, from its header, which was found to be right."""
@@ -192,7 +210,9 @@ class PackedLog:
         start, size = found
         if size > limit:
             raise LedgerError(
-                f"the file is {size} bytes long; at most {limit} can be right", where=name
+                f"a file in the archive has {size} bytes; at most {limit} can be right",
+                name,
+                _FETCH,
             )
         return os.pread(self._fd, size, start)
 
@@ -204,7 +224,7 @@ class PackedLog:
             if name.startswith(_PREFIX):
                 yield name.removeprefix(_PREFIX)
             elif name not in (_KEY, KEYS_IN_ARCHIVE):
-                raise LedgerError("not a file of a log", where=name)
+                raise LedgerError("the archive holds a file that no log has", name, _FETCH)
 
     def vkey_text(self) -> bytes:
         """The public key in the archive, as text."""

@@ -72,8 +72,14 @@ def pack_from(
     """The same, of a log that is open, with the list of its host's keys if one is given.
 
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is
-    left as it is.
+    left as it is, and so is a device, a pipe or a directory of that name, such as /dev/null.
     """
+    if os.path.lexists(out) and not (out.is_file() or out.is_symlink()):
+        raise LedgerError(
+            "this is not a regular file, and an archive takes the place of what has its name",
+            str(out),
+            "name a new file for the archive",
+        )
     temporary = out.with_name(out.name + ".tmp")
     fd = open_scratch(temporary)
     try:

@@ -58,7 +58,9 @@ def unfinished(disk: Disk) -> dict[LogId, Intent]:
                 disk.read(path, _MAX_BYTES) or b"", type=Intent
             )
         except msgspec.DecodeError:
-            raise LedgerError("what is being destroyed cannot be read", where=path) from None
+            raise LedgerError(
+                "this note of what is being destroyed is damaged", where=path
+            ) from None
         if not is_cage_id(name):
-            raise LedgerError("not the name of a cage", where=path)
+            raise LedgerError("this file is not named after a cage", where=path)
     return found

@@ -75,7 +75,7 @@ class Foreign(Nowhere):
     """A place with something that cannot be a log."""
 
     def open(self) -> AbstractContextManager[LogReader]:
-        raise LedgerError("neither a directory nor an archive", where=self.name)
+        raise LedgerError("this is neither the directory nor the archive of a log", where=self.name)
 
 
 @dataclass(frozen=True)

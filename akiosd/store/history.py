@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from akiosd.errors import LedgerError
+from akiosd.errors import AGAIN, LedgerError
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, Vkey, is_signed_by, parse_note
 from akiosd.store.log_files import LogFiles
 
@@ -49,7 +49,9 @@ class KeptCheckpoints:
                     or found.startswith("0")
                     or len(found) > 18
                 ):
-                    raise LedgerError("not the name of a kept checkpoint", where=f"{name}/{found}")
+                    raise LedgerError(
+                        "a file that is no kept checkpoint lies among them", where=f"{name}/{found}"
+                    )
                 self.sizes.append(int(found))
         except BaseException:
             files.close()
@@ -67,7 +69,9 @@ class KeptCheckpoints:
         except FileNotFoundError:
             return cls(None, folder.name)
         except NotADirectoryError:
-            raise LedgerError("not a directory of kept checkpoints", where=folder.name) from None
+            raise LedgerError(
+                "a file is where the directory of kept checkpoints should be", where=folder.name
+            ) from None
 
     def _names(self, files: Files) -> Iterator[str]:
         try:
@@ -90,13 +94,16 @@ class KeptCheckpoints:
         where = f"{self._name}/{size}"
         note = self._files.read(str(size), MAX_NOTE_BYTES) if self._files is not None else None
         if note is None:
-            raise LedgerError("a kept checkpoint went while it was read", where=where)
+            raise LedgerError("a kept checkpoint disappeared while it was read", where, AGAIN)
         try:
             checkpoint = Checkpoint.parse(parse_note(note).text)
         except NoteError as error:
             raise LedgerError(f"a kept checkpoint is damaged: {error.what}", where=where) from None
         if checkpoint.size != size:
-            raise LedgerError("a kept checkpoint is of another size", where=where)
+            raise LedgerError(
+                f"a kept checkpoint is not of the size in its name, but of {checkpoint.size}",
+                where=where,
+            )
         return where, note, checkpoint
 
     def check_signatures(self, keys: Sequence[Vkey]) -> None:

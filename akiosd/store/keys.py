@@ -108,7 +108,7 @@ def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
         hex_id, _, encoded = rest.partition("+")
         material = decode_base64(encoded)
         if not is_key_name(name) or len(material) != 33 or material[0] != ED25519:
-            raise NoteError("not an Ed25519 key")
+            raise ValueError("not an Ed25519 key")
         key = LedgerKey(name, material[1:], epochs[:-1], epochs[-1].certified_by if epochs else b"")
     except (UnicodeDecodeError, ValueError, NoteError):
         key = None
@@ -120,7 +120,7 @@ def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
 def _parse_epoch(line: str) -> Epoch:
     word, number, public_key, certificate = line.split(" ")
     if word != "epoch":
-        raise NoteError("not an epoch")
+        raise ValueError("not an epoch")
     return Epoch(int(number), decode_base64(public_key), decode_base64(certificate))
 
 

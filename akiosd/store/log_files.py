@@ -62,7 +62,7 @@ class LogFiles:
 
     def read(self, path: str, limit: int) -> bytes | None:
         if not _OUTSIDE.isdisjoint(path.split("/")):
-            raise LedgerError("no file of a log is called so", where=path)
+            raise LedgerError("no file of a log has this name", where=path)
         folder, _, name = path.rpartition("/")
         try:
             fd = _open_at(
@@ -73,7 +73,7 @@ class LogFiles:
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise LedgerError("not a regular file", where=path)
+                raise LedgerError("this is not a regular file", where=path)
             if status.st_size > limit:
                 raise LedgerError(
                     f"the file is {status.st_size} bytes long; at most {limit} can be right",
@@ -88,7 +88,7 @@ class LogFiles:
 
     def _files(self, folder: str) -> Iterator[str]:
         if folder.count("/") > _DEEPEST:
-            raise LedgerError("no tile lies so deep", where=folder)
+            raise LedgerError("no log has directories so deep", where=folder)
         try:
             fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class LogFiles:
                 elif entry.is_file(follow_symlinks=False):
                     yield path
                 else:
-                    raise LedgerError("neither a file nor a directory", where=path)
+                    raise LedgerError("this is neither a file nor a directory", where=path)
         finally:
             os.close(fd)
 
@@ -114,7 +114,7 @@ def _open_at(name: str, flags: int, folder: int, path: str) -> int:
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
-            raise LedgerError("not what the tree has in this place", where=path) from None
+            raise LedgerError("a log has no such thing in this place", where=path) from None
         raise
 
 

@@ -57,10 +57,10 @@ def resume(outgrown: Outgrown, size: int) -> int:
         record = None
     if not isinstance(record, LogPruned) or record.minimum != known.minimum:
         raise LedgerError(
-            "the host log does not say that it was pruned",
+            "this file says that the host's log was pruned, and the log itself does not say so",
             PATH,
-            "restore it from the backup that the log is from; if the log was never pruned,"
-            " remove it",
+            "copy host.minimum from the backup that ledger/host is from; if no backup has it,"
+            " delete host.minimum: the log was never pruned",
         )
     remove_below(outgrown, known.minimum)
     return known.minimum

@@ -43,10 +43,7 @@ from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.records import End, decode_entry
 
 _FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
-BEGIN_ANEW = (
-    "begin a new history under a new key: stop akiosd and move keys/ledger.key*, ledger and cages"
-    " out of the state directory"
-)
+BEGIN_ANEW = "begin a new history: stop akiosd, and move keys/ledger.key*, ledger and cages away"
 _WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
 
@@ -223,7 +220,7 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
             f"the host's log does not list {log}, whose log is there: the host's log has lost"
             " records"
         )
-        next = f"{_WAY_OUT}; or, if that log came from another host, move its directory away"
+        next = f"{_WAY_OUT}; or move a foreign log away"
         raise LedgerError(what, directory(log), next)
 
 

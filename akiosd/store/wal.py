@@ -117,7 +117,7 @@ class Wal:
     def _look(self, name: str) -> _Found:
         if not name[:-4].isdigit():
             raise LedgerError(
-                "not a WAL segment",
+                "this file is not a segment of the write-ahead log",
                 where=f"{DIRECTORY}/{name}",
                 next="move it out of the directory",
             )

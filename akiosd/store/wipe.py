@@ -22,6 +22,8 @@ from akiosd.kernel.syscalls import openat2, sync_directory
 
 _CHUNK = 1 << 20
 _ROUNDS = 8
+_AGAIN = "destroy again: sudo akiosctl ledger destroy CAGE, or akiosctl discard --wipe CAGE"
+_CHECK_DISK = f"check its disk and its mount (dmesg; findmnt -T FILE), then {_AGAIN}"
 
 Kind = Literal["file", "dir", "other", "mount"]
 
@@ -98,16 +100,18 @@ def spared_by(found: Sequence[Found]) -> tuple[str, ...]:
     )
 
 
-def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
+def plan_wipe(found: Sequence[Found], how: How, directory: Path | None = None) -> list[Step]:
     """The steps in order: files first, each directory once it is empty, the directory itself ("")
     last.
 
-    Raises ``LedgerError`` when anything found is a mount.
+    Raises ``LedgerError``, naming its place below ``directory``, when anything found is a mount.
     """
     for item in found:
         if item.kind == "mount":
             raise LedgerError(
-                "something is mounted there; nothing was wiped", item.path, "unmount it first"
+                "something is mounted there; nothing was wiped",
+                _full(directory, item.path),
+                f"unmount it (umount PATH), then {_AGAIN}",
             )
     spared, done, steps = set(spared_by(found)), set[tuple[int, int]](), list[Step]()
     for item in found:
@@ -129,6 +133,10 @@ def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
     for item in folders:
         steps += [Step("sync", item.path, item.node), Step("remove", item.path, item.node)]
     return steps
+
+
+def _full(directory: Path | None, path: str) -> str:
+    return str(directory / path) if directory is not None else path
 
 
 def _depth(path: str) -> int:
@@ -211,8 +219,8 @@ def wipe(
         return Wiped(0, 0)
     try:
         found = survey(root)
-        steps = plan_wipe(found, how)
-        written = _Run(root, random, how.passes).run(steps)
+        steps = plan_wipe(found, how, directory)
+        written = _Run(directory, root, random, how.passes).run(steps)
     finally:
         os.close(root)
     os.rmdir(directory)
@@ -275,7 +283,7 @@ def look(directory: Path) -> list[Found]:
         found = survey(root)
     finally:
         os.close(root)
-    plan_wipe(found, How())
+    plan_wipe(found, How(), directory)
     return found
 
 
@@ -290,8 +298,8 @@ def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> 
         return Wiped(0, 0)
     try:
         found = [item for item in survey(root) if names is None or item.path in names]
-        steps = [step for step in plan_wipe(found, how) if step.do == "overwrite"]
-        written = _Run(root, os.urandom, how.passes).run(steps)
+        steps = [step for step in plan_wipe(found, how, directory) if step.do == "overwrite"]
+        written = _Run(directory, root, os.urandom, how.passes).run(steps)
     finally:
         os.close(root)
     return Wiped(len(steps), written, spared_by(found))
@@ -304,12 +312,22 @@ def _open_root(directory: Path) -> int | None:
         return None
     except NotADirectoryError:
         raise LedgerError(
-            "not a directory, or a link to one; nothing was wiped", where=str(directory)
+            "a file or a link is where the directory should be; nothing was wiped",
+            str(directory),
+            f"look at it (ls -l PATH), move it away, then {_AGAIN}",
         ) from None
+
+
+_WORDS = {
+    "unlink": "the file could not be removed",
+    "sync": "the directory could not be written to the disk",
+    "remove": "the directory could not be removed",
+}
 
 
 @dataclass
 class _Run:
+    directory: Path
     root: int
     random: Callable[[int], bytes]
     passes: int
@@ -327,13 +345,17 @@ class _Run:
                     if left and error.errno == errno.ENOTEMPTY:
                         continue
                     raise LedgerError(
-                        f"cannot {step.do}: {error.strerror}", where=step.path
+                        f"{_WORDS[step.do]}: {error.strerror}",
+                        _full(self.directory, step.path),
+                        _CHECK_DISK,
                     ) from error
                 left[step.node] = (step.path, error)
         if left:
             path, cause = next(iter(left.values()))
             raise LedgerError(
-                f"{len(left)} files could not be overwritten: {cause.strerror}", where=path
+                f"files that could not be overwritten: {len(left)}; of the first: {cause.strerror}",
+                _full(self.directory, path),
+                _CHECK_DISK,
             ) from cause
         return self.written
 

@@ -24,7 +24,8 @@ _CAGE_ID = re.compile(r"c-[0-9a-z]{12}")
 # ``last~2``.
 _CAGE_NAME = re.compile(r"(?!c-|last$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_FORM = (
-    "at most 64 letters, digits, dots, hyphens and underscores, not last, and not beginning with c-"
+    "write 1 to 64 letters, digits, dots, hyphens and underscores; the word last, and names that"
+    " begin with c-, are taken"
 )
 
 

@@ -194,9 +194,10 @@ class DaemonStart(Record, frozen=True, kw_only=True, tag="daemon_start"):
 class DaemonRestarted(Record, frozen=True, kw_only=True, tag="daemon_restarted"):
     """In a cage's log: it outlived the akiosd that had begun it, and another goes on with it.
 
-    ``away_since`` (Unix time in ns) is the last that is known of the earlier one, ``before`` its
-    version.  Between that and ``ts`` nobody answered its system calls: they waited.  ``replayed``
-    records of before stand here only now; what is missing, a ``lost`` record says.
+    ``away_since`` (Unix time in ns) is when the keeper saw the earlier one end; of one that hung
+    before that, nothing is said here.  ``before`` is its version.  Until ``ts`` nobody answered the
+    cage's system calls: they waited.  ``replayed`` records of before stand here only now; what is
+    missing, a ``lost`` record says.
     """
 
     away_since: int

@@ -227,9 +227,10 @@ def _check_run(run: Run, fd_count: int) -> None:
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
             # The directories that lead there would be made by root, on the host.
             raise DeniedError(
-                "nothing can be shown inside a workspace that is a plain bind",
+                "with workspace: rw-direct no other directory or file can be shown inside the"
+                " workspace",
                 "run",
-                "run it with workspace: cow, which is the default",
+                "write filesystem: {workspace: cow}, the default, or leave those directories out",
             )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise DeniedError("the user name is not one a passwd file could hold", "run", _OTHER_CLIENT)
@@ -290,9 +291,10 @@ def _check_stores(run: Run) -> None:
     """
     if len(run.stores) > MAX_STORES:
         raise DeniedError(
-            f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be",
+            f"{len(run.stores)} files of trusted certificates would be shown, at most"
+            f" {MAX_STORES} can be",
             "run",
-            "show fewer directories: filesystem in the policy",
+            "show fewer directories that hold certificates: filesystem.read in the policy",
         )
     places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
     for path in run.stores:
@@ -301,9 +303,11 @@ def _check_stores(run: Run) -> None:
         if not below or path.rpartition(b"/")[2].decode("utf-8", "replace") not in STORES:
             shown = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
-                f"the cage does not show {shown} as a trust store",
+                f"a variable names {shown} as the file of trusted certificates, and the cage does"
+                " not show that file",
                 "run",
-                "unset the variable that names it, or add its file to filesystem.read",
+                f"add it to filesystem.read in the policy; or see which variable it is, and unset"
+                f" it: env | grep -F {shown}",
             )
 
 

@@ -21,7 +21,7 @@ enum akios_keep_kind {
     AKIOS_KEEP_DROP = 4,        /* one slot: that name */
     AKIOS_KEEP_DROP_PREFIX = 5, /* one slot: every name that begins so */
     AKIOS_KEEP_TAKE = 6,        /* number: which, in the order of names; -ENOENT behind the last */
-    AKIOS_KEEP_LEAVE = 7,       /* forget everything and end */
+    AKIOS_KEEP_LEAVE = 7,       /* kill the control groups, forget everything and end */
 };
 
 struct akios_keep_slot {
@@ -36,11 +36,12 @@ struct akios_keep_request {
 };
 
 /* result: -errno; HELLO: the version; KEEP and DROP: how many names; TAKE: descriptors that ride on
- * it. number, of HELLO: the keeper's pid. */
+ * it. Of HELLO, number is the keeper's pid, and name since when nobody serves what is kept: ns
+ * since the epoch in decimal, empty where somebody did until now. */
 struct akios_keep_answer {
     int32_t result;
     uint32_t number;
-    char name[AKIOS_KEEP_NAME]; /* of TAKE */
+    char name[AKIOS_KEEP_NAME]; /* of TAKE and HELLO */
 };
 
 #endif

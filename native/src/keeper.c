@@ -40,6 +40,7 @@ struct received {
 
 static int client = -1;
 static int64_t patience_ms, left_ms, deadline_ms;
+static struct akios_kept gone; /* its name: since when nobody serves, see keeper.h */
 
 static int64_t now_ms(void)
 {
@@ -157,6 +158,32 @@ static int32_t be_patient(uint32_t seconds)
     return AKIOS_KEEPER_VERSION;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name);
+    return length >= strlen(end) && strcmp(name + length - strlen(end), end) == 0;
+}
+
+static bool kill_group(int directory)
+{
+    int fd = openat(directory, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && write(fd, "1", 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* How many there were.  A frozen one does not see that its status socket ends. */
+static unsigned kill_groups(void)
+{
+    const struct akios_kept *entry;
+    unsigned killed = 0;
+    for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)
+        for (uint32_t n = 0; ends_with(entry->name, LEAF) && n < entry->nfds; n++)
+            killed += kill_group(entry->fds[n]);
+    return killed;
+}
+
 static void serve(struct received *in)
 {
     const struct akios_kept *entry = NULL;
@@ -166,9 +193,11 @@ static void serve(struct received *in)
     case AKIOS_KEEP_HELLO:
         result = be_patient(in->request.number);
         number = (uint32_t)getpid();
+        entry = &gone;
         break;
     case AKIOS_KEEP_HERE:
         left_ms = patience_ms;
+        gone.name[0] = 0;
         result = 0;
         break;
     case AKIOS_KEEP_KEEP: result = keep(in); break;
@@ -178,12 +207,25 @@ static void serve(struct received *in)
         entry = akios_kept_at(in->request.number);
         result = entry == NULL ? -ENOENT : (int32_t)entry->nfds;
         break;
-    case AKIOS_KEEP_LEAVE: answer(client, 0, 0, NULL); exit(0);
+    case AKIOS_KEEP_LEAVE:
+        kill_groups(); /* nobody goes on with what is left */
+        answer(client, 0, 0, NULL);
+        exit(0);
     default: break;
     }
     answer(client, result, number, entry);
     while (in->nfds > 0)
         close(in->fds[--in->nfds]);
+}
+
+/* The first end of a connection since akiosd served. */
+static void note_gone(void)
+{
+    struct timespec now;
+    if (gone.name[0] != 0)
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(gone.name, sizeof gone.name, "%lld%09ld", (long long)now.tv_sec, now.tv_nsec);
 }
 
 /* Everything that lies in the socket; the clock starts at its end. */
@@ -197,6 +239,7 @@ static void serve_client(void)
         close(client);
         client = -1;
         deadline_ms = now_ms() + left_ms;
+        note_gone();
     }
 }
 
@@ -223,21 +266,6 @@ static void accept_client(void)
     left_ms = deadline_ms - now_ms();
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name);
-    return length >= strlen(end) && strcmp(name + length - strlen(end), end) == 0;
-}
-
-static bool kill_group(int directory)
-{
-    int fd = openat(directory, "cgroup.kill", O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write(fd, "1", 1) == 1;
-    if (fd >= 0)
-        close(fd);
-    return done;
-}
-
 static void note(int fd, const char *line, int length)
 {
     ssize_t written = length > 0 ? write(fd, line, (size_t)length) : 0;
@@ -248,10 +276,7 @@ static _Noreturn void end_everything(void)
 {
     char line[AKIOS_KEEP_NAME + 128];
     const struct akios_kept *entry;
-    unsigned killed = 0;
-    for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)
-        for (uint32_t n = 0; ends_with(entry->name, LEAF) && n < entry->nfds; n++)
-            killed += kill_group(entry->fds[n]);
+    unsigned killed = kill_groups();
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     for (size_t at = 0; (entry = akios_kept_at(at)) != NULL; at++)

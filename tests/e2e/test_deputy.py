@@ -525,7 +525,7 @@ def test_root_makes_nothing_in_a_plain_bind() -> None:
                     allow_degraded=True,
                     **more,
                 )
-                assert "plain bind" in found.error
+                assert "workspace: rw-direct" in found.error
             assert sorted(place.iterdir()) == before
     finally:
         own.close()

@@ -135,7 +135,7 @@ def find_agents(cage: str) -> list[int]:
     return [pid for pid in pids if known[pid][0] in pids]
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(50, marks=pytest.mark.named_set("survival"))])
+@pytest.mark.parametrize("number", [3, pytest.param(50, marks=pytest.mark.named_set("survival"))])
 def test_idle_cages_go_on(private: Daemon, number: int) -> None:
     cages = []
     for _ in range(number):

@@ -110,14 +110,14 @@ def test_if_nobody_comes_back_everything_ends_and_is_said(private: Daemon) -> No
 
 
 def test_a_keeper_that_is_killed_is_replaced(private: Daemon) -> None:
-    with begin(private, SEVERAL.format(300)) as client:
+    with begin(private, SEVERAL.format(150)) as client:
         first = keeper_pid(private)
         os.kill(first, signal.SIGKILL)
         assert wait_until(lambda: keeper_pid(private) not in (0, first))
         assert wait_until(lambda: "another one holds what it held" in private.log.read_text())
         kill_and_start(private)
         out, _ = client.communicate(timeout=60)
-    assert (client.returncode, len(out.split())) == (7, 299)
+    assert (client.returncode, len(out.split())) == (7, 149)
 
 
 def test_if_keeper_and_akiosd_are_killed_the_cage_ends(private: Daemon) -> None:
@@ -135,8 +135,9 @@ def test_if_keeper_and_akiosd_are_killed_the_cage_ends(private: Daemon) -> None:
     assert verified(private)
 
 
+@pytest.mark.named_set("survival")
 def test_a_second_daemon_takes_no_cage_over(private: Daemon, tmp_path: Path) -> None:
-    with begin(private, SEVERAL.format(300)) as client:
+    with begin(private, SEVERAL.format(150)) as client:
         other = subprocess.run(
             [BIN / "akiosd", "--config", private.config, "--state-dir", tmp_path],
             capture_output=True,
@@ -147,7 +148,7 @@ def test_a_second_daemon_takes_no_cage_over(private: Daemon, tmp_path: Path) -> 
         assert other.returncode == 1 and "another akiosd serves this socket" in other.stderr
         kill_and_start(private)
         out, _ = client.communicate(timeout=60)
-    assert (client.returncode, len(out.split())) == (7, 299)
+    assert (client.returncode, len(out.split())) == (7, 149)
 
 
 def test_a_stop_ends_the_cages_and_the_keeper(private: Daemon) -> None:
@@ -161,18 +162,19 @@ def test_a_stop_ends_the_cages_and_the_keeper(private: Daemon) -> None:
 
 
 def test_a_restart_that_is_asked_for_leaves_them_alone(private: Daemon) -> None:
-    with begin(private, SEVERAL.format(300)) as client:
+    with begin(private, SEVERAL.format(150)) as client:
         cage = the_cage(private)
         assert private.stop(signal.SIGUSR2) == 0
         private.start()
         out, words = client.communicate(timeout=60)
-    assert (client.returncode, len(out.split())) == (7, 299), words
+    assert (client.returncode, len(out.split())) == (7, 149), words
     shown = private.ctl("ledger", "show", "--json").stdout
     stops = [line for line in map(json.loads, shown.splitlines()) if line["kind"] == "daemon_stop"]
     assert [line["reason"] for line in stops] == ["restarted: cages go on"]
     assert host_ends(private) == {cage: "exited 7"}
 
 
+@pytest.mark.named_set("survival")
 def test_a_cage_that_akiosd_twice_did_not_survive_is_not_tried_again(private: Daemon) -> None:
     """As if it had ended while it took the cage over, which its state memory counts."""
     script = (
@@ -196,3 +198,33 @@ def test_a_cage_that_akiosd_twice_did_not_survive_is_not_tried_again(private: Da
         assert wait_until(lambda: is_over(processes))
         client.communicate(timeout=60)
     assert "akiosd ended 2 times in a row while it took this cage over" in host_ends(private)[cage]
+
+
+def test_a_stop_that_comes_while_akiosd_starts_ends_them_too(private: Daemon) -> None:
+    """It is told before it has even looked for them.  The control: told nothing, it goes on with
+    them, as all others here show.
+    """
+    hasty = (
+        "import os, signal, sys\n"
+        "from akiosd.daemon import main\n"
+        "from akiosd.daemon.host import Host\n"
+        "method = Host.open_keeper\n"
+        "def told(self):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return method(self)\n"
+        "Host.open_keeper = told\n"
+        "sys.exit(main.main(sys.argv[2:]))\n"
+    )
+    with begin(private, CHANGES) as client:
+        processes, keeper = inside(private), keeper_pid(private)
+        kill(private)
+        private._prefix = [sys.executable, "-c", hasty]
+        private.start()
+        assert private.process is not None and private.process.wait(60) == 0
+        private.process = None
+        assert is_over(processes) and wait_until(lambda: is_over({keeper}))
+        client.kill()
+        client.communicate()
+    private._prefix = []
+    private.start()
+    assert list(host_ends(private).values()) == ["killed: akiosd stopped"]

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,6 +210,53 @@ async def test_groups_are_killed_when_nobody_comes_back(world: World) -> None:
     forget_ended(world.ended)
     assert read_ended(world.ended) == {}
     reader.close()
+
+
+async def test_one_that_nobody_goes_on_with_ends_what_it_knows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of another version, which can still be told to."""
+    with group_with_sleeper() as (leaf, ours), group_with_sleeper() as (other, control):
+        keeper = await world.open()
+        await keeper.keep({"c-1/leaf": [leaf], "c-1/workspace": [other]})
+        keeper.close()
+        monkeypatch.setattr(module, "_VERSION", 2)
+        with pytest.raises(KernelError, match="it speaks version 1 of its protocol, we 2"):
+            await world.open()
+        assert ours.poll() is None, "the control: it was not ended by that"
+        await Keeper.end(world.path, world.ended)
+        assert await trio.to_thread.run_sync(ours.wait) == -signal.SIGKILL
+        assert control.poll() is None, "a directory under another name was killed"
+    assert not world.path.exists() and len(world.pids) == 1
+    await Keeper.end(world.path, world.ended)  # there is none
+
+
+async def test_it_knows_since_when_nobody_serves(world: World) -> None:
+    """One that came meanwhile and did not get to serving does not count."""
+    keeper = await world.open()
+    assert keeper.alone_since_ns == 0
+    times = [time.time_ns()]
+    for _ in range(2):
+        keeper.close()
+        keeper = await world.open()
+        times.append(time.time_ns())
+        assert times[0] <= keeper.alone_since_ns <= times[1]
+    await keeper.here()
+    keeper.close()
+    keeper = await world.open()
+    assert times[-1] <= keeper.alone_since_ns <= time.time_ns()
+    await keeper.leave()
+
+
+async def test_one_that_cannot_be_ended_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY_PAUSES_S", (0.0,))
+    keeper = await world.open()
+    with pytest.raises(KernelError, match="cannot be ended") as refused:
+        await Keeper.end(world.path, world.ended)
+    assert refused.value.errno == errno.EBUSY
+    await keeper.leave()
 
 
 @pytest.mark.parametrize("says_here", [False, True])

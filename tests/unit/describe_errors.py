@@ -7,9 +7,12 @@ knows stands as ``{name}``.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.unit.reaching_texts import Function, Names, Text, constants, follow, parameters
+from tests.unit.written_texts import Choices, spoken, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -70,9 +73,9 @@ def next_of(name: str, known: dict[str, ast.ClassDef]) -> str:
     """What a class says where its place says nothing: ``NEXT``, its own or of what it stands on."""
     if name not in known:
         return ""
-    own = constants(known[name].body).get("NEXT")
+    own = constants(known[name].body, {}).get("NEXT")
     if own is not None:
-        return text_of(own, {})
+        return text_of(own.node, own.names, Choices())
     return next((found for base in bases(known[name]) if (found := next_of(base, known))), "")
 
 
@@ -86,120 +89,128 @@ def takes_where(name: str, known: dict[str, ast.ClassDef]) -> bool:
     return all(takes_where(base, known) for base in bases(known[name]))
 
 
-def text_of(node: ast.expr | None, known: dict[str, ast.expr]) -> str:
-    """A text as it is written, with what is computed in braces."""
-    match node:
-        case None:
-            return ""
-        case ast.Constant(value=str(value)):
-            return value
-        case ast.JoinedStr(values=values):
-            return "".join(text_of(value, known) for value in values)
-        case ast.FormattedValue(value=value):
-            return "{" + name_of(value) + "}"
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return text_of(left, known) + text_of(right, known)
-        case ast.IfExp(body=body, orelse=orelse):
-            texts = (text_of(part, known) for part in (body, orelse))
-            return " / ".join(text or "(nothing)" for text in texts)
-        case ast.BoolOp(values=values):
-            return " / ".join(text_of(value, known) for value in values)
-        case ast.Name(id=name) if name in known:
-            return text_of(known[name], {})
-        case _:
-            return "{" + name_of(node) + "}"
-
-
-def name_of(node: ast.expr) -> str:
-    """The last word of what is computed: ``error.strerror`` is strerror."""
-    match node:
-        case ast.Attribute(attr=name) | ast.Name(id=name):
-            return name
-        case ast.Call(args=[first, *_]) if not isinstance(first, ast.Constant):
-            return name_of(first)
-        case ast.Call(func=func):
-            return name_of(func)
-        case ast.Subscript(value=value) | ast.Await(value=value):
-            return name_of(value)
-        case _:
-            return "…"
-
-
-def constants(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
-    """Names that are given one text by one of these."""
-    found: dict[str, ast.expr] = {}
-    for node in nodes:
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if isinstance(
-                value, ast.Constant | ast.JoinedStr | ast.IfExp | ast.BinOp
-            ):
-                found[name] = value
-    return found
+Kinds = Mapping[str, tuple[str, bool]]
+"""Of each class of errors: what it says where its place says nothing, and whether it has a place."""
+Sites = dict[tuple[str, str], list[Names]]
+"""What the functions of each module that make an error of their parameters are given."""
 
 
 def errors() -> Iterator[Told]:
     """Every place that makes one, in the order of the source."""
-    trees = sources()
+    return read(sources())
+
+
+def read(trees: dict[str, ast.Module]) -> Iterator[Told]:
     known = classes(trees)
     kinds = {name: (next_of(name, known), takes_where(name, known)) for name in family(known)}
+    texts = {module: constants(tree.body, imported(tree, trees)) for module, tree in trees.items()}
+    sites = find_sites(trees, texts, kinds)
     for module, tree in trees.items():
-        yield from read_scope(module, tree, imported(tree, trees) | constants(tree.body), kinds)
+        here = {name: given for (of, name), given in sites.items() if of == module}
+        yield from read_module(module, tree, texts[module], kinds, here)
 
 
-def imported(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, ast.expr]:
+def find_sites(
+    trees: dict[str, ast.Module], texts: dict[str, dict[str, Text]], kinds: Kinds
+) -> Sites:
+    """The calls of functions that make an error of what they are given."""
+    passing = {
+        (module, node.name): parameters(node)
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, Function) and makes_error_of_its_own(node, kinds)
+    }
+    sites: Sites = {}
+    for module, tree in trees.items():
+        homes = {name: (module, name) for of, name in passing if of == module} | {
+            alias.asname or alias.name: (node.module.replace(".", "/") + ".py", alias.name)
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        }
+        for call, names in calls_in(tree, texts[module]):
+            home = homes.get(call.func.id if isinstance(call.func, ast.Name) else "")
+            if home in passing:
+                parts = dict(zip(passing[home], call.args, strict=False))
+                parts |= {word.arg: word.value for word in call.keywords if word.arg is not None}
+                given = {name: Text(part, names) for name, part in parts.items()}
+                sites.setdefault(home, []).append(given)
+    return sites
+
+
+def makes_error_of_its_own(function: Function, kinds: Kinds) -> bool:
+    own = set(parameters(function))
+    return any(
+        isinstance(part, ast.Name) and part.id in own
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
+        for part in [*node.args, *(word.value for word in node.keywords)]
+    )
+
+
+def calls_in(
+    tree: ast.Module, texts: Names, sites: Mapping[str, list[Names]] | None = None
+) -> list[tuple[ast.Call, Names]]:
+    found: list[tuple[ast.Call, Names]] = []
+
+    def look(node: ast.Call | ast.Return, names: Names) -> None:
+        if isinstance(node, ast.Call):
+            found.append((node, names))
+
+    follow(tree.body, texts, look, sites)
+    return found
+
+
+def imported(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, Text]:
     """Texts that a module takes from another one of ours."""
-    found: dict[str, ast.expr] = {}
+    found: dict[str, Text] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             source = trees.get(node.module.replace(".", "/") + ".py")
-            texts = constants(source.body) if source is not None else {}
+            texts = constants(source.body, {}) if source is not None else {}
             names = {alias.asname or alias.name: alias.name for alias in node.names}
             found |= {name: texts[of] for name, of in names.items() if of in texts}
     return found
 
 
-def read_scope(
+def read_module(
     module: str,
-    scope: ast.AST,
-    texts: dict[str, ast.expr],
-    kinds: dict[str, tuple[str, bool]],
+    tree: ast.Module,
+    texts: Names,
+    kinds: Kinds,
+    sites: Mapping[str, list[Names]],
 ) -> Iterator[Told]:
-    """What is made in a function, with the names that have a text there, and in those inside it."""
-    inside: list[ast.AST] = []
-    own: list[ast.AST] = []
-    waiting = list(ast.iter_child_nodes(scope))
-    while waiting:
-        node = waiting.pop(0)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            inside.append(node)
-            continue
-        own.append(node)
-        waiting += ast.iter_child_nodes(node)
-    here = texts | constants(own)
-    for node in own:
-        match node:
+    """What is made in a module, each in all the words that it can have."""
+    functions = spoken(tree, texts)
+    seen: set[Told] = set()
+    for call, names in calls_in(tree, texts, sites):
+        match call:
             case ast.Call(func=ast.Name(id=name)) if name in kinds:
-                told = read_call(module, node, here)
                 fallback, has_place = kinds[name]
-                told = told._replace(where=told.where if has_place else "")
-                if told.what:
-                    yield told._replace(next=told.next or fallback)
-    for node in inside:
-        yield from read_scope(module, node, here, kinds)
+                for told in read_call(module, call, names, Choices(functions)):
+                    told = told._replace(where=told.where if has_place else "")
+                    told = told._replace(next=told.next or fallback)
+                    if told.what and told not in seen:
+                        seen.add(told)
+                        yield told
 
 
-def read_call(module: str, call: ast.Call, known: dict[str, ast.expr]) -> Told:
+def read_call(module: str, call: ast.Call, names: Names, choices: Choices) -> Iterator[Told]:
     parts: dict[str, ast.expr] = dict(zip(NAMES, call.args, strict=False))
     parts |= {word.arg: word.value for word in call.keywords if word.arg in NAMES}
-    what, where, next_ = (" ".join(text_of(parts.get(name), known).split()) for name in NAMES)
-    return Told(module, call.lineno, what, where, next_)
+    more = True
+    while more:
+        texts = (text_of(parts.get(part), names, choices) for part in NAMES)
+        what, where, next_ = (" ".join(text.split()) for text in texts)
+        yield Told(module, call.lineno, what, where, next_)
+        more = choices.advance()
 
 
-def describe() -> str:
+def describe(found: Iterable[Told]) -> str:
     """The page: by module, sorted, so that lines move little when the source does."""
     lines = [HEAD]
     by_module: dict[str, set[tuple[str, str, str]]] = {}
-    for told in errors():
+    for told in found:
         by_module.setdefault(told.module, set()).add((told.what, told.where, told.next))
     for module, rows in sorted(by_module.items()):
         lines.append(f"\n## {module}\n")
@@ -210,4 +221,4 @@ def describe() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(describe())
+    PAGE.write_text(describe(errors()))

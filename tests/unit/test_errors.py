@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
 
 from akiosd.errors import AkiosError, KernelError
-from tests.unit.describe_errors import PAGE, Told, describe, errors
+from tests.unit.describe_errors import PAGE, Told, describe, errors, read
 
 PASSED_ON = re.compile(r"\{\w+\}")
 """An error in the words of another, which is listed where it is made."""
@@ -28,7 +29,7 @@ def ids(told: Told) -> str:
 
 
 def test_the_list_is_that_of_the_source() -> None:
-    assert PAGE.read_text() == describe(), "renew it: python -m tests.unit.describe_errors"
+    assert PAGE.read_text() == describe(ALL), "renew it: python -m tests.unit.describe_errors"
 
 
 def test_the_list_is_whole() -> None:
@@ -37,6 +38,78 @@ def test_the_list_is_whole() -> None:
     assert len(ALL) > 400
     assert ("akiosctl/client.py", "you may not connect to akiosd") in known
     assert ("akiosd/daemon/requests/keys.py", "no key of {provider} was set") in known
+
+
+SEVERAL = """
+def one_name(a, b):
+    if a:
+        what = "it is full"
+        raise AkiosError(what, "disk", "make room")
+    if b:
+        what = f"it has mode {mode:o}"
+        raise AkiosError(what, "file", "chmod")
+
+def after_a_raise(a):
+    what = "it is busy"
+    if a:
+        what = "it is gone"
+        raise AkiosError(what, "", "look for it")
+    raise AkiosError(what, "", "wait")
+
+def together(a):
+    if a:
+        what, hint = "no key", "set one"
+    else:
+        what = "no disk"
+        hint = "mount one"
+    raise AkiosError(what, "", hint)
+
+def in_the_middle(a):
+    raise AkiosError("it was " + ("moved" if a else "removed"), "", "move" if a else "make it")
+
+def handler():
+    try:
+        what = "first"
+        use()
+        what = "second"
+        use()
+    except OSError:
+        raise AkiosError(what, "", "retry")
+
+def _words(why):
+    return f"cannot be made: {why}"
+
+def by_a_function():
+    raise AkiosError(_words("no room"), "", "make some")
+
+def _refuse(what, where):
+    raise AkiosError(what, where, "mend it")
+
+def passed_on():
+    _refuse("is empty", "b")
+    _refuse("is wrong", "c")
+"""
+
+
+def test_each_error_has_the_texts_that_reach_it() -> None:
+    """Of one name with several texts each error has its own, and two names keep their pairs."""
+    assert [
+        told[2:] for told in read({"m.py": ast.parse(f"class AkiosError: ...\n{SEVERAL}")})
+    ] == [
+        ("it is full", "disk", "make room"),
+        ("it has mode {mode}", "file", "chmod"),
+        ("it is gone", "", "look for it"),
+        ("it is busy", "", "wait"),
+        ("no key", "", "set one"),
+        ("no disk", "", "mount one"),
+        ("it was moved", "", "move"),
+        ("it was removed", "", "make it"),
+        ("first", "", "retry"),
+        ("second", "", "retry"),
+        ("cannot be made: no room", "", "make some"),
+        ("is empty", "b", "mend it"),
+        ("is wrong", "c", "mend it"),
+    ]
 
 
 def test_every_error_says_what_to_do_next() -> None:

@@ -76,5 +76,7 @@ def _caught(check: Callable[..., object], *arguments: object) -> Iterator[AkiosE
         yield error
     except OSError as error:
         yield AkiosError(
-            f"cannot be read: {error.strerror}", str(error.filename or ""), "check it as root"
+            f"it cannot be read: {error.strerror}",
+            str(error.filename or ""),
+            "check it as root: sudo akiosd --check",
         )

@@ -195,7 +195,9 @@ def find_config_errors(
     findings, good = list[AkiosError](), dict[str, Any]()
     if values is not None and not isinstance(values, dict):
         place = f"{name}, line {positions[()][1]}"
-        raise AkiosError("is not a table of keys", place, "write `key: value` lines")
+        raise AkiosError(
+            "the file is not made of keys and values", place, "write `key: value` lines"
+        )
     for key, value in (values or {}).items():
         # One entry at a time, so that each of them can be refused.
         is_section = isinstance(value, dict) and value and key in Config.__struct_fields__
@@ -269,22 +271,24 @@ def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
         raise AkiosError("there is no such file", str(path), "check the path") from None
     except OSError as error:
         raise AkiosError(
-            f"cannot be read: {error.strerror}", str(path), "check the path and its mode"
+            f"it cannot be read: {error.strerror}", str(path), "check the path and its mode"
         ) from None
     if len(data) > MAX_BYTES:
-        raise AkiosError(f"is larger than {MAX_BYTES} bytes", str(path), "check the path")
+        raise AkiosError(f"it is larger than {MAX_BYTES} bytes", str(path), "check the path")
     return data
 
 
 def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise AkiosError("is not a regular file", str(path), "check the path")
+        raise AkiosError("it is not a regular file", str(path), "check the path")
     if status.st_uid not in (0, os.geteuid()):
         raise AkiosError(
-            f"belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}"
+            f"it belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}"
         )
     if status.st_mode & 0o022:
-        raise AkiosError("can be written by others than its owner", str(path), f"chmod go-w {path}")
+        raise AkiosError(
+            "it can be written by others than its owner", str(path), f"chmod go-w {path}"
+        )
 
 
 def _refuse_unknown(
@@ -292,7 +296,7 @@ def _refuse_unknown(
 ) -> None:
     where = _where(name, positions, path)
     if not isinstance(values, dict):
-        raise AkiosError("is not a table of keys", where, "write `key: value` lines")
+        raise AkiosError("keys and values should stand here", where, "write `key: value` lines")
     fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
     for key, value in values.items():
         inner = (*path, str(key))
@@ -350,11 +354,11 @@ def _find_in_ledger(ledger: LedgerConfig, where: Where) -> Iterator[AkiosError]:
 
 def _find_in_uids(uids: Uids, where: Where) -> Iterator[AkiosError]:
     if uids.first_cage < 65_536 or uids.cage_count < 2:
-        what = "the uid range overlaps ordinary users, or has no room for a cage and its gateway"
+        what = "the uids for cages begin below 65536, among ordinary users, or are fewer than 2"
         yield AkiosError(what, where("uids"), "see uids in akiosd.yaml(5)")
     if uids.first_cage + uids.cage_count > uids.display_base:
-        what = "the ranges of cages and of display overlap"
+        what = "the uids for cages overlap those that begin at uids.display_base"
         yield AkiosError(what, where("uids"), "lower uids.first_cage or uids.cage_count")
     if uids.display_base + DISPLAY_COUNT >= _NO_UID:
-        what = "the display range ends above the last uid"
+        what = "the uids that begin at uids.display_base end above the last uid that Linux has"
         yield AkiosError(what, where("uids"), "lower uids.display_base")

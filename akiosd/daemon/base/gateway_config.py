@@ -142,11 +142,11 @@ def check_roots(pem: bytes, where: str) -> bytes:
             raise ValueError
     except ValueError:
         raise AkiosError(
-            "is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml"
+            "it is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml"
         ) from None
     if len(pem) > MAX_ROOTS_BYTES:
         raise AkiosError(
-            f"is larger than {MAX_ROOTS_BYTES} bytes",
+            f"it is larger than {MAX_ROOTS_BYTES} bytes",
             where,
             "keep only certificates that the host's own trust store lacks",
         )
@@ -220,7 +220,7 @@ def _check_url(provider: str, url: str, where: str) -> None:
             f"{url!r} ends in {found[0]}, with which the paths of {provider} begin: they would have"
             " it twice",
             where,
-            f"leave it out: {url[: -len(found[0])]}",
+            f"write the URL without that end: {url[: -len(found[0])]}",
         )
 
 

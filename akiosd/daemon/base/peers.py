@@ -62,9 +62,9 @@ class Peer(msgspec.Struct, frozen=True):
         """Raise :class:`DeniedError` when this role may not send such a request at all."""
         if self.role == "monitor" and not isinstance(message, READ_ONLY):
             raise DeniedError(
-                "a monitor only reads",
+                "you are a monitor, who may only read",
                 type(message).__name__,
-                "become a member of the group akios: sudo usermod -aG akios NAME",
+                "join the group akios, and log in again: sudo usermod -aG akios $USER",
             )
 
 

@@ -279,7 +279,8 @@ def _build(
     )
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
-        what = f"Landlock has {probe.describe_landlock(host.facts.landlock_abi)}"
+        found = probe.describe_landlock(host.facts.landlock_abi)
+        what = f"a cage needs Landlock, and this kernel's is {found}"
         raise LayerUnavailableError(
             what, "landlock", f"{MISSING}; --allow-degraded runs without it"
         )
@@ -433,7 +434,7 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
     if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
-        what = "the workspace is / or was deleted"
+        what = "the workspace is the directory /, or a directory that was deleted"
         raise DeniedError(what, "workspace", "name a project's directory with --workspace")
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
@@ -463,7 +464,8 @@ def _check_file_system(known: Known, what: str, space: MountSpace | None) -> Non
         raise CageFailedError(
             f"{what} lies neither in akiosd's mount namespace ({own_name()}) nor in {yours}",
             what,
-            "run akiosctl in an ordinary shell of this host, and leave out what was unmounted",
+            "run akiosctl in an ordinary shell of this host; if its file system was unmounted,"
+            " mount it again or leave it out of the policy",
         )
     if kind in probe.REFUSED_FILE_SYSTEMS:
         raise DeniedError(

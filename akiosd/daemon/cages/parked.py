@@ -91,7 +91,7 @@ async def wait_parked(child: Parked, plan: Plan) -> None:
     if message.kind != "parked":
         step = plan.steps[message.step].describe() if message.step < len(plan.steps) else "park"
         raise KernelError(
-            f"{os.strerror(message.err)} at step {message.step}, {step}",
+            f"a cage cannot be made: {os.strerror(message.err)} at step {message.step}, {step}",
             "launcher",
             errno=message.err,
         )

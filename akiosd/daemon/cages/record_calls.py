@@ -68,7 +68,7 @@ class CallRecorder:
         self._caller = caller
         self._ring = Ring(left=left)
         self._descriptors = self._ring.descriptors()
-        self._size_left = ledger.size(log) if left else None
+        self._size_left = ledger.recovered_size(log) if left else None
         self._appended = trio.Event()
         self._settled = trio.Event()
         self._pump: Pump | None = None

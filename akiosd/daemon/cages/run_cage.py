@@ -199,9 +199,13 @@ class Cage:
         The agent's first output may reach the client before akiosd hears from init that the agent
         runs.
         """
-        await self._begun.wait()
+        await self.wait_begun()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
+
+    async def wait_begun(self) -> None:
+        """Wait until the agent runs, or will not."""
+        await self._begun.wait()
 
     async def connect(self, stream: Fd) -> None:
         """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
@@ -406,8 +410,9 @@ class Cage:
             self.post(Event("stop", "failed_start", detail=_words(error)))
 
     def _record_start(self) -> None:
-        started = records.Started(ts=time.time_ns(), pid=self.pid)
-        self.kept.remember(started_index=self.host.ledger.append(self.log, started))
+        # First where it will stand: an akiosd that finds no place knows that it was not appended.
+        self.kept.remember(started_index=self.host.ledger.size(self.log))
+        self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
 
     async def _begin(self) -> None:
         """Build the confinement, let the parked child continue, and listen to it."""
@@ -760,17 +765,19 @@ class Cage:
     def _record_gap(self, running: Running) -> None:
         """Say in its log what an earlier akiosd did not."""
         ledger, life = self.host.ledger, running.life
-        if life.life.state == "running" and ledger.size(self.log) <= life.started_index:
+        is_missing = ledger.recovered_size(self.log) <= life.started_index
+        if is_missing or (life.life.state == "running" and life.started_index < 0):
             self._record_start()  # it was killed before that was on disk
         self.programs.record_again()
         if not running.ring:
             ledger.append(self.log, records.Lost(ts=time.time_ns(), count=0, why=_NO_RING))
 
     def _record_return(self, running: Running, replayed: int) -> None:
-        life = running.life
+        life, keeper = running.life, self.host.keeper
+        ended_ns = keeper.alone_since_ns if keeper is not None else 0
         record = records.DaemonRestarted(
             ts=time.time_ns(),
-            away_since=life.seen_ns,
+            away_since=max(life.seen_ns, ended_ns),
             before=life.akiosd,
             version=__version__,
             replayed=replayed,

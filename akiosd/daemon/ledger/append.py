@@ -87,6 +87,7 @@ class Ledger:
             opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size
         )
         self._running = False
+        self._recovered: dict[LogId, int] = {}  # where this run appended by itself
         self._destroyed, self._overwritten = (
             len(opened.forgotten),
             0,
@@ -130,7 +131,7 @@ class Ledger:
             self.append(HOST_LOG, self._log_open())
             self.append(HOST_LOG, KeyEpoch(ts=now, epoch=1, public_key=opened.key.public_key))
         for log, epoch in opened.behind.items():
-            self._keys.name_key(log, epoch)
+            self._name_key(log, epoch)
         torn = opened.torn
         if torn is not None or opened.unfinished:
             record = Recovered(
@@ -191,9 +192,20 @@ class Ledger:
         self._sequencer.open_log(log, edge)
         epoch = await self._committer.in_thread(epoch_of, self._disk, key, log, ())
         if 0 < epoch < key.epochs[-1].number:
-            self._keys.name_key(log, epoch)
+            self._name_key(log, epoch)
         self._publisher.opened(log)
         return True
+
+    def _name_key(self, log: LogId, after: int) -> None:
+        """Finish a rotation that was cut off, in one log."""
+        self._recovered[log] = self.size(log)
+        self._keys.name_key(log, after)
+
+    def recovered_size(self, log: LogId) -> int:
+        """How many entries an earlier akiosd had got into an open log; as long as nothing else was
+        appended since.
+        """
+        return self._recovered.get(log, self.size(log))
 
     def append(self, log: LogId, record: Record | bytes) -> int:
         """Queue a record (or its entry bytes); returns its index.  It does not count before
@@ -426,9 +438,13 @@ class Ledger:
                 if is_signed_by(note, vkey):
                     return note, vkey
         except NoteError as error:
-            raise NoteError(error.what, where=where) from None
+            raise NoteError(error.what, where, LedgerError.NEXT) from None
         raise UntrustedNoteError(
-            "the checkpoint is signed by none of this host's keys", where=where
+            "the checkpoint is signed by none of this host's keys: this log is of another host, or"
+            " the keys are",
+            where,
+            "restore the log and the directory keys from one backup: sudo akiosctl ledger verify"
+            " --all names the logs",
         )
 
     def head(self, log: LogId) -> tuple[int, bytes]:

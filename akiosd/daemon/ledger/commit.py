@@ -136,8 +136,9 @@ class Committer:
             if not await self.in_thread(self.drop_reserve):
                 if self._state.stopping:
                     raise LedgerError(
-                        "no room for the last records",
-                        next="make room where state_dir lies, and start akiosd",
+                        "there is no room on the disk for the last records of the logs",
+                        "ledger/wal in state_dir",
+                        "make room where state_dir lies, and start akiosd",
                     )
                 await trio.sleep(RETRY_S)
 

@@ -145,8 +145,9 @@ class Publisher:
             if not await committer.in_thread(committer.drop_reserve):
                 if self._state.stopping:
                     raise LedgerError(
-                        "no room to publish",
-                        next="make room where state_dir lies; the next start of akiosd publishes",
+                        "there is no room on the disk to publish the last records of the logs",
+                        "ledger and cages in state_dir",
+                        "make room where state_dir lies; the next start of akiosd publishes",
                     ) from error
                 await trio.sleep(RETRY_S)
             return

@@ -102,13 +102,13 @@ class RunRequests:
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
             warnings = self._registry.warn_of_expiry(peer.uid, time.time_ns())
             reply = msgspec.structs.replace(reply, notes=(*reply.notes, *warnings))
-            try:
-                if run.detach:
-                    await client.reply(reply)
-                else:
+            if run.detach:
+                self._nursery.start_soon(_tell_begun, cage, client, reply)
+            else:
+                try:
                     await self._hand_over(cage, client, reply, numbers)
-            except trio.BrokenResourceError:
-                cage.end("client_gone")
+                except trio.BrokenResourceError:
+                    cage.end("client_gone")
             self._pool.refill_soon()
             if run.detach:
                 if cage.master is None:
@@ -356,6 +356,17 @@ class RunRequests:
             self._nursery.start_soon(
                 spool.run, [fd.dup() for fd in sources if fd is not None and not fd.closed]
             )
+
+
+async def _tell_begun(cage: Cage, client: ClientConnection, reply: wire.Started) -> None:
+    """Whoever hears that a detached cage runs may rely on it: until its init has read ``go`` it
+    would still end with akiosd.
+    """
+    await cage.wait_begun()
+    try:
+        await client.reply(reply)
+    except trio.BrokenResourceError:
+        cage.end("client_gone")
 
 
 async def _nobody_waits(reply: wire.Started, numbers: list[int]) -> None:

@@ -78,7 +78,9 @@ def _take(given: list[Fd], wanted: tuple[Path, Path]) -> dict[Path, trio.SocketL
             found[path] = trio.SocketListener(made)
         for path in wanted:
             if path not in found:
-                raise AkiosError("the service hands over no such socket", str(path), _UNIT)
+                raise AkiosError(
+                    "systemd hands no socket with this path to akiosd", str(path), _UNIT
+                )
     except BaseException:
         for listener in found.values():
             listener.socket.close()
@@ -137,5 +139,5 @@ def _check_file(path: Path) -> None:
         raise AkiosError(
             f"root itself may not connect (mode {stat.S_IMODE(status.st_mode):04o})",
             str(path),
-            "give SocketMode= in akiosd.socket 0666, or 0660 and a SocketGroup=",
+            "write SocketMode=0666 in akiosd.socket, or SocketMode=0660 and a SocketGroup=",
         )

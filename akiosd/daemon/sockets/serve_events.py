@@ -206,7 +206,9 @@ class EventsHandler:
         """Serve one subscription until its client goes; DeniedError for any other message."""
         if not isinstance(request, Subscribe):
             raise DeniedError(
-                "only subscriptions are made here", type(request).__name__, "use the control socket"
+                "events.sock takes subscriptions only",
+                type(request).__name__,
+                "send other requests to control.sock",
             )
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)
         unsubscribe = self._ledger.subscribe(subscription.offer)

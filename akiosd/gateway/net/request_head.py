@@ -63,7 +63,7 @@ def check_head(head: bytes, limits: Limits) -> None:
             raise BadHeadError("a header field has a character that does not belong there")
         name, value = field[1].lower(), field[2].strip(b" \t")
         if name in seen and name in (b"host", b"content-length", b"transfer-encoding", b"expect"):
-            raise BadHeadError(f"{name.decode()} stands twice")
+            raise BadHeadError(f"the header {name.decode()} stands twice")
         seen[name] = value
     _check_framing(lines[0], seen)
 

@@ -312,9 +312,10 @@ def _trees(spec: CageSpec) -> list[Step]:
     for bind in spec.binds:
         if bind.path in (spec.workspace, spec.home):
             raise PolicyError(
-                f"{bind.path.decode(errors='replace')} is bound twice",
-                "binds",
-                "leave it out of the policy",
+                f"{bind.path.decode(errors='replace')} is the workspace or the home, which the cage"
+                " has anyway",
+                "filesystem.read or filesystem.write",
+                "leave it out there",
             )
         if bind.name:
             trees.append((bind.path, _sealed_file(bind)))
@@ -330,7 +331,9 @@ def _trees(spec: CageSpec) -> list[Step]:
             overlays += 1
     if overlays > 8:
         raise PolicyError(
-            "more than 8 write binds", "filesystem.write", "bind a common parent instead"
+            "more than 8 directories are named for writing",
+            "filesystem.write",
+            "name a directory that holds several of them instead",
         )
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []

@@ -76,7 +76,7 @@ def test_a_fork_is_not_cosigned(log: Log, server: Server, tmp_path: Path) -> Non
 
 def test_an_unknown_log_and_a_wrong_witness_key(log: Log, server: Server, tmp_path: Path) -> None:
     wrong = WitnessKey("witness.example/w", bytes(32))
-    with pytest.raises(NoteError, match="no valid cosignature"):
+    with pytest.raises(NoteError, match="no signature by the key"):
         log.here("witness", server.url, "--witness-key", wrong)
     strange = Server(Witness(tmp_path / "w2.json", Vkey("akios/other", bytes(32))))
     try:

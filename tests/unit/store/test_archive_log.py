@@ -140,6 +140,18 @@ def test_other_archives_are_refused(archive: Path, change: str) -> None:
     assert fsck(archive, VKEY).verdict is Verdict.TAMPERED
 
 
+def test_a_pipe_or_device_is_not_replaced_by_an_archive(source: Path, tmp_path: Path) -> None:
+    """As root, /dev/null would be gone from the whole host.  Control: a file is replaced."""
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_bytes(b"older")
+    with pytest.raises(LedgerError, match="not a regular file"):
+        pack_log(source, pipe, VKEY)
+    assert pipe.is_fifo()
+    pack_log(source, file, VKEY)
+    assert fsck(file, VKEY).exit_code == 0
+
+
 def test_a_bad_log_is_not_packed(tmp_path: Path) -> None:
     log = write_log(tmp_path, CAGE, 300)
     flip(log / "tile/entries/000")

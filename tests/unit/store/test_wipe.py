@@ -227,9 +227,10 @@ def test_a_file_that_cannot_be_overwritten_stays_and_is_named(
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(LedgerError, match="1 files could not be overwritten") as caught:
+    with pytest.raises(LedgerError, match="could not be overwritten: 1") as caught:
         wipe(target)
-    assert caught.value.where == "bad"
+    assert caught.value.where == str(target / "bad")
+    assert "ledger destroy" in caught.value.next
     assert os.listdir(target) == ["bad"]
     monkeypatch.undo()
     wipe(target)  # what a restart does

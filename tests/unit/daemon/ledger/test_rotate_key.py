@@ -264,6 +264,8 @@ async def test_a_rotation_stopped_anywhere_happened_or_did_not(
     async with running(open_here(tmp_path)) as again:
         happened = stop_at not in ("save_next", "after save_next")
         assert again.vkey(LOG).public_key == key_of(tmp_path).public_key
+        if stop_at == "name":  # what this run appended to finish it was not found there
+            assert (again.recovered_size(LOG), again.size(LOG)) == (3, 4)
         assert len(key_of(tmp_path).epochs) == (2 if happened else 1)
         assert not (tmp_path / NEXT_PATH).exists()
         await again.commit(LOG, started(3))

@@ -125,7 +125,7 @@ REFUSED = [
     (over_tcp, "no unix stream socket"),
     (silent, "does not listen"),
     (elsewhere, "another socket than run/control.sock"),
-    (one_only, "hands over no such socket"),
+    (one_only, "hands no socket with this path"),
     (twice, "handed over twice"),
     (gone, "is gone"),
     (replaced, "another file"),

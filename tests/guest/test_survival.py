@@ -1,0 +1,188 @@
+"""What systemd does to akiosd, and what becomes of a running agent: a restart, a kill, the watchdog
+and twenty restarts leave it alone, a stop ends it.
+
+The service is the one that is installed, but for the path of its program.  The control of "it goes
+on" is the stop: there the same agent does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import resources
+from tests.e2e.daemon import BIN, REPO
+from tests.e2e.resources import wait_until
+
+UNITS = Path("/run/systemd/system")
+NAMES = ("akiosd.service", "akiosd.socket", "akios.slice")
+SCOPE = "akios-cages.scope"
+CTL = (str(BIN / "akiosctl"), "--socket", "/run/akios/control.sock")
+CONFIG = Path("/etc/akios/akiosd.yaml")
+PATIENCE_S = 900
+"""A start takes its time here, and twenty of them theirs."""
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + journal()
+    return done.stdout.strip()
+
+
+def show(name: str, unit: str = "akiosd.service") -> str:
+    return systemctl("show", "-P", name, unit)
+
+
+def journal() -> str:
+    words = ("journalctl", "-u", "akiosd", "-u", SCOPE, "-o", "cat", "--no-pager", "-n", "60")
+    return subprocess.run(words, capture_output=True, text=True).stdout
+
+
+def ctl(*words: str) -> str:
+    done = subprocess.run([*CTL, *words], capture_output=True, text=True, cwd="/", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr + journal()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[None]:
+    for name in NAMES:
+        text = (REPO / "systemd" / name).read_text().replace("/usr/bin/akiosd", str(BIN / "akiosd"))
+        (UNITS / name).write_text(text)
+    CONFIG.parent.mkdir(exist_ok=True)
+    CONFIG.write_text(f"restart: {{come_back_s: {PATIENCE_S}}}\n")
+    subprocess.run(["groupadd", "-f", "akios"], check=True)
+    systemctl("daemon-reload")
+    try:
+        systemctl("start", "akiosd")
+        yield
+    finally:
+        subprocess.run(["systemctl", "stop", "akiosd.service", "akiosd.socket", SCOPE])
+        for path in (*(UNITS / name for name in NAMES), CONFIG):
+            path.unlink()
+        systemctl("daemon-reload")
+
+
+@pytest.fixture
+def place(service: None, tmp_path: Path) -> Path:
+    """A workspace, and a service that serves."""
+    systemctl("start", "akiosd")
+    return tmp_path
+
+
+class Agent:
+    """One that counts aloud until it is told to end, with 7."""
+
+    def __init__(self, place: Path) -> None:
+        script = "n=0; while :; do n=$((n+1)); echo $n; read -r -t 0.2 x && break; done; echo last"
+        self.client = subprocess.Popen(
+            [*CTL, "run", "--json", "--workspace", place, "--", "bash", "-c", f"{script}; exit 7"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            bufsize=0,
+        )
+        assert self.client.stdout is not None
+        first = self.client.stdout.readline()
+        assert first == b"1\n", (first, self.client.communicate(), journal())
+        # The newest: one of a test that failed may wait for its client still.
+        line = max(json.loads(ctl("ps", "--json")), key=lambda line: int(line["started_ns"]))
+        self.cage = str(line["cage"])
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.client.kill()
+        self.client.communicate()
+
+    def group(self) -> str:
+        """The control group that it is in."""
+        (found,) = [
+            line.partition("::")[2]
+            for pid in resources.caged_processes()
+            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            if line.endswith(f"/{self.cage}")
+        ][:1]
+        return found
+
+    def went_on(self) -> list[dict[str, object]]:
+        """Tell it to end, and look at all that it said; the records of its log."""
+        out, words = self.client.communicate(b"x\n", timeout=300)
+        lines = out.split()
+        numbers = [int(line) for line in lines[:-1]]
+        assert (self.client.returncode, lines[-1]) == (7, b"last"), (words, journal())
+        assert numbers == list(range(2, len(numbers) + 2))
+        report = json.loads(words.splitlines()[-1])
+        assert (report["kind"], report["exit_code"]) == ("exited", 7)
+        assert f"{self.cage} goes on".encode() in words
+        records = [
+            json.loads(line) for line in ctl("events", "--json", "--cage", self.cage).splitlines()
+        ]
+        kinds = [record["kind"] for record in records]
+        assert kinds.count("started") == kinds.count("end") == 1 and kinds[-1] == "end"
+        assert "lost" not in kinds and "daemon_restarted" in kinds
+        ctl("ledger", "verify", "--all")
+        return records
+
+
+def restart(first: str) -> None:
+    systemctl("restart", "akiosd")
+
+
+def kill(first: str) -> None:
+    os.kill(int(first), signal.SIGKILL)
+
+
+def hang(first: str) -> None:
+    """The watchdog of systemd ends it, after the minute that the service gives it."""
+    os.kill(int(first), signal.SIGSTOP)
+
+
+def restart_often(first: str) -> None:
+    """Twenty times in ten seconds; most meet an akiosd that has only begun to start."""
+    for _ in range(20):
+        systemctl("restart", "--no-block", "akiosd")
+        time.sleep(0.5)
+
+
+LONG = [
+    pytest.param(happens, marks=pytest.mark.named_set("survival"))
+    for happens in (hang, restart_often)
+]
+
+
+@pytest.mark.parametrize("happens", [restart, kill, *LONG])
+def test_an_agent_goes_on(place: Path, happens: Callable[[str], None]) -> None:
+    with Agent(place) as agent:
+        first, group = show("MainPID"), agent.group()
+        assert f"/{SCOPE}/" in group and "akiosd.service" not in group
+        happens(first)
+        assert wait_until(lambda: show("MainPID") not in ("0", first), 300)
+        assert wait_until(lambda: show("ActiveState") == "active", 300)
+        # Answered by the next one, once it has taken the cage over.
+        (line,) = json.loads(ctl("ps", "--json"))
+        assert (line["cage"], line["state"]) == (agent.cage, "running")
+        assert agent.group() == group
+        agent.went_on()
+
+
+def test_a_stop_ends_it_and_leaves_nothing(place: Path) -> None:
+    with Agent(place) as agent:
+        group = Path("/sys/fs/cgroup" + agent.group())
+        systemctl("stop", "akiosd")
+        _, words = agent.client.communicate(timeout=300)
+        report = json.loads(words.splitlines()[-1])
+        assert (agent.client.returncode, report["kind"]) == (137, "daemon_stopped"), words
+    assert not resources.caged_processes() and not group.exists()
+    assert wait_until(lambda: show("ActiveState", SCOPE) == "inactive")
+    assert not Path("/run/akios/keeper.sock").exists()
+    assert not Path("/sys/fs/cgroup/akios.slice", SCOPE).exists()

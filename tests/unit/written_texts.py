@@ -1,0 +1,138 @@
+"""An expression as the sentence that somebody reads, with what only a run knows in braces."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from typing import NamedTuple
+
+from tests.unit.reaching_texts import Function, Names, Text, is_text, parameters, returned
+
+
+class Spoken(NamedTuple):
+    """A function that puts something into words."""
+
+    parameters: list[str]
+    texts: list[Text]
+
+
+def spoken(tree: ast.Module, names: Names) -> dict[str, Spoken]:
+    """Those functions and methods of a module whose name stands in it once."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+    count = Counter(node.name for node in functions)
+    return {
+        node.name: Spoken(parameters(node), texts)
+        for node in functions
+        if count[node.name] == 1 and (texts := returned(node, names))
+    }
+
+
+class Choices:
+    """Which part of each ``a if b else c`` is taken, and which text a function gives back; one
+    condition has one answer everywhere.
+    """
+
+    def __init__(self, functions: dict[str, Spoken] | None = None) -> None:
+        self.functions = functions or {}
+        self._taken: dict[str, tuple[int, int]] = {}
+
+    def take(self, condition: str, count: int) -> int:
+        return self._taken.setdefault(condition, (0, count))[0]
+
+    def advance(self) -> bool:
+        """Go to the next combination; False after the last."""
+        while self._taken:
+            condition, (index, count) = self._taken.popitem()
+            if index + 1 < count:
+                self._taken[condition] = (index + 1, count)
+                return True
+        return False
+
+
+def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
+    """A text as it is written, with what is computed in braces."""
+    match node:
+        case None:
+            return ""
+        case ast.Constant(value=str(value)):
+            return value
+        case ast.JoinedStr(values=values):
+            return "".join(text_of(value, names, choices) for value in values)
+        case ast.FormattedValue(value=value):
+            return text_of(value, names, choices)
+        case ast.Name(id=name) if name in names and not isinstance(names[name].node, ast.Dict):
+            return text_of(names[name].node, names[name].names, choices)
+        case ast.Subscript(value=ast.Name(id=name)) if is_text(node, names):
+            table = names[name]
+            assert isinstance(table.node, ast.Dict)
+            part = table.node.values[choices.take(ast.dump(node), len(table.node.values))]
+            return text_of(part, table.names, choices)
+        case ast.BinOp(left=left, op=ast.Add(), right=right) if is_text(node, names):
+            return text_of(left, names, choices) + text_of(right, names, choices)
+        case ast.IfExp(test=test, body=body, orelse=orelse) if is_text(node, names):
+            known = answer(test, names)
+            part = (body, orelse)[choices.take(ast.dump(test), 2) if known is None else not known]
+            return text_of(part, names, choices)
+        case ast.BoolOp(op=ast.Or(), values=values) if is_text(node, names):
+            part = values[choices.take(ast.dump(node), len(values))]
+            return text_of(part, names, choices)
+        case ast.BoolOp(op=ast.And(), values=values) if is_text(node, names):
+            first = choices.take(ast.dump(values[0]), 2) == 0
+            return text_of(values[-1], names, choices) if first else ""
+        case ast.Call(
+            func=ast.Name(id=name) | ast.Attribute(value=ast.Name("self"), attr=name)
+        ) if name in choices.functions:
+            return text_of_call(node, choices.functions[name], names, choices)
+        case _:
+            return "{" + name_of(node) + "}"
+
+
+def answer(test: ast.expr, names: Names) -> bool | None:
+    """The answer to ``name == "text"`` where the name stands for one text; None if it is open."""
+    match test:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[ast.Constant(value)]):
+            given = names[name].node if name in names else None
+            return given.value == value if isinstance(given, ast.Constant) else None
+        case _:
+            return None
+
+
+def text_of_call(call: ast.Call, function: Spoken, names: Names, choices: Choices) -> str:
+    """What a function of the module gives back, with what it is given in its place."""
+    chosen = function.texts[choices.take(ast.dump(call), len(function.texts))]
+    given = {k: Text(v, names) for k, v in zip(function.parameters, call.args, strict=False)}
+    return text_of(chosen.node, {**chosen.names, **given}, choices)
+
+
+def name_of(node: ast.AST) -> str:
+    """The word for what is computed: ``error.strerror`` is strerror, ``type(x).__name__`` is x."""
+    match node:
+        case ast.Attribute(attr="__name__", value=value):
+            return name_of(value)
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name.strip("_")
+        case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(value=str(name)), *_]):
+            return name
+        case ast.Call(func=ast.Name(id="len"), args=[counted]):
+            return f"number of {name_of(counted)}"
+        case ast.Call(func=ast.Attribute(attr="strerror")):
+            return "strerror"
+        case ast.Call(func=func, args=args):
+            given = [word for each in args if (word := name_of(each)) not in ("…", "self")]
+            return given[0] if given else name_of(func.value if _is_method(func) else func)
+        case ast.Subscript(value=value, slice=ast.Constant(value=str(name))):
+            return name if name_of(value) else ""
+        case ast.Constant() | ast.Slice():
+            return "…"
+        case _:
+            inner = (name_of(part) for part in ast.iter_child_nodes(node))
+            return next((word for word in inner if word != "…"), "…")
+
+
+def _is_method(func: ast.expr) -> bool:
+    """Of something else than the object itself, whose name would say nothing."""
+    match func:
+        case ast.Attribute(value=ast.Name(id="self")):
+            return False
+        case _:
+            return isinstance(func, ast.Attribute)
