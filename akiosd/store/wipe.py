@@ -21,9 +21,9 @@ from akiosd.errors import LedgerError
 from akiosd.kernel.syscalls import openat2, sync_directory
 
 _CHUNK = 1 << 20
+_ROUNDS = 8
 _AGAIN = "destroy again: sudo akiosctl ledger destroy CAGE, or akiosctl discard --wipe CAGE"
 _CHECK_DISK = f"check its disk and its mount (dmesg; findmnt -T FILE), then {_AGAIN}"
-_ROUNDS = 8
 
 Kind = Literal["file", "dir", "other", "mount"]
 
@@ -250,6 +250,7 @@ def empty(root: int, how: How, random: Callable[[int], bytes] = os.urandom) -> E
     What others put there meanwhile is wiped, too, a bounded number of times.  Raises
     ``LedgerError`` before anything was touched when something is mounted below.
     """
+    directory = Path(os.readlink(f"/proc/self/fd/{root}"))
     done = Emptied()
     for _ in range(_ROUNDS):
         try:
@@ -258,8 +259,9 @@ def empty(root: int, how: How, random: Callable[[int], bytes] = os.urandom) -> E
             continue  # somebody else removed it while we looked
         if len(found) == 1:
             break
-        steps = [step for step in plan_wipe(found, how) if step.path or step.do == "sync"]
-        run = _Run(Path(os.readlink(f"/proc/self/fd/{root}")), root, random, how.passes)
+        steps = plan_wipe(found, how, directory)
+        steps = [step for step in steps if step.path or step.do == "sync"]
+        run = _Run(directory, root, random, how.passes)
         failed, left = run.run_all(steps)
         gone = {step.path for step in steps if step.do == "unlink"} - {path for path, _ in left}
         done = Emptied(

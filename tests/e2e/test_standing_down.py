@@ -204,7 +204,9 @@ def test_what_a_program_was_is_in_the_log_once(private: Daemon) -> None:
     standing.down()
 
 
-@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize(
+    "changes", [pytest.param(False, marks=pytest.mark.named_set("standing")), True]
+)
 def test_after_a_restart_of_the_host_it_is_down_with_its_data(changes: bool) -> None:
     """As akiosd meets it: nothing is kept, the cage is gone, its record is there."""
     daemon = Daemon("restart: {come_back_s: 0}\n").start()

@@ -69,6 +69,10 @@ def test_no_link_is_written_through(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         extract(stream + member("d/sub/file", b"x"), inner)
     assert not (inner / "copy/real/file").exists()
+    deep = directory("d") + directory("d/real/deep")
+    with pytest.raises(OSError):  # the link stands in the middle of the path
+        extract(deep + member("d/sub/deep/file", b"x"), inner)
+    assert os.listdir(inner / "copy/real/deep") == []
     done = extract(directory("d") + member("d/out", linkname="../../victim", **link), inner)
     assert [path for path, _ in done.skipped] == ["copy/out"]
     assert os.listdir(victim) == []

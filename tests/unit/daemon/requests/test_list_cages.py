@@ -76,7 +76,7 @@ class Asker:
             answers.append(message)
 
         with pytest.raises(StopIteration):
-            CageRequests(self.registry).list(
+            CageRequests(self.registry, SimpleNamespace()).list(  # type: ignore[arg-type]
                 self._peer, request, list(fds), SimpleNamespace(reply=reply)
             ).send(None)  # type: ignore[arg-type]
         self.sizes.append(len(msgspec.msgpack.encode(answers[0])))
