@@ -23,5 +23,4 @@ mkdir -p $VM_OUT
 sh ./.vm-command >$log 2>&1 3>&- </dev/null
 code=$?
 tar -C $VM_OUT -cf - . | dd of=/dev/vdc bs=1M conv=fsync status=none
-# What was tested may have hung the terminal up (vhangup(2)); then the one that is held takes nothing any more.
-echo "AKIOS-END $code" >&3 || echo "AKIOS-END $code" >/dev/ttyS0
+echo "AKIOS-END $code" >&3
