@@ -18,32 +18,18 @@ from akiosd.values.step_call import StepUsage
 from akiosd.workflow.steps import http_client
 from akiosd.workflow.steps.http_client import Reply, Url, read_url
 from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, seconds
-from akiosd.workflow.steps.models.anthropic import ANTHROPIC
 from akiosd.workflow.steps.models.ask import ANSWER, Answer, Ask, Dialect, Tool
-from akiosd.workflow.steps.models.bedrock import BEDROCK
-from akiosd.workflow.steps.models.chat import MISTRAL, OPENAI, XAI
-from akiosd.workflow.steps.models.gemini import GEMINI
-from akiosd.workflow.steps.models.ollama import OLLAMA
+from akiosd.workflow.steps.models.dialects import DIALECTS, HEADERS, Provider
 from akiosd.workflow.steps.models.streams import read_events
 from akiosd.workflow.steps.structured import check_schema, read_structured
 
-DIALECTS: dict[str, Dialect] = {
-    "openai": OPENAI,
-    "anthropic": ANTHROPIC,
-    "gemini": GEMINI,
-    "mistral": MISTRAL,
-    "xai": XAI,
-    "bedrock": BEDROCK,
-    "ollama": OLLAMA,
-}
 _MAX_ANSWER = 16 << 20
-_HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}}
 
 
 class Config(Form, kw_only=True):
     """``timeout`` in seconds (or as in ``5m``), of the whole answer.  ``region`` is for Bedrock."""
 
-    provider: Literal["openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama"]
+    provider: Provider
     model: str
     max_tokens: int = 4096
     temperature: float | None = None
@@ -157,7 +143,7 @@ def _base(facts: ProviderFacts, region: str) -> str:
 
 
 def _headers(facts: ProviderFacts) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", **_HEADERS.get(facts.name, {})}
+    headers = {"Content-Type": "application/json", **HEADERS.get(facts.name, {})}
     if facts.placeholders and not facts.signed_as:
         key = next(iter(facts.placeholders.values()))
         headers[facts.key_header.decode()] = facts.key_prefix.decode() + key

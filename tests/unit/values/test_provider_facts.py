@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -18,9 +19,11 @@ from akiosd.gateway.net.names import WEB_PORTS
 from akiosd.meter.prices import quote
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.providers import FACTS, ErrorShape, facts_of, with_regions
+from akiosd.workflow.steps.models import dialects
 
 PROGRAMS = Path("akiosctl/known_agents.py")
 CLASSES = Path(next(iter(providers.__path__)))
+DIALECT_TABLE = Path("akiosd/workflow/steps/models/dialects.py")
 TABLE = Path("akiosd/values/providers.py")
 
 
@@ -45,6 +48,12 @@ def test_no_other_module_names_a_provider() -> None:
         if not path.is_relative_to(CLASSES)
     }
     assert named(sources.pop(TABLE)) == set(FACTS), "the control"
+    assert (
+        named(sources.pop(DIALECT_TABLE))
+        == set(FACTS)
+        == set(dialects.DIALECTS)
+        == {*get_args(dialects.Provider)}
+    )
     del sources[PROGRAMS]  # a command has the name of its vendor's models
     assert {str(path): names for path, text in sources.items() if (names := named(text))} == {}
     assert named('if provider == "bedrock":\n    pass') == {"bedrock"}, "the control"
