@@ -105,7 +105,7 @@ say_python_packages() { # run|test
 import re, sys, tomllib
 project = tomllib.load(open(sys.argv[1] + "/pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-wanted = project["dependencies"] + (extras["test"] + extras["workflow"] if sys.argv[2] == "test" else [])
+wanted = project["dependencies"] + (extras["test"] + extras["workflow"] + extras["api"] if sys.argv[2] == "test" else [])
 names = " ".join(re.split("[^A-Za-z0-9_.-]", one)[0] for one in wanted)
 print(f"setup: into .venv, from PyPI: {names}, with what they need: about {sys.argv[3]} MB on disk")
 ' "$repo" "$1" "$([ "$1" = test ] && echo "$test_venv_mb" || echo "$run_venv_mb")"
@@ -120,13 +120,13 @@ install_project() { # run|test
   built=$(digest native)
   mapfile -t known < <(cat "$venv/akios-requirements" 2>/dev/null)
   [ "${known[1]:-}" != test ] || kind=test # what the tests need stays, and is brought up to date
-  [ "$kind" = run ] || target="$repo[test,workflow]"
+  [ "$kind" = run ] || target="$repo[test,workflow,api]"
   if [ "${known[0]:-}" != "$wanted" ] || [ "${known[1]:-}" != "$kind" ]; then
     rm -f "$venv/akios-requirements" "$venv/akios-native"
     # setuptools stays in the environment so that native/build_shim.py can be run by itself after an edit, and this without a network.
     if ! pip_install --no-index --no-build-isolation -e "$target" 'setuptools>=77' >/dev/null 2>&1; then
       say_python_packages "$kind"
-      quiet "pip install -e .$([ "$kind" = run ] || echo "[test,workflow]")" "$online; packages come from PyPI, or as pip's own settings say" \
+      quiet "pip install -e .$([ "$kind" = run ] || echo "[test,workflow,api]")" "$online; packages come from PyPI, or as pip's own settings say" \
         pip_install --retries 2 -e "$target" 'setuptools>=77'
     fi
     echo "$built" >"$venv/akios-native"

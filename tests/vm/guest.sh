@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs as root in the guest. Disks: vdb holds a tar with the project and `command`, vdc takes a tar with the results.
-# The log goes out line by line through a virtio port; the serial line carries READY, "go EPOCH" and END.
+# The log goes out line by line through a virtio port; the serial line carries READY and "go EPOCH". END goes both ways:
+# a package that is installed or purged may start what takes the serial line for itself.
 modprobe -a virtio_console loop overlay
 log=/dev/vport0p1
 stty -F /dev/ttyS0 raw -echo
@@ -20,7 +21,9 @@ dd if=/dev/vdb iflag=direct bs=1M status=none | tar -xf - 2>/dev/null
 ln -s /opt/akios .venv
 export VM_OUT=/run/vm-out PATH="/opt/akios/bin:$PATH" HOME=/root LANG=C.UTF-8
 mkdir -p $VM_OUT
-sh ./.vm-command >$log 2>&1 3>&- </dev/null
+exec 4>$log
+sh ./.vm-command >&4 2>&1 3>&- 4>&- </dev/null
 code=$?
 tar -C $VM_OUT -cf - . | dd of=/dev/vdc bs=1M conv=fsync status=none
+printf '\nAKIOS-END %s\n' "$code" >&4
 echo "AKIOS-END $code" >&3

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -42,8 +43,10 @@ TOOLS = {
     "cc": "gcc",
 }
 SUITE = os.environ.get("AKIOS_VM_SUITE", "trixie")
-NOT_IN_GUEST = ("ruff", "mypy", "types-")
+NOT_IN_GUEST = ("ruff", "mypy", "schemathesis", "types-")
 MEMORY_MIB = 2048
+_TAIL = 4096
+"""Characters of the log in which its last line is looked for."""
 DISK_BYTES = 256 << 20
 KERNEL_ARGUMENTS = (
     "console=ttyS0 quiet panic=-1 nokaslr mitigations=off nopti no5lvl audit=0 no_timer_check tsc=reliable "
@@ -228,15 +231,21 @@ class Guest:
         )
 
     def wait_line(self, prefix: str, limit_s: float) -> str:
-        """What follows `prefix` on its line of the serial port; prints new log lines while it
-        waits.
+        """What follows `prefix` on its line of the serial port, or of the log; prints new log lines
+        while it waits.
         """
         deadline = time.monotonic() + limit_s
         received = b""
+        line = re.compile(rf"^{prefix} (.*)\n", re.MULTILINE)
+        tail = ""
         with (self.work / "log").open("rb") as log:
             while True:
-                sys.stdout.write(log.read().decode(errors="replace"))
+                said = log.read().decode(errors="replace")
+                sys.stdout.write(line.sub("", said))
                 sys.stdout.flush()
+                tail = (tail + said)[-_TAIL:]
+                if ended := line.search(tail):
+                    return ended[1].strip()
                 # Anywhere in a line: the console's own escape sequences and kernel messages come
                 # without a line end.
                 _, found, rest = received.decode(errors="replace").partition(prefix)
