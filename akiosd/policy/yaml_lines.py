@@ -155,6 +155,9 @@ def _check_key(key: yaml.Node, source: _Source) -> None:
 def _check_scalar(node: yaml.ScalarNode, source: _Source) -> None:
     """Numbers are short; by the strict rule what only YAML 1.1 takes for something else is text."""
     kind = node.tag.removeprefix(_TAG)
+    if source.strict and any("\ud800" <= letter <= "\udfff" for letter in node.value):
+        what = "the text has half a character of UTF-16"
+        raise source.error(what, node.start_mark, "write the whole character")
     if kind in ("int", "float") and len(node.value) > MAX_DIGITS:
         what = f"a number has {len(node.value):,} characters"
         raise source.error(what, node.start_mark, "put it in quotes, if it is text")

@@ -31,7 +31,7 @@ from akiosd.workflow.condition_tokens import (
     refuse,
 )
 from akiosd.workflow.evaluate import FUNCTIONS
-from akiosd.workflow.references import NUMBERED, ROOTS, Path, canonical, show
+from akiosd.workflow.references import NUMBERED, ROOTS, Path, canonical
 
 _COMPARE = ("==", "!=", "<", "<=", ">", ">=")
 _WORDS = {"and", "or", "not", "in"}
@@ -46,7 +46,7 @@ def parse_condition(source: str) -> Node:
     parser = _Parser(read_tokens(source))
     node = parser.expression(0)
     parser.end()
-    if isinstance(node, Items) or (isinstance(node, Literal) and not isinstance(node.value, bool)):
+    if is_value(node):
         raise refuse(
             "in quotes it is a text, which says nothing"
             if isinstance(node, Literal) and isinstance(node.value, str)
@@ -55,6 +55,22 @@ def parse_condition(source: str) -> Node:
             "write a comparison, as in inputs.x == 'yes', without quotes around the whole",
         )
     return node
+
+
+def is_value(node: Node) -> bool:
+    """Whether it can be neither true nor false, whatever the values are that it names."""
+    match node:
+        case Literal(value):
+            return not isinstance(value, bool)
+        case Choice(_, yes, no):
+            return is_value(yes) or is_value(no)
+        case Unary(sign, _):
+            return sign == "-"
+        case Binary(sign, _, _):
+            return sign in ("+", "-", "*", "%")
+        case Call(function, _):
+            return function == "size"
+    return isinstance(node, Items)
 
 
 def names_in(node: Node) -> Iterator[Path]:
@@ -276,12 +292,10 @@ class _Parser:
 
     def _must_judge(self, node: Node, column: int) -> None:
         """A text or a number beside ``and`` or ``or`` is never what was meant."""
-        if isinstance(node, Items) or (
-            isinstance(node, Literal) and not isinstance(node.value, bool)
-        ):
-            words = show((str(node.value),)) if isinstance(node, Literal) else "a list"
+        if is_value(node):
+            words = repr(node.value) if isinstance(node, Literal) else "this"
             raise refuse(
-                f"{words!r} is a value and no condition: it would always count as true",
+                f"{words} is a value and no condition: it would always count as true",
                 column,
                 "write the whole comparison again: x == 'a' or x == 'b', or x in ['a', 'b']",
             )

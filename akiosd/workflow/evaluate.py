@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import re2
 
 from akiosd.errors import AkiosError
-from akiosd.values.units import KIB, MIB
+from akiosd.values.units import MIB
 from akiosd.workflow.condition_tokens import (
     INT_MAX,
     INT_MIN,
@@ -36,9 +36,12 @@ MAX_FUEL = 10_000
 MAX_BYTES = 64 * MIB
 """Of values that are compared and searched."""
 MAX_PATTERN = 1_000
+MAX_MATCHING = 1 << 26
+"""Characters of texts times instructions of their patterns: what RE2 takes at the most where its
+cache is full, at about 20 ns each.
+"""
 _MAX_DEPTH = 64
 _REGEX_BYTES = 8 * MIB
-_PATTERN_COST = 16 * KIB
 
 
 class Function(NamedTuple):
@@ -48,7 +51,7 @@ class Function(NamedTuple):
 
 class _Budget:
     def __init__(self) -> None:
-        self.fuel, self.bytes = MAX_FUEL, MAX_BYTES
+        self.fuel, self.bytes, self.matching = MAX_FUEL, MAX_BYTES, MAX_MATCHING
 
     def burn(self, fuel: int) -> None:
         self.fuel -= fuel
@@ -64,6 +67,14 @@ class _Budget:
             raise AkiosError(
                 f"the condition looks at more than {MAX_BYTES // MIB} MiB of values",
                 next="compare something smaller, such as a count",
+            )
+
+    def match(self, size: int) -> None:
+        self.matching -= size
+        if self.matching < 0:
+            raise AkiosError(
+                "matches would take too long with this pattern and a text of this size",
+                next="match a smaller text, or write a shorter pattern",
             )
 
 
@@ -183,7 +194,16 @@ def _equal(budget: _Budget, left: Any, right: Any) -> bool:
             next="compare values of one type; a number in a text stands in quotes",
         )
     budget.read(_size(left) + _size(right))
-    return bool(left == right)
+    return _same(left, right)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """As ``==``, in which 1 is not true, at any depth."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
 
 
 def _ordered(budget: _Budget, sign: str, left: Any, right: Any) -> bool:
@@ -206,7 +226,7 @@ def _contains(budget: _Budget, holder: Any, item: Any) -> bool:
         return item in holder
     if isinstance(holder, list | tuple):
         budget.read(_size(holder) + len(holder) * _size(item))
-        return any(_kind(one) == _kind(item) and one == item for one in holder)
+        return any(_same(one, item) for one in holder)
     raise AkiosError(
         f"{_kind(item)} cannot be looked for in {_kind(holder)}",
         next="in looks for text in text, for an item in a list, for a key in a map",
@@ -264,11 +284,12 @@ def _matches(budget: _Budget, arguments: list[Any]) -> bool:
     text, pattern = _texts(arguments, "matches")
     if len(pattern) > MAX_PATTERN:
         raise AkiosError(f"a pattern has at most {MAX_PATTERN} characters", next="shorten it")
-    budget.read(_PATTERN_COST + 4 * len(text))
     options = re2.Options()
     options.max_mem, options.log_errors = _REGEX_BYTES, False
     try:
-        return re2.compile(pattern, options).search(text) is not None
+        compiled = re2.compile(pattern, options)
+        budget.match((len(text) + 1_000) * compiled.programsize)
+        return compiled.search(text) is not None
     except UnicodeEncodeError:
         raise AkiosError("the text is no Unicode, and no pattern fits it", next=MANUAL) from None
     except re2.error as error:

@@ -215,7 +215,10 @@ class _Filler:
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    except RecursionError:
+        raise AkiosError("a value is nested too deeply", next="name a part of it") from None
 
 
 def _plain(value: Any) -> Any:

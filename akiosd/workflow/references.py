@@ -57,6 +57,7 @@ class Scope(NamedTuple):
         found["outputs"] = self.own
         if self.previous in steps:
             found["previous_output"] = steps[self.previous]["output"]
+            found["previous_outputs"] = steps[self.previous]["outputs"]
         for number, name in self.numbers.items():
             if name in steps:
                 found[f"step_{number}_output"] = steps[name]["output"]
@@ -86,9 +87,13 @@ def pick(outputs: Mapping[str, Any]) -> Any:
 
 
 def canonical(path: Path) -> Path:
-    """``step_1_output[key]`` is a key of all outputs; alone it is the one output."""
-    if len(path) > 1 and isinstance(path[0], str) and NUMBERED.match(path[0]):
-        return (path[0] + "s", *path[1:])
+    """``step_1_output[key]`` and ``previous_output[key]`` are keys of all outputs; alone they are
+    the one output.
+    """
+    root = str(path[0])
+    is_key = len(path) > 1 and isinstance(path[1], str)
+    if is_key and (NUMBERED.match(root) or root == "previous_output"):
+        return (root + "s", *path[1:])
     return path
 
 
@@ -148,7 +153,7 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
         if name is None:
             return AkiosError(f"there is no step {number[1]}", show(path), _of(known.numbers))
         return _check_step(name, path, known)
-    if root == "previous_output" and not known.previous:
+    if root in ("previous_output", "previous_outputs") and not known.previous:
         return AkiosError(
             "it is not clear which step comes before this one",
             show(path),

@@ -148,7 +148,7 @@ def test_large_values_have_a_budget() -> None:
         holds(parse_condition("inputs.a == inputs.b"), scope)
     with pytest.raises(AkiosError, match="too deep"):
         holds(parse_condition("inputs.deep == inputs.deep"), scope)
-    with pytest.raises(AkiosError, match="looks at more than"):
+    with pytest.raises(AkiosError, match="would take too long"):
         holds(parse_condition("matches(inputs.a, '(x+x+)+y')"), scope)
     assert holds(parse_condition("inputs.a.startsWith('xx')"), scope), "the control"
     assert not holds(parse_condition("matches(inputs.few, '(x+x+)+y')"), scope), "the control"
