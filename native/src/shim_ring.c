@@ -257,6 +257,8 @@ int64_t akios_ring_read(const struct akios_ring *ring, uint64_t *at, uint64_t to
         const struct akios_record *next = (const void *)(ring->data + (*at & (ring->size - 1)));
         if (last != NULL && last->count < UINT32_MAX && is_same(last, next)) {
             last->count++;
+            /* One that was made is not hidden among those that were not. */
+            last->flags &= next->flags | ~(uint32_t)AKIOS_GONE;
         } else {
             if (records == max_records || filled + next->size > capacity)
                 break;

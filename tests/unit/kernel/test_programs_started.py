@@ -17,6 +17,7 @@ from tests.test_layers import read_sources
 STARTERS = {
     "akiosctl.pager": "the user's PAGER, as the user",
     "akiosctl.standalone": "akiosd, by sys.executable -I",
+    "akiosd.workflow.steps.child": "what a tool or MCP step names, in that step's cage",
     "akiosd.kernel.programs": "the system's programs by their paths, ours by sys.executable -I, told nothing, in /; "
     "helpers, which their own modules name: the launcher with no variable, the zygote with fixed ones",
 }
