@@ -175,7 +175,9 @@ class Sequencer:
         """The frame in flight is durable: returns what may now be announced."""
         commit, self._in_flight = self._in_flight, None
         if commit is None:
-            raise LedgerStateError("no commit is in flight")
+            raise LedgerStateError(
+                "records were called durable, and none were being written", "ledger/wal"
+            )
         announced = [mark for mark in commit.marks if isinstance(mark, Entries)]
         for mark in announced:
             self.queued_bytes -= self._durable(mark)

@@ -114,7 +114,8 @@ class DomainCage(Cage):
             path = os.fsencode(os.path.realpath(own))
             if path == name or path.startswith(name.rstrip(b"/") + b"/") or name.startswith(path):
                 raise DeniedError(
-                    f"{what} is at {os.fsdecode(name)}, and akiosd keeps its own in {own}",
+                    f"{what} ({os.fsdecode(name)}) and {own}, where akiosd keeps its own files, lie"
+                    " one inside the other",
                     what,
                     "choose another directory: in policy mode the agent has akiosd's uid",
                 )
