@@ -160,9 +160,16 @@ async def test_tls_is_for_the_name_while_the_bytes_go_to_the_address(authority: 
             await ask(Upstreams(**mapped, roots=authority.pem), "https://other.example/")
         with pytest.raises(UpstreamError, match="certificate"):
             await ask(Upstreams(**mapped), f"https://{NAME}/")
-        with pytest.raises(UpstreamError, match="certificate"):
+        with pytest.raises(UpstreamError, match="certificate") as caught:
             await ask(Upstreams(**mapped, roots=Authority("another").pem), f"https://{NAME}/")
+        assert "gateway.roots" in caught.value.next
     assert len(up.requests) == 1
+
+
+async def test_roots_are_no_remedy_for_tls_that_fails_without_a_certificate() -> None:
+    with Upstream() as up, pytest.raises(UpstreamError, match="TLS") as caught:
+        await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"https://{NAME}/")
+    assert "gateway.roots" not in caught.value.next and "curl -v" in caught.value.next
 
 
 async def test_redirects_come_back_and_the_environment_is_not_read(
