@@ -307,7 +307,7 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
             continue
         if head.size > start + len(entries):
             raise LedgerError(
-                f"a head of size {head.size} was recorded, but entries before it are lost",
+                f"the log was about to be signed at {head.size} records, and some of these are lost",
                 where=log,
             )
         edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge
