@@ -28,6 +28,8 @@ _MAX_NAMED = 5
 _LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
+_STILL_RUNS = "still runs"
+
 Need = Literal["", "running", "changes", "view"]
 
 
@@ -53,10 +55,15 @@ def choose(
     if problem:
         same = [cage for cage in own if _is_at(cage, found.directory) and not _lacks(cage, need)]
         better = newest(same) if back is not None else None
+        other = (
+            f"wait until it has ended, or end it: akiosctl stop {found.cage}"
+            if problem == _STILL_RUNS
+            else "list them: akiosctl ps --all"
+        )
         hint = (
             f"you may mean {better.cage}, of the same directory: give that name"
             if better
-            else "list them: akiosctl ps --all"
+            else other
         )
         called = ", the last cage here," if name == LAST else f", {name} here,"
         what = f"{found.cage}{called if back is not None else ''} {problem}"
@@ -152,7 +159,7 @@ def _lacks(cage: CageInfo, need: Need) -> str:
     if need == "running" and cage.ended_ns:
         return "has ended"
     if need == "changes" and not cage.ended_ns:
-        return "still runs"
+        return _STILL_RUNS
     if need == "view" and not cage.ended_ns:
         return ""
     if need in ("changes", "view") and not cage.changes:

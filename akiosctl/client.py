@@ -106,7 +106,8 @@ class _Connection:
             raise GoneError(
                 f"akiosd has not answered for {PATIENCE_S:.0f} s",
                 self.path,
-                "see why it does not start: systemctl status akiosd",
+                "it may still be starting, or hang: see systemctl status akiosd, and journalctl -u"
+                " akiosd",
             )
 
     def close(self) -> None:

@@ -133,9 +133,10 @@ def open_view(
     try:
         if len(fds) not in (2, 4):
             raise AkiosError(
-                "akiosd did not show what the cage changed",
+                f"akiosd's answer does not show what the cage changed: {len(fds)} descriptors came",
                 cage,
-                "see whether it ended: akiosctl ps --all",
+                "see whether it still has changes: akiosctl ps --all; if it has, ask again, and if"
+                " that fails too, see journalctl -u akiosd",
             )
         yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched)
     finally:

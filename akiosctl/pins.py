@@ -73,15 +73,17 @@ def load_known(origin: str) -> Known:
     """What is kept of the log with this origin.  Raises :class:`KeptDamagedError`, as all that
     reads here.
     """
-    cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
+    path = _beside(origin, ".cosigned")
+    cosigned, witnesses = _read(path), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
         what = (
             "a checkpoint that witnesses signed is kept for this log, but the file with these"
             " witnesses' public keys is missing or empty"
         )
+        path = _beside(origin, ".witnesses")
         raise KeptDamagedError(
             what,
-            _beside(origin, ".witnesses"),
+            path,
             "put this file back from a copy; without a copy, delete the one that ends in .cosigned,"
             " and ask the witnesses again: akiosctl ledger witness",
         )
@@ -101,7 +103,8 @@ def _load_witnesses(origin: str) -> tuple[WitnessKey, ...]:
 
 def load_pin(origin: str) -> bytes | None:
     """The checkpoint kept for this log, or None."""
-    return _read(_path(origin))
+    path = _path(origin)
+    return _read(path)
 
 
 def load_pinned_key(origin: str) -> Vkey | None:

@@ -243,9 +243,8 @@ def _refuse_ours(name: str) -> None:
             f"{name} is an API key, and keys do not enter a cage: the agent gets a placeholder,"
             " and the gateway puts in the key",
             "environment",
-            "keep it once: sudo akiosctl keys set PROVIDER; environment.set in the policy would"
-            " show"
-            " it to the agent in the clear",
+            "store the key with akiosd, once: sudo akiosctl keys set PROVIDER; environment.set in"
+            " the policy would show it to the agent in the clear",
         )
     if name in VARIABLES:
         words = f"{name} is set by AKIOS, and is not passed on from your environment"

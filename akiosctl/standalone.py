@@ -137,8 +137,9 @@ def _stop(daemon: subprocess.Popen[bytes], directory: str) -> None:
             f"akiosd did not stop within {_STOP_SECONDS} s and was killed, so this exit status is"
             " not the agent's",
             directory,
-            "go there, start it again (akiosd --state-dir $PWD/state --runtime-dir $PWD/run), and"
-            " read: akiosctl --socket run/control.sock ps --all, ledger show CAGE",
+            f"to see how the run ended: sudo akiosd --detach --state-dir {directory}/state"
+            f" --runtime-dir {directory}/run; sudo akiosctl --socket {directory}/run/control.sock"
+            " ps --all",
         ) from None
 
 

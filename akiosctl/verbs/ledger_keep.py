@@ -124,10 +124,16 @@ def prune(
         raise AkiosError(
             "nothing says which cages should go", "ledger prune", "give --older-than or --max-size"
         )
-    age = parse_number(older_than, _SECONDS, "--older-than") if older_than is not None else None
+    age = (
+        parse_number(older_than, _SECONDS, "--older-than", "30d")
+        if older_than is not None
+        else None
+    )
     request = Prune(
         max_age_ns=age * 10**9 if age is not None else None,
-        max_bytes=parse_number(max_size, _BYTES, "--max-size") if max_size is not None else None,
+        max_bytes=parse_number(max_size, _BYTES, "--max-size", "20G")
+        if max_size is not None
+        else None,
         dry_run=dry_run,
         passes=passes,
         fast=fast,
@@ -156,11 +162,10 @@ def prune(
     return 1 if reply.failed else 0
 
 
-def parse_number(text: str, units: dict[str, int], option: str) -> int:
+def parse_number(text: str, units: dict[str, int], option: str, example: str) -> int:
     """A whole number with a unit; raises :class:`AkiosError`."""
     match = re.fullmatch(r"([0-9]{1,12})([a-zA-Z]?)", text)
     if match is None or match[2] not in units:
-        example = "30d" if "d" in units else "20G"
         raise AkiosError(
             f"{text!r} is not a whole number with a unit",
             option,

@@ -120,8 +120,8 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
         what = (
-            f"the log of {report.size} records that was verified was replaced by another, of"
-            f" {found.size}"
+            f"the log was replaced after it was verified: it had {report.size} records then, and"
+            f" the one in its place, of {found.size}, does not go on from it"
         )
         raise AkiosError(what, found.origin, "run: sudo akiosctl ledger verify")
     return found, note
@@ -349,7 +349,8 @@ def keys(
                 raise AkiosError(
                     "there is no list of the host's keys here",
                     source.cage,
-                    "put host.keys beside the log; on its host, leave out --dir",
+                    "have it made on the log's host, sudo akiosctl ledger keys --format list >"
+                    " host.keys, and put that file beside the log's directory",
                 )
             sys.stdout.write(source.trust.key_list.decode())
             return

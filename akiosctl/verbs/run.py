@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
 NEVER_HELD = "not held: "  # akiosd.cage.domain_posture.NOT
+_SEE = "see akiosctl doctor, and the log of akiosd: journalctl -u akiosd"
+_NOT_STARTED = {
+    "failed_start": _SEE,
+    "internal": _SEE,
+    "not_found": "check the name and the path of the command",
+    "cannot_execute": "check the mode of that file, and its first line if it is a script",
+    "stopped": "run the command again",
+}
+"""What helps, by the kind of the reason why a cage did not start (``akiosd.cage.reasons``)."""
 
 
 def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
@@ -184,11 +193,15 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
             message.get("code", 125),
         )
     if message["m"] == "ended":
-        # It failed before it started: what the cage could not be given is in the reason.
+        # It failed before it started: what the cage could not be given is in the reason, and what
+        # helps is there too, where akiosd knows it.
+        reason, _, next = str(message.get("reason", "")).partition("; next: ")
+        kind = str(message.get("kind", ""))
         raise DaemonError(
-            str(message.get("reason", "")),
+            reason,
             f"cage {message.get('cage', '')}",
-            code=message.get("exit_code", 125),
+            next or _NOT_STARTED[kind if kind in _NOT_STARTED else "stopped"],
+            message.get("exit_code", 125),
         )
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)

@@ -109,7 +109,7 @@ def check_user(policy_mode: bool) -> None:
             "akiosd must run as root",
             "start",
             "sudo systemctl start akiosd; in a container without privileges: akiosd --policy-mode,"
-            " which holds less (akiosd(8))",
+            " which encloses agents less: man akiosd",
         )
 
 

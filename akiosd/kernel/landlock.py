@@ -23,9 +23,8 @@ from akiosd.policy.compile.landlock import (
 )
 
 MISSING = (
-    "with ABI 0, boot with lsm=landlock,LIST, where LIST is /sys/kernel/security/lsm; else run a"
-    " newer"
-    " kernel"
+    "with ABI 0, boot with lsm=landlock,LIST, where LIST is what cat /sys/kernel/security/lsm"
+    " prints; else run a newer kernel"
 )
 
 _BIND_TCP = 1 << 0  # since ABI 4

@@ -150,6 +150,6 @@ class Launcher(HelperProcess):
         pid, err = plan_format.REPLY.unpack(data)
         if err:
             raise KernelError(
-                f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err
+                f"the kernel refused this step: {os.strerror(err)}", f"launcher, {where}", errno=err
             )
         return pid, fd

@@ -39,6 +39,7 @@ MOST_ROWS: int = lib.AKIOS_ROWS
 _DESCRIPTORS = 3
 LINGER_NS = 2_000_000
 
+_WHERE = "the record of system calls"
 _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
@@ -101,9 +102,12 @@ class Ring:
     def __init__(self, size: int = RING_SIZE, left: Sequence[Fd] = ()) -> None:
         ring = ffi.new("struct akios_ring **")
         if left:
-            _check(_adopt(left, ring), "what a pump left in its ring is damaged")
+            _check(
+                _adopt(left, ring),
+                "what the akiosd before this one left of a cage's records is damaged",
+            )
         else:
-            _check(lib.akios_ring_open(size, ring), "the ring cannot be made")
+            _check(lib.akios_ring_open(size, ring), "the buffer for records cannot be made")
         self._ring: Any = ring[0]
         # Not cleared: only what was written is ever read.
         self.buffer = _allocate("uint64_t[]", _BUFFER_SIZE // 8)
@@ -112,7 +116,10 @@ class Ring:
     def get(self) -> Any:
         """The native ring, still owned here."""
         if self._ring is None:
-            raise KernelError("the ring is gone")
+            raise KernelError(
+                "the buffer of this cage's records was given away already",
+                _WHERE,
+            )
         return self._ring
 
     def descriptors(self) -> tuple[int, ...]:
@@ -192,7 +199,7 @@ class Pump:
         )
         if result < 0:
             made.close()
-        _check(result, "the pump cannot be started")
+        _check(result, "the thread that records system calls cannot be started")
         self._ring, self._pump = made.take(), pump[0]
         self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
 
@@ -289,7 +296,7 @@ class Pump:
     def _drain(self) -> Batch:
         lib.akios_ring_free(self._ring)
         size = lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH)
-        _check(size, "the ring is unreadable")
+        _check(size, "the buffer of records cannot be read")
         if not size:
             return Batch()
         batch = encode_entries(self._bytes, size, self._entries, _ENTRIES_SIZE)
@@ -299,7 +306,7 @@ class Pump:
     def counters(self) -> PumpCounters:
         """Raises KernelError after ``close``."""
         if self._ring is None:
-            raise KernelError("the pump is closed")
+            raise KernelError("this cage's system calls are not recorded any more", _WHERE)
         raw = ffi.new("struct akios_pump_counters *")
         lib.akios_ring_counters(self._ring, raw)
         numbers = (raw.records, raw.denials, raw.bytes, raw.gone, raw.waits_full, raw.waits_rate)
@@ -360,5 +367,5 @@ def _drop_first(batch: Batch, number: int) -> Batch:
 
 def _check(result: int, what: str) -> int:
     if result < 0:
-        raise KernelError(f"{what}: {os.strerror(-result)}", where="pump", errno=-result)
+        raise KernelError(f"{what}: {os.strerror(-result)}", where=_WHERE, errno=-result)
     return result

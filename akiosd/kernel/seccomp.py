@@ -173,4 +173,4 @@ def _export(library: Any, context: Any) -> bytes:
 
 def _check(code: int, where: str) -> None:
     if code < 0:
-        raise KernelError(f"libseccomp refused it: {os.strerror(-code)}", where, errno=-code)
+        raise KernelError(f"libseccomp refused this step: {os.strerror(-code)}", where, errno=-code)

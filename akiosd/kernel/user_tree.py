@@ -259,7 +259,7 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
             if await process.wait() == 0 and len(data) >= size:
                 return data
             raise CageFailedError(
-                "its file system refuses to say what it is",
+                "the file system of this path refuses to say what it is",
                 where,
                 "see it with findmnt -T; a FUSE file system answers root only when mounted with"
                 " allow_root",

@@ -72,7 +72,10 @@ PYTHON = Hasher(python_nodes, python_bundle, python_ends)
 class ProofError(LedgerError):
     """A proof does not prove what it claims."""
 
-    NEXT = "have it made again on its host: akiosctl ledger prove; if it stays so, do not trust it"
+    NEXT = (
+        "have the proof made again on the log's host: akiosctl ledger prove INDEX CAGE; if it stays"
+        " so, do not trust it"
+    )
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -48,7 +48,8 @@ def decode_base64(text: str) -> bytes:
         raise NoteError("this is not base64", where=_shown(text)) from None
     if base64.b64encode(data).decode() != text:
         raise NoteError(
-            "this is not the one way to write these bytes in base64", where=_shown(text)
+            "this is base64, but not in its canonical form",
+            where=_shown(text),
         )
     return data
 
@@ -97,11 +98,16 @@ def parse_key(text: str, algorithm: int, what: str, next: str) -> tuple[str, byt
         raise NoteError(
             "this is not a public key in the form NAME+ID+BASE64", where=_shown(text), next=next
         )
-    material = decode_base64(encoded)
+    try:
+        material = decode_base64(encoded)
+    except NoteError as error:
+        raise NoteError(f"in this public key, {error.what}", where=name, next=next) from None
     if len(material) != 33 or material[0] != algorithm:
-        raise NoteError(f"this key is not {what}", where=name)
+        raise NoteError(f"this key is not {what}", where=name, next=next)
     if key_id(name, material[1:], algorithm).hex() != hex_id:
-        raise NoteError("the id in this public key does not belong to the rest of it", where=name)
+        raise NoteError(
+            "the id in this public key does not belong to the rest of it", where=name, next=next
+        )
     return name, material[1:]
 
 
@@ -124,7 +130,12 @@ class Vkey:
     def parse(cls, text: str) -> Vkey:
         """Parse the text form.  Raises ``NoteError``."""
         return cls(
-            *parse_key(text, ED25519, "an Ed25519 public key of a log", "use the log's .vkey file")
+            *parse_key(
+                text,
+                ED25519,
+                "an Ed25519 public key of a log",
+                "use the log's .vkey file, or what its host prints: akiosctl ledger keys",
+            )
         )
 
     def verifies(self, text: bytes, signature: bytes) -> bool:

@@ -31,6 +31,10 @@ from akiosd.ledger.tiles import HEIGHT, WIDTH, Tile
 
 HEADER = "c2sp.org/tlog-proof@v1"
 _MAX_PATH = 63
+_MEND = (
+    "see what is damaged: sudo akiosctl ledger verify --all; if it is only tiles, make them again:"
+    " sudo akiosctl ledger verify --dir DIRECTORY --rebuild-tiles"
+)
 MAX_PROOF_BYTES = MAX_NOTE_BYTES + 16 * 1024
 MAX_EXTRA_BYTES = 8 * 1024
 
@@ -133,7 +137,13 @@ def tile_nodes(size: int, read_tile: TileReader) -> NodeReader:
         start = first % WIDTH * HASH_BYTES
         row = known[key][start : start + (HASH_BYTES << height)]
         if len(row) != HASH_BYTES << height:
-            raise ProofError("a tile is shorter than the tree says", where=tiles.tile_path(*key))
+            full, partial = tiles.widths(size)[tile_level]
+            path = Tile(tile_level, key[1], WIDTH if key[1] < full else partial).path
+            raise ProofError(
+                "a tile, a file of the log's hashes, is shorter than the log's size says",
+                where=path,
+                next=_MEND,
+            )
         return halve(row, height)
 
     return node

@@ -175,7 +175,9 @@ class Sequencer:
         """The frame in flight is durable: returns what may now be announced."""
         commit, self._in_flight = self._in_flight, None
         if commit is None:
-            raise LedgerStateError("no commit is in flight")
+            raise LedgerStateError(
+                "records were called durable, and none were being written", "ledger/wal"
+            )
         announced = [mark for mark in commit.marks if isinstance(mark, Entries)]
         for mark in announced:
             self.queued_bytes -= self._durable(mark)
@@ -305,7 +307,7 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
             continue
         if head.size > start + len(entries):
             raise LedgerError(
-                f"a head of size {head.size} was recorded, but entries before it are lost",
+                f"the log was about to be signed at {head.size} records, and some of these are lost",
                 where=log,
             )
         edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge

@@ -54,7 +54,7 @@ class WitnessKey:
                 text,
                 COSIGNATURE,
                 "a key of an Ed25519 witness",
-                "ask the witness's operator for it",
+                "ask the witness's operator for its Ed25519 public key",
             )
         )
 

@@ -135,10 +135,9 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
         merged = _apply(policy, layer.policy)
         if layer.name not in TRUSTED_LAYERS:
             if "allow_widening" in own:
+                place = own["allow_widening"].place
                 raise PolicyError(
-                    "allow_widening belongs to the system policy",
-                    own["allow_widening"].place,
-                    "remove it there",
+                    "allow_widening belongs to the system policy", place, f"remove it from {place}"
                 )
             found = [] if policy.allow_widening else exceeds(policy, merged)
             if found:

@@ -97,9 +97,8 @@ class OneOf:
         text = "off" if value is False and "off" in self.choices else value
         if text not in self.choices:
             known = ", ".join(self.choices)
-            raise PolicyError(
-                f"{value!r} is not one of {known}", next=nearest(str(value), self.choices)
-            )
+            near = nearest(str(value), self.choices)
+            raise PolicyError(f"{value!r} is not one of {known}", next=f"did you mean {near}?")
         return str(text)
 
 
@@ -172,9 +171,8 @@ def read_deniable_call(value: object) -> str:
 
     name = read_text(value)
     if name not in known_names():
-        raise PolicyError(
-            f"{name!r} is not a known system call", next=nearest(name, tuple(known_names()))
-        )
+        near = nearest(name, tuple(known_names()))
+        raise PolicyError(f"{name!r} is not a known system call", next=f"did you mean {near}?")
     if name in ESSENTIAL:
         raise PolicyError(f"no program starts without {name}", next="leave it out of syscalls.deny")
     return name
@@ -230,10 +228,9 @@ def most(number: Reader) -> Reader:
 
 
 def nearest(word: str, valid: tuple[str, ...]) -> str:
-    """What may have been meant with ``word``, as a question."""
+    """What may have been meant with ``word``."""
     import difflib
 
-    best = max(
+    return max(
         sorted(valid), key=lambda name: difflib.SequenceMatcher(None, word.lower(), name).ratio()
     )
-    return f"did you mean {best}?"

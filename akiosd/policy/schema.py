@@ -194,7 +194,8 @@ class _Layer:
         return value
 
     def unknown(self, path: Path, key: str, valid: tuple[str, ...]) -> PolicyError:
-        return self.error(path, f"unknown key {key!r}", nearest(str(path[-1]), valid))
+        near = nearest(str(path[-1]), valid)
+        return self.error(path, f"unknown key {key!r}", f"did you mean {near}?")
 
     def error(self, path: Path, what: str, next: str) -> PolicyError:
         file, line = self.position(path)

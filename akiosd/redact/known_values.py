@@ -127,7 +127,8 @@ class Known:
                 if evident:
                     return b""
                 raise RedactError(
-                    f"more than {self._most} different values have been found in this cage",
+                    f"more than {self._most} different pieces of personal data have been found in"
+                    " this cage",
                     "redaction",
                     "start a new run: what is found is remembered until its cage ends",
                 )

@@ -40,7 +40,9 @@ class Redactor:
     ) -> None:
         if mode == "pseudonym" and pseudonyms is None:
             raise RedactError(
-                "mode pseudonym needs the pseudonyms of a cage", "redaction", "use mask"
+                "personal data cannot be replaced by stand-ins outside of a cage",
+                "redaction",
+                "replace it by its kind: write redact: {models: mask, sites: mask} in the policy",
             )
         self.engine, self.mode, self.pseudonyms, self.known = engine, mode, pseudonyms, known
 

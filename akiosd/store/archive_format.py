@@ -48,7 +48,8 @@ def header(name: str, size: int) -> bytes:
     """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError(
-            "the log holds a file that no log has: its name or its size is out of bounds",
+            "the log holds a file that does not belong in a log: its name or its size is out of"
+            " bounds",
             name,
             "see whether the log is damaged: sudo akiosctl ledger verify --all",
         )
@@ -118,6 +119,9 @@ class PackedLog:
     def __init__(self, path: Path | int) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
+        self._name = (
+            os.readlink(f"/proc/self/fd/{self._fd}") if isinstance(path, int) else str(path)
+        )
         self._close = weakref.finalize(self, os.close, self._fd)
         self._offsets = array("Q")
         self._last: dict[
@@ -126,7 +130,11 @@ class PackedLog:
         try:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
-                raise LedgerError("this is not a regular file, so no archive", str(path), _FETCH)
+                raise LedgerError(
+                    "this is not a regular file, so no archive",
+                    self._name,
+                    "name the archive's file, which ledger export --out wrote",
+                )
             self._scan(status.st_size)
         except BaseException:
             self._close()
@@ -185,7 +193,9 @@ class PackedLog:
             return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135], 8)
         except ValueError:
             raise LedgerError(
-                "the archive changed while it was read", f"byte {self._offsets[place]}", AGAIN
+                "the archive was changed while it was read",
+                f"byte {self._offsets[place]} of {self._name}",
+                "see who writes to that file, and run the command again when nobody does",
             ) from None
 
     def _find(self, name: str) -> tuple[int, int] | None:
@@ -224,7 +234,9 @@ class PackedLog:
             if name.startswith(_PREFIX):
                 yield name.removeprefix(_PREFIX)
             elif name not in (_KEY, KEYS_IN_ARCHIVE):
-                raise LedgerError("the archive holds a file that no log has", name, _FETCH)
+                raise LedgerError(
+                    "the archive holds a file that does not belong in a log", name, _FETCH
+                )
 
     def vkey_text(self) -> bytes:
         """The public key in the archive, as text."""

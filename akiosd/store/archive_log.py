@@ -76,7 +76,7 @@ def pack_from(
     """
     if os.path.lexists(out) and not (out.is_file() or out.is_symlink()):
         raise LedgerError(
-            "this is not a regular file, and an archive takes the place of what has its name",
+            "this is not a regular file, and the archive would take its place",
             str(out),
             "name a new file for the archive",
         )
@@ -116,7 +116,10 @@ def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
             overwrite(half.parent, How(), [half.name])
             half.unlink(missing_ok=True)
             raise LedgerDiskError(
-                f"the log cannot be packed: {error.strerror}", where=str(places.archive)
+                f"the log cannot be packed into one file: {error.strerror}",
+                str(places.archive),
+                "check the mode and the room of that file's directory (ls -ld, df); akiosd tries"
+                " again by itself",
             ) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)
@@ -137,7 +140,7 @@ def _refuse_bad(report: Report, word: CageWord) -> None:
             f"the log is of size {report.size}, root {report.root.hex()}, and the host's log"
             f" {listed}"
         )
-        raise LedgerError(what, where=report.origin, next="akiosctl ledger verify")
+        raise LedgerError(what, where=report.origin)
 
 
 def drop_directory(places: Places, how: How) -> None:

@@ -35,6 +35,7 @@ from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096
 _ATTEMPTS = 4
+_NAME_LOG = "name a log's directory, or an archive of one, itself"
 
 
 class Place(Protocol):
@@ -75,7 +76,11 @@ class Foreign(Nowhere):
     """A place with something that cannot be a log."""
 
     def open(self) -> AbstractContextManager[LogReader]:
-        raise LedgerError("this is neither the directory nor the archive of a log", where=self.name)
+        raise LedgerError(
+            "this is neither the directory nor the archive of a log",
+            where=self.name,
+            next=_NAME_LOG,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,11 @@ def open_log_files(path: Path | int) -> LogFiles | PackedLog:
     """
     status = os.fstat(path) if isinstance(path, int) else os.stat(path, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
-        raise LedgerError("a symbolic link where a log should be", where=str(path))
+        raise LedgerError(
+            "this is a symbolic link, which is not followed to a log",
+            where=str(path),
+            next=_NAME_LOG,
+        )
     return LogFiles(path) if stat.S_ISDIR(status.st_mode) else PackedLog(path)
 
 

@@ -45,6 +45,7 @@ _MAX_OUTSIDE = 2048
 MAX_KEY = 8192
 """Longest API key, in bytes."""
 _OTHER_CLIENT = "use the akiosctl that was installed with this akiosd"
+_SET_HOME = "set HOME to the plain path of your home directory, as getent passwd shows it"
 _MIN_KEY = 8
 # Signals that a terminal or a service manager sends.  KILL is the message Stop, STOP the freezer.
 SIGNALS = {
@@ -233,7 +234,12 @@ def _check_run(run: Run, fd_count: int) -> None:
                 "write filesystem: {workspace: cow}, the default, or leave those directories out",
             )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
-        raise DeniedError("the user name is not one a passwd file could hold", "run", _OTHER_CLIENT)
+        raise DeniedError(
+            "the name of your account is longer than 64 characters, or has some that cannot be"
+            " shown",
+            "run",
+            "see it with id -un; run from an account with another name",
+        )
     if run.name and not is_cage_name(run.name):
         raise DeniedError(f"{run.name[:80]!r} cannot be a cage's name", "--name", NAME_FORM)
     _check_descriptors(run, fd_count)
@@ -328,9 +334,10 @@ def check_path(what: str, path: bytes) -> None:
     Normal: no NUL, no ``.`` or ``..``, no empty part, shorter than PATH_MAX.
     """
     parts = path.split(b"/")
+    next = _SET_HOME if what == "home" else _OTHER_CLIENT
     if parts[0] != b"" or b"\0" in path or len(path) >= MAX_PATH:
-        raise DeniedError(f"the {what} is not an absolute path", "run", _OTHER_CLIENT)
-    if path != b"/" and any(part in (b"", b".", b"..") for part in parts[1:]):
         raise DeniedError(
-            f"the {what} is not a normal path ('.', '..' or '//' in it)", "run", _OTHER_CLIENT
+            f"the {what} is not an absolute path, or has {MAX_PATH} bytes or more", "run", next
         )
+    if path != b"/" and any(part in (b"", b".", b"..") for part in parts[1:]):
+        raise DeniedError(f"the {what} is not a normal path ('.', '..' or '//' in it)", "run", next)

@@ -41,7 +41,7 @@ def encode_frame(payload: bytes) -> bytes:
     """
     if not 0 < len(payload) <= MAX_FRAME:
         raise ProtocolError(
-            f"a message of {len(payload)} bytes does not fit a frame of {MAX_FRAME} bytes",
+            f"a message of {len(payload)} bytes is too long: it may have {MAX_FRAME} bytes",
             next="pass less: shorten the command line or the environment",
         )
     return _LENGTH.pack(len(payload)) + payload
@@ -102,7 +102,7 @@ class FrameReader:
                 break
             (length,) = _LENGTH.unpack_from(self._buffer, start)
             if not 0 < length <= MAX_FRAME:
-                raise ProtocolError(f"a frame has {length} bytes; allowed are 1 to {MAX_FRAME}")
+                raise ProtocolError(f"a message has {length} bytes; allowed are 1 to {MAX_FRAME}")
             end = start + HEADER_SIZE + length
             if end > len(self._buffer):
                 break
@@ -111,7 +111,7 @@ class FrameReader:
             start = end
         if arrived:
             if newest is None:
-                raise ProtocolError("file descriptors in the middle of a frame")
+                raise ProtocolError("file descriptors in the middle of a message")
             newest += arrived
             arrived.clear()
         del self._buffer[:start]
@@ -124,7 +124,7 @@ class FrameReader:
         self._break()
         if pending:
             raise ProtocolError(
-                f"the connection ended inside a frame ({pending} bytes of it had arrived)",
+                f"the connection ended inside a message ({pending} bytes of it had arrived)",
                 next="see whether the other side ended; akiosd: journalctl -u akiosd",
             )
 

@@ -531,7 +531,7 @@ def test_what_the_mode_has_not_is_refused_in_words(
 def test_a_workspace_around_akiosd_itself_is_refused(host: PolicyModeDaemon) -> None:
     above = host.base / "run"
     done = host.run("/bin/true", cwd=above)
-    assert done.returncode == 125 and "akiosd keeps its own in" in done.stderr
+    assert done.returncode == 125 and "where akiosd keeps its own files" in done.stderr
 
 
 def test_the_mode_is_never_chosen_by_itself() -> None:

@@ -79,6 +79,12 @@ def next_of(name: str, known: dict[str, ast.ClassDef]) -> str:
     return next((found for base in bases(known[name]) if (found := next_of(base, known))), "")
 
 
+def nexts(known: dict[str, ast.ClassDef]) -> dict[str, Text]:
+    """``Class.NEXT``, as another place may name it, of the classes that say one."""
+    found = {name: constants(node.body, {}).get("NEXT") for name, node in known.items()}
+    return {f"{name}.NEXT": text for name, text in found.items() if text is not None}
+
+
 def takes_where(name: str, known: dict[str, ast.ClassDef]) -> bool:
     """Whether the second thing that a class is made of is the place."""
     if name not in known:
@@ -103,7 +109,10 @@ def errors() -> Iterator[Told]:
 def read(trees: dict[str, ast.Module]) -> Iterator[Told]:
     known = classes(trees)
     kinds = {name: (next_of(name, known), takes_where(name, known)) for name in family(known)}
-    texts = {module: constants(tree.body, imported(tree, trees)) for module, tree in trees.items()}
+    texts = {
+        module: constants(tree.body, imported(tree, trees)) | nexts(known)
+        for module, tree in trees.items()
+    }
     sites = find_sites(trees, texts, kinds)
     for module, tree in trees.items():
         here = {name: given for (of, name), given in sites.items() if of == module}

@@ -88,6 +88,12 @@ def _refuse(what, where):
 def passed_on():
     _refuse("is empty", "b")
     _refuse("is wrong", "c")
+
+class OfAKind(AkiosError):
+    NEXT = "what helps"
+
+def of_another_class():
+    raise AkiosError("is stale", "", OfAKind.NEXT)
 """
 
 
@@ -109,6 +115,7 @@ def test_each_error_has_the_texts_that_reach_it() -> None:
         ("cannot be made: no room", "", "make some"),
         ("is empty", "b", "mend it"),
         ("is wrong", "c", "mend it"),
+        ("is stale", "", "what helps"),
     ]
 
 

@@ -62,6 +62,9 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
             return text_of(value, names, choices)
         case ast.Name(id=name) if name in names and not isinstance(names[name].node, ast.Dict):
             return text_of(names[name].node, names[name].names, choices)
+        case ast.Attribute(value=ast.Name(id=name), attr="NEXT") if f"{name}.NEXT" in names:
+            own = names[f"{name}.NEXT"]
+            return text_of(own.node, own.names, choices)
         case ast.Subscript(value=ast.Name(id=name)) if is_text(node, names):
             table = names[name]
             assert isinstance(table.node, ast.Dict)

@@ -130,9 +130,12 @@ def check_region(provider: str, region: str, where: str) -> None:
     )
     having = with_regions()
     if provider not in having or not plain or region.startswith("-") or region.endswith("-"):
-        known = " and ".join(having)
-        words = f"{region!r} is not a region" if provider in having else f"only {known} has regions"
-        raise AkiosError(words, where, f"write one as in eu-central-1, for {known}")
+        if provider not in having:
+            known = " and ".join(having)
+            raise AkiosError(
+                f"{provider} has no regions, only {known} has", where, "leave the region out here"
+            )
+        raise AkiosError(f"{region!r} is not a region", where, "write one as in eu-central-1")
 
 
 def check_roots(pem: bytes, where: str) -> bytes:

@@ -12,13 +12,13 @@ from pathlib import Path
 from akiosd.errors import AkiosError
 
 _NEXT = {
-    errno.ENOSPC: "make room there, then start akiosd again",
-    errno.EDQUOT: "raise the quota of root there, then start akiosd again",
-    errno.EROFS: "mount it for writing; the kernel's log says why it is not",
-    errno.EIO: "look into the kernel's log: the disk may be failing",
+    errno.ENOSPC: "make room on the disk of this path (df), then start akiosd again",
+    errno.EDQUOT: "raise the disk quota of root for this path, then start akiosd again",
+    errno.EROFS: "mount the disk of this path for writing; dmesg says why it is not",
+    errno.EIO: "look into dmesg: the disk of this path may be failing",
     errno.ENOMEM: "free memory, then start akiosd again",
     errno.EMFILE: "raise LimitNOFILE= of the service: systemctl edit akiosd",
-    errno.ENFILE: "raise sysctl fs.file-max",
+    errno.ENFILE: "raise the sysctl fs.file-max, then start akiosd again",
 }
 
 
@@ -34,11 +34,12 @@ def in_words(error: BaseException, state_dir: Path) -> AkiosError:
     if isinstance(error, AkiosError):
         return error
     assert isinstance(error, OSError) and error.errno is not None
-    named = error.filename if isinstance(error.filename, str) else ""
+    filename = error.filename
+    path = filename if isinstance(filename, str) and filename.startswith("/") else state_dir
     what = os.strerror(error.errno)
     if error.errno == errno.ENOSPC:
         what = describe_full(state_dir)
-    return AkiosError(what, named if named.startswith("/") else str(state_dir), _NEXT[error.errno])
+    return AkiosError(what, str(path), _NEXT[error.errno])
 
 
 def describe_full(directory: Path) -> str:

@@ -33,7 +33,10 @@ class CageUids:
             self._next = int.from_bytes(os.urandom(4), "big") % count
         except ValueError as error:
             raise AkiosError(
-                "the id counter is not a number", str(path), "remove the file"
+                "the file that says which uid the next cage gets holds no number",
+                str(path),
+                "delete it, and start akiosd again, which then begins anywhere among the uids of"
+                " cages; those of cages whose changes wait stay taken",
             ) from error
         self._reserved = self._next
 

@@ -412,19 +412,20 @@ async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
 
 
 def _check_degradation(parts: Parts, plain: str) -> None:
-    what = f"the file system of {plain} has no id maps"
-    if not parts.run.allow_degraded:
-        hint = (
-            "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your"
-            " own uid"
-        )
-        raise LayerUnavailableError(what, "identity", hint)
+    what = (
+        f"the file system of {plain} has no id maps, so the agent could run only under your own"
+        " uid and group"
+    )
+    move = f"put {plain} on ext4, xfs or btrfs"
     if 0 in (parts.caller.uid, parts.caller.gid):
         raise LayerUnavailableError(
-            f"{what}, and an agent never runs as root",
+            f"{what}, which are root's: it never runs as root",
             "identity",
-            "run as an ordinary user, or use ext4, xfs or tmpfs",
+            f"{move}; or run as an ordinary user, with --allow-degraded",
         )
+    if not parts.run.allow_degraded:
+        hint = f"{move}; or let it run so: --allow-degraded"
+        raise LayerUnavailableError(what, "identity", hint)
 
 
 def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:

@@ -19,6 +19,8 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.launcher import CAGE_FLAGS, Launcher
 from akiosd.values.plan import Plan, encode
 
+_LAST = "the wait for a command to run"
+
 
 class Parked:
     """A child that waits for the rest of its plan: pid, pidfd, and our end of its status socket.
@@ -89,7 +91,8 @@ async def wait_parked(child: Parked, plan: Plan) -> None:
     if message is None:
         raise CageFailedError("the child ended while it made a cage", "launcher")
     if message.kind != "parked":
-        step = plan.steps[message.step].describe() if message.step < len(plan.steps) else "park"
+        steps = plan.steps
+        step = steps[message.step].describe() if message.step < len(steps) else _LAST
         raise KernelError(
             f"a cage cannot be made: {os.strerror(message.err)} at step {message.step}, {step}",
             "launcher",

@@ -168,9 +168,10 @@ class Registry:
         kept = self.kept.get(name)
         if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
             running = name in self.running and self.running[name].peer.uid == peer.uid
-            what = (
-                f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
-            )
+            if running:
+                next = f"wait until it has ended, or end it: akiosctl stop {name}"
+                raise DeniedError(f"the cage {name} still runs", next=next)
+            what = f"no ended cage {name} with changes"
             raise DeniedError(what, next="list cages with: akiosctl ps --all")
         return kept
 

@@ -254,7 +254,7 @@ class Gateway:
         with trio.move_on_after(_READY_S) as patience:
             posture = await link.receive_ready()
         if patience.cancelled_caught:
-            raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
+            raise CageFailedError(f"the gateway was not ready after {_READY_S} s", "gateway")
         _log.debug("a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture))
         self._check(process)
         told = self._host.settings
@@ -336,7 +336,7 @@ class Gateway:
             ) from None
         if _is_readable(process):
             raise CageFailedError(
-                "it died before it was set up", "gateway"
+                "the gateway died before it was set up", "gateway"
             )  # so that was another's pid, perhaps
         check_status(status, self._state.uid, shares=self._state.uid == os.geteuid())
         assert self._group is not None

@@ -318,7 +318,10 @@ class Spend:
 
 def _check_digest(found: bytes) -> None:
     if len(found) > _DIGEST:
-        raise GatewayFaultError(f"a digest of {len(found)} bytes", "gateway")
+        raise GatewayFaultError(
+            f"the digest of a call has {len(found)} bytes, at most {_DIGEST} can be right",
+            "gateway",
+        )
 
 
 def _name(provider: str, model: str) -> str:

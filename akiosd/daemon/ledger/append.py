@@ -440,8 +440,8 @@ class Ledger:
         except NoteError as error:
             raise NoteError(error.what, where, LedgerError.NEXT) from None
         raise UntrustedNoteError(
-            "the checkpoint is signed by none of this host's keys: this log is of another host, or"
-            " the keys are",
+            "the checkpoint is signed by none of this host's keys: either the log or the directory"
+            " keys comes from another host",
             where,
             "restore the log and the directory keys from one backup: sudo akiosctl ledger verify"
             " --all names the logs",

@@ -41,8 +41,8 @@ def refuse_older(ledger: Ledger, runtime_dir: Path) -> None:
         return
     if edge.size < seen or _encode(edge.root()) != root:
         what = (
-            f"the host's log has {edge.size} published records; before akiosd stopped, it had"
-            f" {seen} of them, or others: an older state was put in its place"
+            f"the host's log has {edge.size} published records, and does not hold all {seen} that"
+            " it had before akiosd stopped: an older state was put in its place"
         )
         next = (
             f"restore a newer backup; or, to go on from the older one, remove {path}:"

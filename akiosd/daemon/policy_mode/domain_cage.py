@@ -114,7 +114,8 @@ class DomainCage(Cage):
             path = os.fsencode(os.path.realpath(own))
             if path == name or path.startswith(name.rstrip(b"/") + b"/") or name.startswith(path):
                 raise DeniedError(
-                    f"{what} is at {os.fsdecode(name)}, and akiosd keeps its own in {own}",
+                    f"{what} ({os.fsdecode(name)}) and {own}, where akiosd keeps its own files, lie"
+                    " one inside the other",
                     what,
                     "choose another directory: in policy mode the agent has akiosd's uid",
                 )
@@ -171,7 +172,9 @@ class DomainCage(Cage):
         assert self._said is not None and self._gateway is not None
         listener, self._said.listener = self._said.listener, None
         if listener is None:
-            raise CageFailedError("the cage gave no listener", "seccomp")
+            raise CageFailedError(
+                "the cage did not hand over its system calls to akiosd", "seccomp"
+            )
         return listener
 
     def _make_call_recorder(self, values: Confinement) -> CallRecorder:

@@ -43,7 +43,8 @@ class Admission:
             raise DeniedError(
                 f"{describe_full(state)}; the ledger cannot be written",
                 str(state),
-                "make room there (df), or have old logs destroyed: akiosctl ledger prune",
+                "make room on the disk of this path (df); or destroy the logs of cages that ended"
+                " more than 30 days ago: sudo akiosctl ledger prune --older-than 30d",
             )
         self._check_logs()
         self._check_quotas(peer, run)
@@ -64,7 +65,10 @@ class Admission:
         """Logs that may not be destroyed yet bound what is added to them."""
         crowded = describe_crowd(self._host.config.ledger, self._host.log_bytes)
         if crowded:
-            next = f"have {ADMINISTRATOR} make room: akiosctl ledger prune --older-than 1d"
+            next = (
+                f"have {ADMINISTRATOR} make room, which destroys the logs of cages that ended more"
+                " than a day ago: akiosctl ledger prune --older-than 1d"
+            )
             raise DeniedError(crowded, str(self._host.state_dir), next)
 
     def _check_quotas(self, peer: Peer, run: Run) -> None:

@@ -166,7 +166,9 @@ class _OneGateway:
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise CageFailedError(
-                f"a log cannot be made: {error.strerror}", str(directory), "make room there"
+                f"a log cannot be made: {error.strerror}",
+                str(directory),
+                "check the mode and the room of the directory above it (ls -ld, df)",
             ) from error
         ledger, now = self._host.ledger, time.time_ns()
         ledger.open_log(self.id)

@@ -255,7 +255,8 @@ class RunRequests:
             raise DeniedError(
                 f"{cage.id} is attached to another terminal",
                 "attach",
-                f"leave it there first, or watch it: akiosctl logs -f {cage.id}",
+                "detach from it there first (ctrl-p, ctrl-q); or only watch it: akiosctl logs -f"
+                f" {cage.id}",
             )
         spool.stop()
         numbers = (

@@ -198,7 +198,7 @@ class Link:
             raise LinkLostError from None
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
-            raise GatewayFaultError("the first frame is no setup with its sockets", "link")
+            raise GatewayFaultError("the first frame is no setup with its sockets", "gateway")
         self._prices = message.prices
         return message, [socket.socket(fileno=fd) for fd in fds]
 
@@ -496,7 +496,9 @@ class Link:
             return _decoder.decode(frame.payload), frame.fds
         except msgspec.MsgspecError as error:
             close_all(frame.fds)
-            raise GatewayFaultError(f"a message of akiosd's is not one: {error}", "link") from None
+            raise GatewayFaultError(
+                f"a message of akiosd's is not one: {error}", "gateway"
+            ) from None
 
     async def _read(self) -> scm_rights.Chunk:
         try:

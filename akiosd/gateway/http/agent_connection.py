@@ -67,7 +67,7 @@ class Wire:
                     return self._take_head(end + len(END))
                 if len(self._buffer) > self._limits.head_bytes:
                     raise BadHeadError(
-                        f"the head is larger than {self._limits.head_bytes} bytes",
+                        f"request line and headers have more than {self._limits.head_bytes} bytes",
                         431,
                         "send shorter headers",
                     )
@@ -76,7 +76,9 @@ class Wire:
                     return None
                 self._buffer += data
         if self._buffer:
-            raise BadHeadError("the head did not come in time", 408, "send it without a pause")
+            raise BadHeadError(
+                "the request line and headers did not come in time", 408, "send it without a pause"
+            )
         return None
 
     def _take_head(self, size: int) -> bytes:

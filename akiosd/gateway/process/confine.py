@@ -152,7 +152,7 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     a layer does not hold: then nothing may be served.
     """
     if uid < 1000:
-        raise KernelError(f"a gateway is not run as uid {uid}", "confine")
+        raise KernelError(f"a gateway is not run as uid {uid}", "gateway")
     shares = os.geteuid() == uid
     for which, value in _limits(shares):
         hard = resource.getrlimit(which)[1]
@@ -167,7 +167,7 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     privileges.set_undumpable()
     privileges.set_parent_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
-        raise KernelError("the zygote is gone", "confine")
+        raise KernelError("the process that makes gateways has ended", "gateway")
     # Landlock closes /proc; what was opened before stays.
     with Fd(os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)) as status:
         _control()
@@ -205,16 +205,16 @@ def _refused(layer: str, number: int, action: Callable[[], None]) -> None:
         if error.errno == number:
             return
         raise KernelError(
-            f"{layer} refused with {error.strerror}", "confine", errno=error.errno or 0
+            f"{layer} refused with {error.strerror}", "gateway", errno=error.errno or 0
         ) from None
-    raise KernelError(f"{layer} does not hold", "confine")
+    raise KernelError(f"{layer} does not hold", "gateway")
 
 
 def _read_limits(shares: bool) -> str:
     for which, value in _limits(shares):
         found = resource.getrlimit(which)
         if not (found[0] == found[1] <= value):
-            raise KernelError(f"rlimit {which} reads back as {found}", "confine")
+            raise KernelError(f"rlimit {which} reads back as {found}", "gateway")
     return f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} descriptors, no core"
 
 
@@ -239,7 +239,7 @@ def check_status(text: str, uid: int, *, shares: bool = False) -> tuple[str, ...
             del wanted[name]
     for name, value in wanted.items():
         if fields.get(name, "absent").strip() != value:
-            raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "confine")
+            raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "gateway")
     return (
         f"akiosd's uid {uid} and groups" if shares else f"uid {uid}, no groups",
         "no capabilities, no_new_privs",

@@ -87,7 +87,10 @@ def main() -> None:
 def _check_single_threaded() -> None:
     threads = os.listdir("/proc/self/task")
     if len(threads) != 1:
-        raise KernelError(f"{len(threads)} threads run before the first fork", "zygote")
+        raise KernelError(
+            f"the process that makes gateways has {len(threads)} threads, and must have one",
+            "gateway",
+        )
 
 
 def serve(control: socket.socket, fences: Fences) -> None:

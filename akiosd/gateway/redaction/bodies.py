@@ -216,7 +216,9 @@ class Text:
             return self._decoder.decode(data, final)
         except UnicodeError:
             raise BlockedError(
-                f"the body is not {self._charset}, as it says", self._place, "send UTF-8"
+                f"the body is not in {self._charset}, the charset of its Content-Type",
+                self._place,
+                "send it in UTF-8",
             ) from None
 
     def _encode(self, text: str) -> bytes:

@@ -131,7 +131,9 @@ def _next_request(http: h11.Connection) -> h11.Request:
     try:
         event = http.next_event()
     except h11.RemoteProtocolError:
-        raise MalformedError("the head is not one of HTTP/1.1", "request head") from None
+        raise MalformedError(
+            "the request line or a header is not one of HTTP/1.1", "request"
+        ) from None
     assert isinstance(event, h11.Request)
     return event
 

@@ -217,7 +217,11 @@ def _target(target: bytes, found: Found) -> bytes:
     safe = redact_target(structured, text).encode("ascii", "backslashreplace")
     found.take(structured)
     if not safe.startswith(b"/"):
-        raise MalformedError("the path is not one that can be passed on", "request target")
+        raise MalformedError(
+            "without its personal data, the path no longer begins with /",
+            "request target",
+            "leave personal data out of the path",
+        )
     return safe
 
 

@@ -171,7 +171,7 @@ class Upstreams:
                     "the upstream does not finish TLS", origin.host
                 ) from None
             if isinstance(error, trio.BrokenResourceError):
-                raise UpstreamError(_tls_words(error.__cause__), origin.host, _TLS_HINT) from None
+                raise _tls_error(error.__cause__, origin.host) from None
             raise
         return Connection(tls, origin.host)
 
@@ -244,12 +244,15 @@ _TLS_HINT = (
 )
 
 
-def _tls_words(error: BaseException | None) -> str:
+def _tls_error(error: BaseException | None, host: str) -> UpstreamError:
+    """Only a certificate that is not accepted is a matter of the roots that are trusted."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the upstream's certificate is not accepted: {error.verify_message}"
+        what = f"the upstream's certificate is not accepted: {error.verify_message}"
+        return UpstreamError(what, host, _TLS_HINT)
     if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS with the upstream failed: {error.reason.lower().replace('_', ' ')}"
-    return "the upstream broke off TLS"
+        reason = error.reason.lower().replace("_", " ")
+        return UpstreamError(f"TLS with the upstream failed: {reason}", host)
+    return UpstreamError("the upstream broke off the connection during the TLS handshake", host)
 
 
 @cache

@@ -264,6 +264,17 @@ def test_a_directory_made_again_with_the_old_ones_number_is_another() -> None:
     assert choose([cage(1, old)], [], old, "last") == cage(1, old)
 
 
+def test_what_still_runs_can_be_waited_for_or_stopped() -> None:
+    here = DirectoryId(1, 2, 3)
+    runs, clean = cage(1, here, ended_ns=0), cage(2, here, changes=False)
+    with pytest.raises(AkiosError, match="still runs") as caught:
+        choose([runs], [], here, runs.cage, need="changes")
+    assert f"akiosctl stop {runs.cage}" in caught.value.next
+    with pytest.raises(AkiosError, match="has no changes") as caught:
+        choose([clean], [], here, clean.cage, need="changes")
+    assert "stop" not in caught.value.next
+
+
 def test_a_cage_of_an_older_daemon_has_no_directory_and_is_nobodys_last() -> None:
     with pytest.raises(AkiosError):
         choose([cage(1, None)], [], DirectoryId(1, 2, 3), "last")

@@ -107,6 +107,21 @@ def test_every_changed_byte_of_a_cosignature_is_noticed(log: Log, server: Server
     assert WitnessKey.parse(str(server.witness.key)) == server.witness.key
 
 
+def test_whoever_has_a_wrong_witness_key_is_sent_to_the_witness(log: Log, server: Server) -> None:
+    key = str(server.witness.key)
+    name, number, encoded = key.split("+", 2)
+    wrong = (
+        "no key",
+        Path(f"{log.path}.vkey").read_text().strip(),
+        f"{name}+{'0' * len(number)}+{encoded}",
+        f"{name}+{number}+{encoded}!",
+    )
+    for text in wrong:
+        with pytest.raises(NoteError) as caught:
+            WitnessKey.parse(text)
+        assert "witness's operator" in caught.value.next
+
+
 def test_requests_come_back() -> None:
     proof = [bytes([n]) * 32 for n in range(63)]
     assert parse_request(encode_request(5, proof, b"note\n\nx\n")) == (5, proof, b"note\n\nx\n")

@@ -128,7 +128,7 @@ def test_the_memory_is_bounded_and_a_full_one_refuses() -> None:
     assert redactor.redact("call +1 415 555 0132").text == "call [PHONE_INTERNATIONAL]", (
         "found by its form again"
     )
-    with pytest.raises(RedactError, match="50 different values"):
+    with pytest.raises(RedactError, match="50 different pieces of personal data"):
         redactor.redact("password: oneT00many")
 
 

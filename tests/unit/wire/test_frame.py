@@ -76,7 +76,7 @@ def test_end_inside_a_frame_is_an_error_and_between_frames_is_not() -> None:
     whole.receive(encode_frame(b"abc"))
     whole.receive_eof()
     cut.receive(encode_frame(b"abc")[: HEADER_SIZE + 1], [4])
-    with pytest.raises(ProtocolError, match="inside a frame"):
+    with pytest.raises(ProtocolError, match="inside a message"):
         cut.receive_eof()
     assert cut.close() == [4]
 

@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[Callable[[Place], object], str]] = {
         "a symbolic link stands among the private keys",
     ),
     "damaged key": (damage_key, "the signing key is damaged"),
-    "counter of ids": (lambda place: (place.state / "next-uid").write_text("x"), "not a number"),
+    "counter of ids": (lambda place: (place.state / "next-uid").write_text("x"), "holds no number"),
     "state that others write": (lambda place: place.state.chmod(0o777), "others than root"),
     "sockets that others make": (lambda place: place.run.chmod(0o777), "others than root"),
     "a file for the runtime directory": (replace_run, "it is not a directory"),

@@ -73,5 +73,5 @@ def test_a_used_id_comes_back_as_late_as_possible(tmp_path: Path) -> None:
 
 def test_a_counter_that_is_no_number_is_told(tmp_path: Path) -> None:
     (tmp_path / "next-uid").write_text("many")
-    with pytest.raises(AkiosError, match="not a number"):
+    with pytest.raises(AkiosError, match="holds no number"):
         CageUids(tmp_path / "next-uid", FIRST, 5)

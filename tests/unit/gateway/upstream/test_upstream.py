@@ -160,9 +160,32 @@ async def test_tls_is_for_the_name_while_the_bytes_go_to_the_address(authority: 
             await ask(Upstreams(**mapped, roots=authority.pem), "https://other.example/")
         with pytest.raises(UpstreamError, match="certificate"):
             await ask(Upstreams(**mapped), f"https://{NAME}/")
-        with pytest.raises(UpstreamError, match="certificate"):
+        with pytest.raises(UpstreamError, match="certificate") as caught:
             await ask(Upstreams(**mapped, roots=Authority("another").pem), f"https://{NAME}/")
+        assert "gateway.roots" in caught.value.next
     assert len(up.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(b"", "broke off"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS with")]
+)
+async def test_roots_are_no_remedy_for_tls_that_fails_without_a_certificate(
+    said: bytes, words: str
+) -> None:
+    async def say(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            if said:
+                await stream.send_all(said)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, say, [listener])
+        with pytest.raises(UpstreamError, match=words) as caught:
+            await ask(Upstreams(hosts={NAME: f"127.0.0.1:{port}"}), f"https://{NAME}/")
+        nursery.cancel_scope.cancel()
+    assert "gateway.roots" not in caught.value.next and "curl -v" in caught.value.next
 
 
 async def test_redirects_come_back_and_the_environment_is_not_read(
