@@ -65,6 +65,7 @@ class Host:
         self._layout = find_layout(Path("/proc/self/mountinfo").read_text())
         self.keeper: Keeper | None = None
         """Who holds what cages need to outlive this akiosd; None where there is nobody."""
+        self._has_cgroups = False
         self.cgroups: CgroupHost
         """Of the cages; there once :meth:`open_keeper` has returned."""
         self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
@@ -109,6 +110,7 @@ class Host:
         if self.keeper is None:
             await Keeper.end(path, ended)
         self.cgroups = CgroupHost(self._layout, name, self.keeper.pid if self.keeper else 0)
+        self._has_cgroups = True
         self.zygote.keeper = self.old_zygotes.keeper = self.keeper
         self.zygote.group = self.cgroups.outliving
 
@@ -183,6 +185,8 @@ class Host:
                 await self.keeper.leave()
             else:
                 self.keeper.close()
+        if not self._has_cgroups:
+            return
         try:
             await self.cgroups.tear_down()
         except KernelError as error:

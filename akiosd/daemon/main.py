@@ -40,7 +40,7 @@ from akiosd.daemon.requests.expire_ended import expire
 from akiosd.daemon.requests.renew_settings import Renewer
 from akiosd.daemon.requests.retain_logs import retain
 from akiosd.daemon.requests.supervisor import Supervisor
-from akiosd.daemon.sockets.listening import Listeners, open_listeners
+from akiosd.daemon.sockets.listening import Listeners, open_listeners, refuse_second
 from akiosd.daemon.sockets.serve_clients import say_hello, serve_clients
 from akiosd.daemon.sockets.serve_events import serve_events
 from akiosd.errors import AkiosError
@@ -144,6 +144,8 @@ async def _serve_with_ledger(
     settings: Settings, arguments: argparse.Namespace, handed: systemd.Handed, service: Service
 ) -> None:
     config = settings.config
+    # Before anything of another akiosd's, such as its keeper, is looked for beside the socket.
+    refuse_second(Path(config.runtime_dir), handed)
     service.starting("Reading the ledger")
     # In a thread: what a killed akiosd left may be much, and the manager is told meanwhile.
     ledger = await trio.to_thread.run_sync(_open_ledger, Path(config.state_dir))

@@ -227,6 +227,14 @@ def _check_run(run: Run, fd_count: int) -> None:
         inside = run.workspace + b"/"
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
             # The directories that lead there would be made by root, on the host.
+            if run.standing:
+                raise DeniedError(
+                    "a standing cage shows its data directories inside the workspace, and one of"
+                    " mode rw-direct cannot have them",
+                    "run",
+                    "write filesystem: {workspace: cow}, the default; where akiosd runs in policy"
+                    " mode, start each program with: akiosctl run",
+                )
             raise DeniedError(
                 "with workspace: rw-direct no other directory or file can be shown inside the"
                 " workspace",

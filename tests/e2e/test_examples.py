@@ -88,7 +88,7 @@ class Scene:
         self.akios.close()
 
     def shared(self, kind: str) -> Path:
-        """A directory of which many read: with an ended cage, or a running one."""
+        """A directory of which many read: with an ended cage, a running one, or one that stands."""
         if kind not in self._shared:
             path = self._shared[kind] = self.fresh(kind)
             self.bash(f"git init -q; git add .; git {WHO} commit -qm a", path, NOBODY)
@@ -144,6 +144,8 @@ def place_for(scene: Scene, verb: str, line: str) -> Path:
         return scene.fresh("ended")
     if verb in ("attach", "stop"):
         return scene.fresh("running")
+    if is_of_standing(verb):
+        return scene.shared("standing")  # elsewhere it would be the last cage
     running = verb in RUNNING and ("--cage" in line or verb != "http")
     return scene.shared("running" if running else "ended")
 

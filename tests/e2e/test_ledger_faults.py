@@ -105,7 +105,8 @@ def can_inject() -> bool:
 def akios() -> Iterator[Daemon]:
     if not can_inject():
         pytest.skip("strace cannot inject faults here")
-    private = Daemon()
+    # Agents of an akiosd that failed are waited for.
+    private = Daemon("restart: {come_back_s: 5}\n")
     try:
         yield private.start()
     finally:

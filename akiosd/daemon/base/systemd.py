@@ -47,6 +47,10 @@ class Handed:
     def __init__(self, found: dict[str, list[Fd]]) -> None:
         self._found = found
 
+    def has(self, name: str) -> bool:
+        """Whether there are any under ``name`` that nobody took."""
+        return name in self._found
+
     def take(self, name: str) -> list[Fd]:
         """All under ``name``, which the caller owns from now on; none where there are none."""
         return self._found.pop(name, [])

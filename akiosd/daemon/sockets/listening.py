@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from akiosd.daemon.base.socket_path import CONTROL, EVENTS
+from akiosd.daemon.base.socket_path import CONTROL, EVENTS, find_obstacle
 from akiosd.daemon.base.systemd import Handed
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.errors import AkiosError
@@ -48,6 +48,16 @@ class Listeners:
         for path in self._made:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+
+
+def refuse_second(runtime: Path, handed: Handed) -> None:
+    """Raise :class:`AkiosError` where another akiosd serves a socket in ``runtime``; of sockets
+    that are handed over there is only one taker.
+    """
+    if not handed.has(NAME):
+        for name in (CONTROL, EVENTS):
+            if obstacle := find_obstacle(str(runtime / name)):
+                raise obstacle
 
 
 async def open_listeners(runtime: Path, handed: Handed) -> Listeners:
