@@ -294,5 +294,6 @@ def test_the_same_result_again_and_again_is_a_loop(
     ran = run(caged, models, packages, agent)
     assert ran.report["exit_code"] != 0
     assert {record["rule"] for record in ran.of("spend_warning")} == {"budget.same_tool_calls"}
-    assert sum(b"missing" in received.body for received in ran.sent) <= 10
+    # A result that codex tells in other pieces, which it does now and then, begins the count anew.
+    assert sum(b"missing" in received.body for received in ran.sent) <= 20 < models.turns
     assert "budget.same_tool_calls is 8; akios.yaml may raise it" in ran.out + ran.err
