@@ -121,12 +121,13 @@ def _create(directory: int, name: str, mode: int) -> int:
 
 
 def leads_inside(parts: list[str], target: str) -> bool:
-    """Whether a link at ``parts`` leads to somewhere below ``parts[0]``, whatever lies between."""
+    """Whether a link at ``parts`` leads to somewhere below ``parts[0]``, whatever lies between.
+
+    A ``..`` behind a name may go up from wherever a link of that name leads, so it stands only at
+    the beginning, where all that it goes up are directories.
+    """
     if not target or target.startswith("/"):
         return False
-    depth = len(parts) - 1
-    for part in target.split("/"):
-        depth += -1 if part == ".." else part not in ("", ".")
-        if depth < 1:
-            return False
-    return True
+    names = [part for part in target.split("/") if part not in ("", ".")]
+    ups = next((n for n, part in enumerate(names) if part != ".."), len(names))
+    return ".." not in names[ups:] and len(parts) - 1 - ups >= 1

@@ -4,12 +4,16 @@ on the way is followed, and nothing beside them is touched.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
 from akiosd.values.places import DATA
 
+_OPEN_TO_OTHERS = (
+    "others than you may enter data, and programs that an agent leaves there could run as you"
+)
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -26,9 +30,10 @@ def make_data(workspace: int, path: str) -> dict[str, int]:
         for fd in found.values():
             os.close(fd)
         raise AkiosError(
-            f"{path}/{place} cannot be used: {os.strerror(error.errno or 0)}",
+            f"{path}/{place} cannot be used: {error.strerror}",
             path,
-            "it has to be a directory of yours, and neither it nor data a link",
+            "it has to be a directory of yours, and neither it nor data a link; for others:"
+            f" chmod 700 {path}/data",
         ) from None
     return found
 
@@ -41,11 +46,16 @@ def _make(workspace: int, place: str) -> int:
             try:
                 below = openat2(fd, os.fsencode(part), _DIRECTORY, resolve=RESOLVE_NO_LINKS)
             except FileNotFoundError:
-                os.mkdir(part, 0o755, dir_fd=fd)
+                # What an agent leaves in output is as it made it, setuid programs too: nobody else
+                # gets there.
+                os.mkdir(part, 0o700 if part == parts[0] else 0o755, dir_fd=fd)
                 below = openat2(fd, os.fsencode(part), _DIRECTORY, resolve=RESOLVE_NO_LINKS)
         finally:
             os.close(fd)
         fd = below
+        if part == parts[0] and os.fstat(fd).st_mode & 0o077:
+            os.close(fd)
+            raise OSError(errno.EACCES, _OPEN_TO_OTHERS)
     return fd
 
 

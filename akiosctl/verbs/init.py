@@ -49,6 +49,7 @@ def command(ctx: click.Context, directory: str, as_json: bool) -> None:
     """
     made: list[str] = []
     kept: list[str] = []
+    _directory(Path(directory) / "data", 0o700)  # as cage up wants it
     for name, data in _files().items():
         (made if _make(Path(directory), name, data) else kept).append(name)
     _directory(Path(directory) / "data" / "output")
@@ -87,9 +88,10 @@ def _make(directory: Path, name: str, data: bytes) -> bool:
     return True
 
 
-def _directory(path: Path) -> None:
+def _directory(path: Path, mode: int = 0o777) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
     except OSError as error:
         raise _failed(path, error) from None
 

@@ -385,8 +385,6 @@ class _Run:
     def _do(self, step: Step) -> None:
         if step.do == "overwrite":
             self._overwrite(step)
-        elif step.do == "unlink":
-            os.unlink(step.path, dir_fd=self.root)
         elif step.do == "sync":
             fd = _open_below(self.root, step.path or ".", os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -394,7 +392,24 @@ class _Run:
             finally:
                 os.close(fd)
         elif step.path:
-            os.rmdir(step.path, dir_fd=self.root)
+            self._remove(step)
+
+    def _remove(self, step: Step) -> None:
+        """One name in its directory, which is opened without following a link: whoever writes there
+        meanwhile may have put one in the place of a directory on the way.
+        """
+        directory, _, name = step.path.rpartition("/")
+        parent = _open_below(self.root, directory or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if (status.st_dev, status.st_ino) != step.node:
+                raise OSError(errno.ESTALE, "it was replaced meanwhile", step.path)
+            if step.do == "unlink":
+                os.unlink(name, dir_fd=parent)
+            else:
+                os.rmdir(name, dir_fd=parent)
+        finally:
+            os.close(parent)
 
     def _overwrite(self, step: Step) -> None:
         fd = self._open(step.path)

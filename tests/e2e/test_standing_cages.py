@@ -244,6 +244,28 @@ def test_input_is_read_only_and_output_is_the_users(standing: Standing) -> None:
     assert (project / "data/input/given").read_text() == "given"
 
 
+def test_a_program_left_in_the_output_is_for_nobody_else(standing: Standing) -> None:
+    project = standing.project
+    assert (
+        standing.run(
+            "sh", "-c", "cp /usr/bin/id data/output/; chmod 6755 data/output/id"
+        ).returncode
+        == 0
+    )
+    planted = project / "data/output/id"
+    assert planted.stat().st_mode & 0o6000 == 0o6000 and planted.stat().st_uid == NOBODY
+    other = {"user": NOBODY - 1, "group": NOBODY - 1, "extra_groups": []}
+    with pytest.raises(PermissionError):
+        subprocess.run([planted], check=True, **other)
+    (project / "data").chmod(0o755)  # the control
+    assert b"euid=" in subprocess.run([planted], check=True, capture_output=True, **other).stdout
+    assert standing.ctl("cage", "down", "work", "--discard", "--fast").returncode == 0
+    refused = standing.ctl("cage", "up", "work")
+    assert refused.returncode == 125 and f"chmod 700 {project}/data" in refused.stderr
+    (project / "data").chmod(0o700)
+    assert standing.ctl("cage", "up", "work").returncode == 0
+
+
 def test_what_a_cage_was_made_with_is_not_changed_by_a_run(standing: Standing) -> None:
     words = ("run", "--cage", "work", "--memory", "1G", "--", "true")
     done = standing.ctl(*words)

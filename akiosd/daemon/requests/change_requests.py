@@ -181,8 +181,11 @@ class ChangeRequests:
         says.
         """
         kept = self._registry.kept.get(cage)
-        if kept is not None:
-            await self._destroy(kept, "discarded", uid, wipe=not how.fast, how=how)
+        if kept is None:
+            return
+        if any(name == cage for name, _ in self._viewers):
+            raise DeniedError("another diff or commit is open on these changes", cage, WAIT)
+        await self._destroy(kept, "discarded", uid, wipe=not how.fast, how=how)
 
     async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
         """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""

@@ -227,10 +227,15 @@ class _Connection:
             # Left set by a cancellation, a timeout or an error: half a frame may be out, so nothing
             # may follow.
             self._broken = True
-            with trio.move_on_after(self.server.limits.send_timeout) as timeout:
-                await send_with_fds(self.sock, data, fds)
+            try:
+                with trio.move_on_after(self.server.limits.send_timeout) as timeout:
+                    await send_with_fds(self.sock, data, fds)
+                if timeout.cancelled_caught:
+                    self.sock.shutdown(socket.SHUT_RDWR)
+            except (OSError, trio.ClosedResourceError) as error:
+                # Others than this connection's tasks send, too, and may be left with a closed one.
+                raise trio.BrokenResourceError("the client is gone") from error
             if timeout.cancelled_caught:
-                self.sock.shutdown(socket.SHUT_RDWR)
                 raise trio.BrokenResourceError("the client does not read")
             self._broken = False
 
@@ -259,7 +264,8 @@ class _Server:
         self.accounts: dict[int, _Account] = {}
 
     async def connection(self, sock: trio.socket.SocketType) -> None:
-        with sock:
+        # Not ``with sock``: only close() wakes who waits in a send, before the number is another's.
+        with contextlib.closing(sock):
             try:
                 peer = self.gate.admit(sock)
                 account = self.accounts.setdefault(peer.uid, _Account())

@@ -81,3 +81,26 @@ def test_who_only_looks_changes_no_mode(root: tuple[int, Path]) -> None:
     (directory / "closed").mkdir(mode=0)
     survey(fd, repairs=False)
     assert (directory / "closed").stat().st_mode & 0o777 == 0
+
+
+def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(
+    root: tuple[int, Path], tmp_path: Path
+) -> None:
+    fd, directory = root
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "victim").write_text("kept")
+    (directory / "aa").write_bytes(b"x" * 5000)
+    (directory / "z").mkdir()
+    (directory / "z/victim").write_text("x")
+
+    def swap(size: int) -> bytes:
+        if not (directory / "y").exists():
+            (directory / "z").rename(directory / "y")
+            os.symlink(outside, directory / "z")
+        return os.urandom(size)
+
+    done = empty(fd, How(), swap)
+    assert (outside / "victim").read_text() == "kept" and done.left
+    assert empty(fd, How()).left == () and os.listdir(directory) == []
+    assert (outside / "victim").read_text() == "kept"

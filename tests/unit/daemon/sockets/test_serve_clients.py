@@ -350,6 +350,49 @@ def test_hostile_clients_leave_a_living_server_and_no_descriptor(
     trio.run(main)
 
 
+@pytest.mark.parametrize("reads_on", [False, True])
+async def test_whoever_still_sends_is_told_that_the_connection_is_closed(
+    null: int, reads_on: bool
+) -> None:
+    """A task of the daemon's, as that of a detached run, is not the connection's own: nothing else
+    than this one error may come to it.
+    """
+    said: list[BaseException | None] = []
+
+    class Outliving(Echo):
+        async def handle(
+            self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+        ) -> None:
+            outer.start_soon(self.tell, client)
+            await trio.sleep_forever()
+
+        async def tell(self, client: ClientConnection) -> None:
+            try:
+                await client.reply(Started(cage=CAGE, notes=("x" * 900_000,)))
+                said.append(None)
+            except BaseException as error:
+                said.append(error)
+                if isinstance(error, trio.Cancelled):
+                    raise
+            self.release.set()
+
+    handler = Outliving()
+    limits = ConnectionLimits(requests=8, fds=40, send_timeout=1)
+    async with trio.open_nursery() as outer, serving(handler, limits=limits) as path:
+        caller = await connect(path)
+        await caller.send(a_run(), [null])
+        if reads_on:
+            assert isinstance((await caller.receive()).message, Started)
+        else:
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            caller.sock.shutdown(socket.SHUT_WR)
+        with trio.fail_after(30):
+            await handler.release.wait()
+        caller.close()
+        outer.cancel_scope.cancel()
+    assert [type(error) for error in said] == [type(None) if reads_on else trio.BrokenResourceError]
+
+
 async def test_after_the_last_accept_the_connected_are_served_and_newcomers_wait() -> None:
     accepting = trio.CancelScope()
     async with serving(Echo(), accepting=accepting) as path:
