@@ -525,7 +525,7 @@ class TestItsLife:
         assert len(told) < 10, "equal ones are folded"
 
     def test_nothing_outlives_a_killed_daemon(self) -> None:
-        daemon = Daemon().start()
+        daemon = Daemon("restart: {come_back_s: 0}\n").start()
         try:
             with pytest.raises(BaseException), agent(daemon) as one:  # noqa: B017  the client loses its daemon
                 one.do("look('api.openai.com')")
