@@ -22,15 +22,6 @@ from tests.e2e.survival import kill, kill_and_start
 from tests.e2e.test_standing_cages import Standing
 
 
-@pytest.fixture(scope="module")
-def private() -> Iterator[Daemon]:
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
-
-
 @pytest.fixture
 def standing(private: Daemon) -> Iterator[Standing]:
     made = Standing(private, "work")
@@ -126,6 +117,25 @@ def test_work_that_nobody_committed_is_not_destroyed_by_the_way(standing: Standi
     standing.down()
     assert (standing.project / "code").read_text() == "new\n"
     assert not (standing.project / "data/output/x").exists()
+
+
+def test_what_somebody_looks_at_is_not_taken_down_under_them(standing: Standing) -> None:
+    """The control: once the reader of the diff is done, it goes."""
+    script = "i=0; while [ $i -lt 9000 ]; do echo x >long-name-$i; i=$((i+1)); done"
+    assert standing.run("sh", "-c", script).returncode == 0
+    assert standing.ctl("cage", "down", "work").returncode != 0  # killed, and has changes
+    reader = standing.daemon.popen(
+        *("diff", "-p"), uid=NOBODY, cwd=standing.project,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert reader.stdout is not None and reader.stdout.read(1)
+    down = ("cage", "down", "work", "--discard", "--fast")
+    refused = standing.ctl(*down)
+    assert refused.returncode == 125 and "another diff or commit is open" in refused.stderr
+    reader.stdout.read()
+    assert reader.wait(60) == 0
+    reader.stdout.close()
+    assert standing.ctl(*down).returncode == 0
 
 
 def test_a_killed_down_is_given_again(standing: Standing) -> None:

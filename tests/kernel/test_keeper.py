@@ -180,18 +180,21 @@ def ask_as(uid: int, path: Path) -> int:
 
 @contextmanager
 def group_with_sleeper() -> Iterator[tuple[Fd, subprocess.Popen[bytes]]]:
-    """A v2 control group of our own, and a process in it."""
-    layout = find_layout(Path("/proc/self/mountinfo").read_text())
-    path = Path(layout.v2) / f"akios-test-keeper-{os.getpid()}-{random.randrange(1 << 32)}"
+    """A v2 control group of our own, and a process in it that ends with us."""
+    root = Path(find_layout(Path("/proc/self/mountinfo").read_text()).v2)
+    for left in root.glob("akios-test-keeper-*"):  # of a run that was killed
+        if not Path("/proc", left.name.split("-")[3]).exists():
+            left.rmdir()
+    path = root / f"akios-test-keeper-{os.getpid()}-{random.randrange(1 << 32)}"
     path.mkdir()
-    sleeper = subprocess.Popen(["/bin/sleep", "1000"])
+    sleeper = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
     try:
         (path / "cgroup.procs").write_text(str(sleeper.pid))
         with Fd(os.open(path, os.O_RDONLY | os.O_DIRECTORY)) as directory:
             yield directory, sleeper
     finally:
         sleeper.kill()
-        sleeper.wait()
+        sleeper.communicate()
         path.rmdir()
 
 

@@ -14,7 +14,7 @@ from akiosd.daemon.base import directories
 from akiosd.daemon.base.config import Config
 from akiosd.daemon.base.exposed_keys import find_exposed_keys
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
-from akiosd.daemon.base.socket_path import CONTROL, EVENTS, find_obstacle
+from akiosd.daemon.base.socket_path import find_obstacles
 from akiosd.daemon.base.uids import CageUids
 from akiosd.errors import AkiosError
 from akiosd.kernel import cgroup, probe
@@ -39,8 +39,7 @@ def find_refusals(config: Config) -> Iterator[AkiosError]:
         yield from find_exposed_keys(state)
         yield from _find_in_state(state, config)
     if not describe_state(state).startswith("in use"):
-        obstacles = (find_obstacle(str(runtime / name)) for name in (CONTROL, EVENTS))
-        yield from (obstacle for obstacle in obstacles if obstacle is not None)
+        yield from find_obstacles(runtime)
 
 
 def describe_state(path: Path) -> str:

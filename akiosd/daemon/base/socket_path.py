@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import stat
+from pathlib import Path
 
 from akiosd.errors import AkiosError
 
@@ -16,6 +17,12 @@ CONTROL, EVENTS = "control.sock", "events.sock"
 LONGEST_PATH = 107
 """Bytes of ``sun_path`` but for the zero at its end (unix(7))."""
 _NEXT = "choose another --runtime-dir"
+
+
+def find_obstacles(runtime: Path) -> list[AkiosError]:
+    """Why akiosd cannot make its sockets in ``runtime``, one error for each that it cannot."""
+    found = (find_obstacle(str(runtime / name)) for name in (CONTROL, EVENTS))
+    return [obstacle for obstacle in found if obstacle is not None]
 
 
 def find_obstacle(path: str) -> AkiosError | None:

@@ -117,8 +117,15 @@ class ChangeRequests:
         git = held.git_directories.get(cage)
         return held.workspaces[cage].dup(), git.dup() if git is not None else None
 
-    def _check_unseen(self, cage: str, client: ClientConnection) -> None:
-        if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
+    def _is_seen(self, cage: str, client: ClientConnection | None = None) -> bool:
+        """Whether somebody compares or writes from these changes now, ``client`` itself apart."""
+        return any(
+            name == cage and (client is None or not client.is_same(viewer))
+            for name, viewer in self._viewers
+        )
+
+    def _check_unseen(self, cage: str, client: ClientConnection | None = None) -> None:
+        if self._is_seen(cage, client):
             raise DeniedError("another diff or commit is open on these changes", cage, WAIT)
 
     async def discard(
@@ -183,15 +190,14 @@ class ChangeRequests:
         kept = self._registry.kept.get(cage)
         if kept is None:
             return
-        if any(name == cage for name, _ in self._viewers):
-            raise DeniedError("another diff or commit is open on these changes", cage, WAIT)
+        self._check_unseen(cage)
         await self._destroy(kept, "discarded", uid, wipe=not how.fast, how=how)
 
     async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
         """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""
         gone = []
         for name, kept in list(self._registry.kept.items()):
-            seen = name in self._busy or any(viewed == name for viewed, _ in self._viewers)
+            seen = name in self._busy or self._is_seen(name)
             if name in self._registry.kept and not seen and is_old(name):
                 with trio.CancelScope(shield=True):
                     await self._destroy(kept, "expired", 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from akiosd.daemon.base.socket_path import CONTROL, EVENTS, find_obstacle
+from akiosd.daemon.base.socket_path import CONTROL, EVENTS, find_obstacles
 from akiosd.daemon.base.systemd import Handed
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.errors import AkiosError
@@ -55,9 +55,8 @@ def refuse_second(runtime: Path, handed: Handed) -> None:
     that are handed over there is only one taker.
     """
     if not handed.has(NAME):
-        for name in (CONTROL, EVENTS):
-            if obstacle := find_obstacle(str(runtime / name)):
-                raise obstacle
+        for obstacle in find_obstacles(runtime):
+            raise obstacle
 
 
 async def open_listeners(runtime: Path, handed: Handed) -> Listeners:
