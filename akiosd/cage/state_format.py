@@ -94,7 +94,7 @@ def read(memory: bytes | memoryview, boot: str) -> dict[str, bytes]:
 
 def _check_header(view: memoryview, boot: str) -> None:
     if not FIRST_BYTES <= len(view) <= MAX_BYTES:
-        raise StateError(f"a state memory of {len(view)} bytes", "header")
+        raise StateError(f"the state memory of a cage cannot have {len(view)} bytes", "header")
     head = bytes(view[: _HEADER.size])
     magic, major, _minor, made_in = _HEADER.unpack(head)
     if magic != _MAGIC:
@@ -188,7 +188,7 @@ class Writer:
         """Replace the content of a section.  Raises StateError when there is no room for it."""
         raw = name.encode("ascii")
         if not 0 < len(raw) <= _NAME_BYTES:
-            raise StateError(f"a section of a state memory named {name!r}", "write")
+            raise StateError(f"a section of a state memory cannot be named {name!r}", "write")
         number = self._number(name, raw)
         turn = self._turns.get(name, 0) % 0xFFFF_FFFF + 1
         slot = self._slots.get((name, turn & 1))

@@ -100,7 +100,9 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
 def _check(life: LifeState, fds: Mapping[str, Fd]) -> None:
     missing = [name for name in _NEEDED if name not in fds]
     if missing:
-        raise StateError(f"of its descriptors {', '.join(missing)} were not kept", CORE)
+        raise StateError(
+            f"of the cage's descriptors, these were not kept: {', '.join(missing)}", CORE
+        )
     if life.life.state not in _GOES_ON:
         raise StateError("its agent had not begun", LIFE)
     if life.adoptions >= MOST_TRIES:

@@ -22,9 +22,7 @@ def check(uid: int) -> None:
     threads wait.
     """
     if _waiting[uid] >= MOST:
-        what = (
-            f"{_waiting[uid]} threads of akiosd wait for file systems of yours that do not answer"
-        )
+        what = f"{_waiting[uid]} threads of akiosd wait for your file systems, which do not answer"
         raise CageFailedError(what, "workspace", FIND_HANGING)
 
 
