@@ -27,14 +27,9 @@ KEPT: dict[str, str] = {
         f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
-    "akiosd.values.approval.answer": "a workflow that runs asks with it",
     **{
         f"akiosd.workflow.condition_tokens.{name}": "a pattern reads it by its place"
         for name in ("Binary.right", "Call.function")
-    },
-    **{
-        f"akiosd.workflow.{name}": "who runs a plan calls it"
-        for name in ("evaluate.holds", "plan.instances", "plan.key_of")
     },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
@@ -75,7 +70,6 @@ FILLED: dict[str, str] = {
             "Tty",
         )
     },
-    "akiosd.values.step_call.StepRequest": "who starts the program that performs a step writes it",
 }
 
 BY_ORDER = "constant AKIOS_COUNTED_"

@@ -89,8 +89,8 @@ PURE_PARTS = tuple(
     f"akiosd.workflow.{name}"
     for name in (
         *("check", "check_step", "condition", "condition_tokens", "draw", "evaluate", "explain"),
-        *("forms", "inputs", "interpolate", "old_form", "plan", "publish", "references"),
-        *("schema", "shell_traps"),
+        *("forms", "inputs", "interpolate", "journal", "old_form", "plan", "publish", "references"),
+        *("repeats", "runner", "schema", "shell_traps"),
     )
 )
 # Packages that see less than their floor allows: (highest floor, modules besides).

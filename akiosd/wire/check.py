@@ -254,13 +254,15 @@ def _check_run(run: Run, fd_count: int) -> None:
 
 
 def _check_data(run: Run) -> None:
-    """The data of a standing cage lies in its workspace, at places that AKIOS names."""
+    """The data of a project lies in the workspace, at places that AKIOS names: of a standing cage,
+    and of the cages in which steps of a workflow are done.
+    """
     for bind in run.binds:
         if bind.kind in DATA:
             place = run.workspace + b"/" + DATA[bind.kind].encode()
-            if not run.standing or bind.name or bind.path != place:
+            if bind.name or bind.path != place:
                 raise DeniedError(
-                    f"only a standing cage has {DATA[bind.kind]}, as a directory of its workspace",
+                    f"{DATA[bind.kind]} is a directory of the workspace, and shown where it lies",
                     "run",
                     _OTHER_CLIENT,
                 )

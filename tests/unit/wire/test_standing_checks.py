@@ -24,6 +24,7 @@ from akiosd.wire.messages import (
 CAGE = "c-0123456789ab"
 PROGRAM = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/w")
 UP = Run(standing=True, detach=True, name="work", workspace=b"/w", cwd=b"/w", command=b"/")
+STEP = Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", cwd=b"/w")
 OUTPUT = Bind(path=b"/w/data/output", fd=1, kind="output")
 
 GOOD: list[tuple[Message, int]] = [
@@ -31,6 +32,7 @@ GOOD: list[tuple[Message, int]] = [
     (msgspec.structs.replace(PROGRAM, tty=Tty(30, 90)), 0),
     (UP, 1),
     (msgspec.structs.replace(UP, binds=(OUTPUT,)), 2),
+    (msgspec.structs.replace(STEP, binds=(OUTPUT,)), 2),
     (Pause(cage=CAGE), 0),
     (CageStatus(cage=CAGE), 0),
     (Down(cage=CAGE, outside="x" * 2048), 0),
@@ -49,9 +51,9 @@ BAD: list[tuple[Message, int, str]] = [
     (msgspec.structs.replace(UP, name=""), 1, "has a name"),
     (msgspec.structs.replace(UP, detach=False), 1, "has a name"),
     (msgspec.structs.replace(UP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,
-     "only a standing cage has data/output"),
-    (Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", binds=(OUTPUT,)), 2,
-     "only a standing cage has data/output"),
+     "data/output is a directory of the workspace"),
+    (msgspec.structs.replace(STEP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,
+     "data/output is a directory of the workspace"),
     (Pause(cage="../x"), 0, "is not a cage"),
     (CageStatus(), 0, "is not a cage"),
     (Down(cage=CAGE, outside="x" * 2049), 0, "too long"),
