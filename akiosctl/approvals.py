@@ -13,6 +13,7 @@ import pwd
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,17 @@ def directory() -> Path:
     return Path(user_directory("XDG_STATE_HOME", ".local/state")) / "approvals"
 
 
-def wait_answer(asked: Approval, name: str, about: dict[str, Any], longest_s: float) -> Approval:
+def wait_answer(
+    asked: Approval,
+    name: str,
+    about: dict[str, Any],
+    longest_s: float,
+    listening: Callable[[], None],
+) -> Approval:
     """Wait until a person answers ``asked``, or its time is over.  ``about`` is shown with it.
 
-    ``longest_s`` bounds the wait, 0 for no further bound.  Raises AkiosError where nobody could be
+    ``longest_s`` bounds the wait, 0 for no further bound; ``listening`` is called once answers are
+    taken.  Raises AkiosError where nobody could be
     asked.
     """
     patience_s = min((asked.until_ns - asked.asked_ns) / 1e9, _LONGEST_S)
@@ -55,6 +63,7 @@ def wait_answer(asked: Approval, name: str, about: dict[str, Any], longest_s: fl
                 server.listen(8)
             except OSError as error:
                 raise _failed(place / name, error) from None
+            listening()
             while asked.state == "waiting" and (left := until - time.monotonic()) > 0:
                 server.settimeout(left)
                 try:

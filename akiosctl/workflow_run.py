@@ -160,19 +160,20 @@ class Drive:
             return heard, StepFailure(f"it asked nothing: {error}", f"step {start.step.name}")
         name = f"{self._journal.run}.{start.step.name}"
         name += f".{start.instance}" if start.step.matrix else ""
-        note(f"{start.step.name} waits for a person: akiosctl approvals; approvals yes {name}")
+        words = f"{start.step.name} waits for a person: akiosctl approvals; approvals yes {name}"
         about = {
             "run": self._journal.run,
             "workflow": self._runner.plan.name,
             "step": start.step.name,
         }
-        said = wait_answer(asked, name, about, start.step.timeout_ns / NS_PER_S)
+        longest_s = start.step.timeout_ns / NS_PER_S
+        said = wait_answer(asked, name, about, longest_s, lambda: note(words))
         result = msgspec.structs.replace(heard.result, outputs=msgspec.to_builtins(said))
         failure = None
         if said.state != "approved":
             who = f"{said.by} said no" if said.by else "nobody answered in time"
-            words = f"{who}: {said.comment}" if said.comment else who
-            failure = StepFailure(words, f"step {start.step.name}", "run it again to be asked")
+            why = f"{who}: {said.comment}" if said.comment else who
+            failure = StepFailure(why, f"step {start.step.name}", "run it again to be asked")
         return heard._replace(result=result), failure
 
     # ---- what became of it -----------------------------------------------------------------------

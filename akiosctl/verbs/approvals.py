@@ -69,7 +69,8 @@ def show_command(ctx: click.Context, question: str, as_json: bool) -> int:
     found = [one for one in map(_shown, list_waiting()) if one["id"] == question]
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
-    for one in () if as_json else found:
+        return 0 if found else 1
+    for one in found:
         for line in one["message"].splitlines():
             print_line(line)
     return 0 if found else 1

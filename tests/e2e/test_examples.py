@@ -201,9 +201,8 @@ def ask(scene: Scene, place: Path, is_answered: bool) -> None:
     assert scene.asking.stderr is not None
     while "waits for a person" not in (line := scene.asking.stderr.readline()):
         assert line, "it ended"
-    while not (found := list(waiting.glob("*.agree"))):
-        pass
-    found[0].rename(waiting / "w-4f7k2m9q1x.agree")
+    (question,) = waiting.glob("*.agree")
+    question.rename(waiting / "w-4f7k2m9q1x.agree")
 
 
 def is_of_standing(verb: str) -> bool:
