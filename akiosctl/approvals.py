@@ -7,6 +7,7 @@ said: that user, or root.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -92,9 +93,10 @@ def _hear(connection: socket.socket, asked: Approval, about: dict[str, Any]) -> 
         answered = answer(
             asked, said["yes"], _name(uid), time.time_ns(), str(said.get("comment", ""))[:2000]
         )
-        _send(connection, msgspec.to_builtins(answered))
     except (OSError, AkiosError):
         return asked  # they are gone, or said nothing that is an answer
+    with contextlib.suppress(OSError):  # who left without hearing it has answered all the same
+        _send(connection, msgspec.to_builtins(answered))
     return answered
 
 

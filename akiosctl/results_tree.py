@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from akiosd.errors import AkiosError
-from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -47,7 +46,7 @@ def _make(parent: int, name: str) -> int:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
         pass
-    return openat2(parent, os.fsencode(name), _DIRECTORY, resolve=RESOLVE_NO_LINKS)
+    return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
 def _write(parent: int, name: str, value: Any) -> None:

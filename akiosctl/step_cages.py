@@ -35,7 +35,7 @@ _RESULT = msgspec.json.Decoder(StepResult)
 
 
 class Heard(NamedTuple):
-    """What became of one cage.  ``lost``: its result was not heard, though it was started."""
+    """What became of one cage.  ``lost``: nobody said how it ended, though it was started."""
 
     result: StepResult
     cage: str = ""
@@ -190,7 +190,7 @@ def _converse(client: PlainClient, number: int, cage: str, fds: list[int], data:
     reason = str(ended.get("reason", "")) or f"exit status {ended.get('exit_code', 0)}"
     tail = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
     words = "; ".join(["the step's program gave no result: " + reason, *tail])
-    return Heard(_no_result(words, cage), cage, usage, changes, lost=True)
+    return Heard(_no_result(words, cage), cage, usage, changes)
 
 
 def _no_result(what: str, cage: str, next: str = "") -> StepResult:

@@ -14,12 +14,14 @@ from akiosctl import policy_files, workflow_files
 from akiosctl.client import PlainClient
 from akiosctl.journal_file import JournalFile, Kept, list_kept
 from akiosctl.locate import locate_workspace
+from akiosctl.lost_steps import find_lost
 from akiosctl.programs import find_standing
 from akiosctl.purse import Purse, Sum, limits_of
 from akiosctl.render import note
 from akiosctl.results_tree import write_tree
 from akiosctl.step_cages import StepCages
 from akiosctl.system_policy import find_system
+from akiosctl.verbs.templates import find_template
 from akiosctl.workflow_run import Drive, report_of
 from akiosd.errors import AkiosError
 from akiosd.policy.merge import Merged, merge_explained
@@ -69,8 +71,11 @@ def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
         journal = JournalFile.create(begun)
     else:
         journal = JournalFile.open(kept.run)
-        journal.append(Resumed(from_step=asked.from_step, repeat=asked.repeat))
     try:
+        if kept is not None:
+            with globals_.connect() as client:
+                find_lost(client, journal)
+            journal.append(Resumed(from_step=asked.from_step, repeat=asked.repeat))
         return _drive(globals_, asked, plan, inputs, journal, workspace, left)
     finally:
         journal.close()
@@ -110,9 +115,9 @@ def _drive(
 
 
 def file_of(word: str) -> str:
-    """A workflow file, or the file of a template of this name."""
-    known = workflow_files.templates()
-    return str(known[word]) if word in known and not os.path.exists(word) else word
+    """A workflow file, or the file of a template of this name.  Raises AkiosError for neither."""
+    is_file = os.path.exists(word) or set(word) & set("./") or word == workflow_files.STDIN
+    return word if is_file else str(find_template(word))
 
 
 def policy_of(globals_: Globals, workspace: str) -> Merged:

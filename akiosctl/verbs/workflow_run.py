@@ -54,7 +54,11 @@ def command(
     nobody knows is named.  Exit status 1 when a step failed.
     """
     asked = Asked(file, words, cage, resume, from_step, repeat, most, quiet)
-    report = run_workflow(ctx.obj, asked)
+    try:
+        report = run_workflow(ctx.obj, asked)
+    except KeyboardInterrupt:
+        note(f"stopped, with what ran; go on with it: akiosctl workflow run {file} --resume")
+        raise
     if wants_json(ctx, as_json):
         click.echo(json.dumps(report, indent=2))
     else:

@@ -81,6 +81,19 @@ class Result(_Line, frozen=True, kw_only=True, tag="result"):
     calls: int = 0
 
 
+class Lost(_Line, frozen=True, kw_only=True, tag="lost"):
+    """What akiosd says of an attempt that was not heard of: its cage ("" where none was made), and
+    what that spent.  Whether the step was done is unknown all the same.
+    """
+
+    step: str
+    instance: int
+    cage: str = ""
+    usd_micro: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+
 class Resumed(_Line, frozen=True, kw_only=True, tag="resumed"):
     """The run was gone on with; ``from_step`` as ``--from`` gave it, ``repeat`` as ``--repeat``."""
 
@@ -94,7 +107,7 @@ class Finished(_Line, frozen=True, kw_only=True, tag="finished"):
     status: Literal["success", "failed"]
 
 
-Line = Begun | Intent | Result | Resumed | Finished
+Line = Begun | Intent | Result | Lost | Resumed | Finished
 Place = tuple[str, int]
 """(step, number of its instance)."""
 _DECODER = msgspec.json.Decoder(Line)
@@ -142,8 +155,8 @@ def _broken(number: int, what: str, where: str) -> AkiosError:
 class Past(NamedTuple):
     """What is known of each instance: its last result, and the intent that came after it, if any.
 
-    ``spent`` adds up money, tokens and calls; what was begun and not heard of counts as all that it
-    might have spent.
+    ``spent`` adds up money, tokens and calls; what was begun and not heard of counts as what akiosd
+    says of it, else as all that it might have spent.
     """
 
     results: Mapping[Place, Result]
@@ -163,6 +176,9 @@ def look_back(lines: Iterable[Line]) -> Past:
         if isinstance(line, Intent):
             _add(spent, unknown.get((line.step, line.instance)))
             unknown[line.step, line.instance] = line
+        elif isinstance(line, Lost) and (intent := unknown.get((line.step, line.instance))):
+            used = {"usd_micro": line.usd_micro, "tokens": line.tokens, "calls": line.calls}
+            unknown[line.step, line.instance] = msgspec.structs.replace(intent, **used)
         elif isinstance(line, Result):
             unknown.pop((line.step, line.instance), None)
             results[line.step, line.instance] = line

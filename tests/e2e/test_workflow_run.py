@@ -261,7 +261,7 @@ def kill_here(akios: Daemon, models: Models, hook: Hook, place: Path, when: str,
     assert named == ([step] if is_begun and step in ("tell", "write") else [])
 
 
-@pytest.mark.parametrize(("when", "at"), [("within", 6), ("after", 6), ("within", 7)])
+@pytest.mark.parametrize(("when", "at"), [("within", 5), ("after", 6), ("within", 7)])
 def test_a_run_that_is_killed_goes_on(
     akios: Daemon, models: Models, hook: Hook, project: Path, when: str, at: int
 ) -> None:
@@ -436,6 +436,46 @@ def test_all_steps_share_one_budget(akios: Daemon, models: Models, project: Path
     assert (report["calls"], len(models.received) - before) == (2, 2), report
     said = [one["status"] for one in report["steps"]]
     assert sorted(said) == ["failed", "failed", "success", "success"]
+
+
+CALLS = """
+import os, ssl, urllib.error, urllib.request
+for number in range(3):
+    data = b'{"model": "gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "%d"}]}'
+    key = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "Content-Type": "application/json"}
+    url = "https://api.openai.com/v1/chat/completions"
+    try:
+        print(urllib.request.urlopen(urllib.request.Request(url, data % number, key)).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+
+
+def test_a_cage_cannot_pass_what_the_others_left(akios: Daemon, project: Path) -> None:
+    (project / "calls.py").write_text(CALLS)
+    row = (
+        "- {name: ask, agent: llm, action: complete, parameters: {prompt: hello}, "
+        "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}}\n"
+        "- {name: calls, agent: tool, action: run, config: {allow: [[python3]]}, "
+        "parameters: {argv: [python3, calls.py]}}\n"
+    )
+    for most, wanted in ((3, ["200", "200", "402"]), (9, ["200", "200", "200"])):
+        (project / "w.yml").write_text(
+            f"name: w{most}\npolicy: {{budget: {{calls: {most}}}}}\nsteps:\n{row}"
+        )
+        _, report = run(akios, project, "w.yml")
+        assert report["steps"][1]["outputs"]["stdout"].split() == wanted, report
+
+
+def test_a_step_that_takes_too_long_has_failed(akios: Daemon, project: Path) -> None:
+    """Its end was heard of, so it is not unknown; the other is the control."""
+    row = "- {{name: {0}, agent: tool, action: run, timeout: {1}, continue_on_error: true, "
+    row += "config: {{allow: [[sleep]]}}, parameters: {{argv: [sleep, '2']}}}}\n"
+    steps = row.format("short", "1s") + row.format("long", "60s").replace("name", "needs: [], name")
+    (project / "w.yml").write_text(f"name: w\nsteps:\n{steps}")
+    status, report = run(akios, project, "w.yml")
+    assert [one["status"] for one in report["steps"]] == ["failed", "success"], report
+    assert status == 0 and "wall clock limit 1 s" in report["steps"][0]["failure"]["what"]
 
 
 def test_a_person_says_no(akios: Daemon, project: Path) -> None:

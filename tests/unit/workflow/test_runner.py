@@ -19,6 +19,7 @@ from akiosd.workflow.journal import (
     Begun,
     Finished,
     Intent,
+    Lost,
     Past,
     Result,
     encode_line,
@@ -309,3 +310,6 @@ def test_what_was_begun_and_not_heard_of_counts_as_all_that_it_might_have_spent(
     assert look_back([_intent(start)]).spent == (7, 0, 0)
     assert look_back([_intent(start), _result(start, True, {})]).spent == (3, 0, 0)
     assert look_back([_intent(start), _intent(start)]).spent == (14, 0, 0)
+    lost = Lost(step=start.step.name, instance=start.instance, cage="c-1", usd_micro=2, calls=1)
+    past = look_back([_intent(start), lost])
+    assert past.spent == (2, 0, 1) and list(past.unknown) == [(start.step.name, start.instance)]
