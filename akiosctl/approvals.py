@@ -14,7 +14,7 @@ import pwd
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,17 @@ _LONGEST_S = 30 * 86_400
 def directory() -> Path:
     """Where the sockets of questions are."""
     return Path(user_directory("XDG_STATE_HOME", ".local/state")) / "approvals"
+
+
+def question_of(outputs: Mapping[str, Any], message: str) -> Approval:
+    """The question of a step, waiting, whatever its result says of an answer: that was written in
+    a cage.  ``message`` is what the workflow asks.  Raises AkiosError for no question.
+    """
+    try:
+        said = msgspec.convert(outputs, Approval)
+    except msgspec.ValidationError as error:
+        raise AkiosError(f"the step asked nothing: {error}", next="see akiosctl why") from None
+    return Approval(message, said.asked_ns, said.until_ns)
 
 
 def wait_answer(
@@ -107,8 +118,10 @@ def list_waiting() -> list[dict[str, Any]]:
         try:
             with _connected(path.name) as client:
                 found.append({**_receive(client), "id": path.name})
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # its run was killed
         except (OSError, AkiosError):
-            continue  # its run is over, or was killed
+            continue  # its run is over
     return sorted(found, key=lambda one: int(one.get("asked_ns", 0)))
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from akiosctl.approvals import wait_answer
+from akiosctl.approvals import question_of, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
 from akiosctl.journal_file import JournalFile
@@ -24,7 +24,6 @@ from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
 from akiosctl.step_cages import Heard, StepCages
 from akiosd.errors import AkiosError
-from akiosd.values.approval import Approval
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
@@ -154,10 +153,8 @@ class Drive:
         return StepFailure(words, f"step {start.step.name}", f"akiosctl diff {cage}")
 
     def _ask_person(self, start: Start, heard: Heard) -> tuple[Heard, StepFailure | None]:
-        try:
-            asked = msgspec.convert(heard.result.outputs, Approval)
-        except msgspec.ValidationError as error:
-            return heard, StepFailure(f"it asked nothing: {error}", f"step {start.step.name}")
+        message = str(start.request.parameters.get("message", ""))
+        asked = question_of(heard.result.outputs, message)
         name = f"{self._journal.run}.{start.step.name}"
         name += f".{start.instance}" if start.step.matrix else ""
         words = f"{start.step.name} waits for a person: akiosctl approvals; approvals yes {name}"

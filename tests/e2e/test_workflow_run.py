@@ -223,7 +223,7 @@ main()
 
 
 def killed_at(akios: Daemon, place: Path, when: str, number: int) -> None:
-    words = ["--socket", akios.socket, "workflow", "run", "kill.yml"]
+    words = ["--socket", str(akios.socket), "workflow", "run", "kill.yml"]
     done = subprocess.run(
         [sys.executable, "-c", BOMB, when, str(number), *words],
         cwd=place, capture_output=True, text=True, **MINUTE, **akios.as_user(NOBODY),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.approvals import directory, give_answer, list_waiting, wait_answer
+from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
 from akiosctl.purse import Purse, Sum
 from akiosctl.results_tree import write_tree
 from akiosd.errors import AkiosError
@@ -36,7 +36,7 @@ def test_several_never_spend_more_than_there_is(
     purse = Purse(Sum(usd_micro, 0, calls), Sum(0, 0, 0))
     held: dict[int, Budget] = {}
     for number in range(20):
-        if held and data.draw(st.booleans()):
+        if len(held) > 0 and data.draw(st.booleans()):
             whom = data.draw(st.sampled_from(sorted(held)))
             given_ = held.pop(whom)
             used = Sum(
@@ -132,6 +132,14 @@ def test_nobody_else_answers(asked: queue.Queue[Approval], uid: int) -> None:
         found = asked.get(timeout=20)
         assert found.state == "approved"
         asked.put(found)
+
+
+def test_a_step_does_not_answer_itself() -> None:
+    """What comes out of a cage may say that somebody agreed, and to another question."""
+    said = {"message": "no harm", "asked_ns": 1, "until_ns": 5, "state": "approved", "by": "root"}
+    assert question_of(said, "delete all?") == Approval("delete all?", 1, 5)
+    with pytest.raises(AkiosError, match="asked nothing"):
+        question_of({"state": "yes"}, "x")
 
 
 def test_its_time_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
