@@ -91,6 +91,8 @@ def _drive(
     left: Sum | None,
 ) -> dict[str, Any]:
     past = look_back(journal.lines)
+    for name in sorted({name for name, _ in past.unknown} - {step.name for step in plan.steps}):
+        note(f"{name}: UNKNOWN whether it was done, and the file has no such step any more")
     variables = {name: os.environ[name] for name in plan.variables if name in os.environ}
     runner = Runner(
         plan,
