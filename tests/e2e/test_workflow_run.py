@@ -467,6 +467,7 @@ def test_a_cage_cannot_pass_what_the_others_left(akios: Daemon, project: Path) -
         assert report["steps"][1]["outputs"]["stdout"].split() == wanted, report
 
 
+@pytest.mark.named_set("workflow")
 def test_a_step_that_takes_too_long_has_failed(akios: Daemon, project: Path) -> None:
     """Its end was heard of, so it is not unknown; the other is the control."""
     row = "- {{name: {0}, agent: tool, action: run, timeout: {1}, continue_on_error: true, "
