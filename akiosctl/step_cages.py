@@ -28,7 +28,7 @@ from akiosd.values.policy import Policy
 from akiosd.values.step_call import MAX_REQUEST, MAX_RESULT, StepFailure, StepRequest, StepResult
 from akiosd.values.usage import Usage
 
-PROGRAM = ("-I", "-m", "akiosd.workflow.steps.perform")
+PROGRAM = "akiosd.workflow.steps.perform"
 _PIECE = 1 << 16
 _MAX_ERRORS = 1 << 14
 _RESULT = msgspec.json.Decoder(StepResult)
@@ -50,7 +50,7 @@ class StepCages:
     def __init__(self, path: str, workspace: str) -> None:
         """``path`` is akiosd's socket, ``workspace`` the project.  Raises AkiosError."""
         self._path, self._fds = path, list[int]()
-        options = RunOptions([sys.executable], {"workspace": [workspace], "quiet": []})
+        options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
         client = PlainClient(path)
         try:
             self._request, self._policy, _ = prepare(options, False, self._fds, client)
@@ -113,7 +113,7 @@ class StepCages:
             for kind, fd in self._data.items():
                 path = f"{self.workspace}/{DATA[kind]}"
                 binds.append(make_bind(path, fd, kind, "data", sent))
-        argv = [sys.executable, *PROGRAM, *words]
+        argv = [sys.executable, "-I", "-m", PROGRAM, *words]
         run = self._request | {
             "policy": _packed(policy),
             "argv": [os.fsencode(word) for word in argv],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +72,11 @@ def test_several_never_spend_more_than_there_is(
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Queue[Approval]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Queue[Approval]]:
     """A question ``q`` waits, at a place that everybody can reach; the queue gets what it became."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    # pytest's own directories are closed to others.
+    place = Path(tempfile.mkdtemp(prefix="akios-test-"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(place))
     answers: queue.Queue[Approval] = queue.Queue()
     ready = threading.Event()
     question = Approval("well?", 0, 30 * 10**9)
@@ -85,7 +89,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Que
     monkeypatch.setattr("akiosctl.approvals.time.time_ns", lambda: 10**9)
     thread.start()
     assert ready.wait(20)
-    for path in (tmp_path.parent.parent, tmp_path.parent, tmp_path, directory(), directory() / "q"):
+    for path in (place, place / "akios", directory(), directory() / "q"):
         path.chmod(0o777)
     try:
         yield answers
@@ -93,6 +97,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Que
         if answers.empty():
             give_answer("q", True, "")
         thread.join()
+        shutil.rmtree(place)
 
 
 def test_a_question_is_answered_once(asked: queue.Queue[Approval]) -> None:
