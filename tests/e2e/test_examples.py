@@ -38,7 +38,8 @@ FILES = {
         "name: x\nsteps:\n- {agent: filesystem, action: read, parameters: {path: notes.txt}}\n"
     ),
     "ask.yml": (
-        "name: y\nsteps:\n- {name: agree, agent: approve, action: ask, parameters: {message: go on}}\n"
+        "name: y\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 300}, "
+        "parameters: {message: go on}}\n"
     ),
     "key.txt": "sk-" + "a" * 40 + "\n",
 }

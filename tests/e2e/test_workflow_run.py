@@ -17,7 +17,7 @@ import pytest
 
 from akiosd.values.policy import PROVIDERS
 from akiosd.workflow.journal import Intent, Journal, Result, read_journal
-from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.daemon import NOBODY, Daemon, die_with_parent
 from tests.e2e.models import Models
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer
 
@@ -106,7 +106,10 @@ def begin(akios: Daemon, place: Path, name: str) -> subprocess.Popen[str]:
     words = ["workflow", "run", name, "--json", "--cage", "work"]
     words += ["--input", "revision=HEAD"] if name == "code-review" else []
     pipe = subprocess.PIPE
-    return akios.popen(*words, uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True)
+    return akios.popen(
+        *words, uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True,
+        preexec_fn=die_with_parent,
+    )  # fmt: skip
 
 
 def end(akios: Daemon, place: Path, name: str, process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -481,7 +484,8 @@ def test_a_step_that_takes_too_long_has_failed(akios: Daemon, project: Path) -> 
 
 def test_a_person_says_no(akios: Daemon, project: Path) -> None:
     (project / "w.yml").write_text(
-        "name: w\nsteps:\n- {name: agree, agent: approve, action: ask, parameters: {message: so}}\n"
+        "name: w\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 60}, "
+        "parameters: {message: so}}\n"
         "- {name: then, agent: filesystem, action: exists, parameters: {path: x}}\n"
     )
     pipe = subprocess.PIPE
