@@ -67,6 +67,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "events": (
         ("akiosctl events", "all records of the last cage here"),
         ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),
+        ("akiosctl events --format ocsf", "for security monitoring; or ecs, cef"),
+        ("akiosctl events --schema", "the JSON Schema of every record"),
         ("akiosctl events --follow", "what happens from now on, until Ctrl-C"),
     ),
     "why": (("akiosctl why", "what the last cage here was denied"),),
