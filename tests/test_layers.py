@@ -138,7 +138,10 @@ ONLY: dict[str, tuple[str, ...]] = {
     "genai_prices": ("akiosd.meter.prices",),
     "akiosd.meter.prices": ("akiosd.gateway", "akiosctl.preview"),
     # A framework is loaded by the server alone: no other verb waits for it.
-    **dict.fromkeys(("fastapi", "starlette", "hypercorn", "anyio", "pydantic"), ("akiosctl.api",)),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "hypercorn", "anyio", "pydantic", "prometheus_client"),
+        ("akiosctl.api",),
+    ),
     # It hides what it imports from this test.  The verbs of the command line and the providers are
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from akiosctl.api import forms
-from akiosctl.api.handlers import cages, changes, events, host, ledger, policies, redaction
+from akiosctl.api.handlers import (
+    cages,
+    changes,
+    events,
+    host,
+    ledger,
+    metrics,
+    policies,
+    redaction,
+)
 from akiosctl.help import schemas
 
 BASE = "/api/v1"
@@ -20,7 +29,8 @@ ANY = "any"
 class Endpoint(msgspec.Struct, frozen=True):
     """``scope``: what the token must have; "" needs no token.  ``answer``: the type of the body,
     several in a tuple, or its media type.  ``takes``: the media type of the text that is its
-    handler's ``text``.  ``refusals``: statuses besides those that every endpoint has.
+    handler's ``text``.  ``refusals``: statuses besides those that every endpoint has.  ``also``: a
+    path outside of BASE where the same is found, since other programs look there.
     """
 
     method: str
@@ -31,6 +41,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     refusals: tuple[int, ...] = ()
     takes: str = ""
     status: int = int(HTTPStatus.OK)
+    also: str = ""
 
     @property
     def slow(self) -> bool:
@@ -48,6 +59,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/session", host.begin_session, ANY, forms.SessionMade),
     Endpoint("DELETE", "/session", host.end_session, ANY, forms.Gone),
     Endpoint("GET", "/doctor", host.get_doctor, "read", schemas.Doctor),
+    Endpoint("GET", "/metrics", metrics.collect, "read", metrics.OPEN_METRICS, also="/metrics"),
     Endpoint("GET", "/cages", cages.list_page, "read", forms.CagePage),
     Endpoint("GET", _CAGE, cages.get_one, "read", schemas.Cage, (404,)),
     Endpoint(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from akiosctl.api.jobs import Jobs
+from akiosctl.api.metrics.follow import Meter
 from akiosctl.api.problems import Refusal
 from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
@@ -23,6 +24,7 @@ class Service:
     tls: bool = False
     jobs: Jobs = field(default_factory=Jobs)
     sessions: Sessions = field(default_factory=Sessions)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def events(self) -> str:
