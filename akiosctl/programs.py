@@ -104,7 +104,7 @@ def _prepare(options: RunOptions, cage: dict[str, Any], tty: bool) -> dict[str, 
     request: dict[str, object] = {
         "cage": cage["cage"],
         "argv": [os.fsencode(word) for word in options.command],
-        "command": os.fsencode(_find_command(options.command[0], cwd, workspace)),
+        "command": os.fsencode(find_command(options.command[0], cwd, workspace)),
         "env": _environment(options.values("env"), options.values("keep_env"), tty),
         "cwd": os.fsencode(cwd),
         "one_output": is_one_output(),
@@ -117,7 +117,7 @@ def _prepare(options: RunOptions, cage: dict[str, Any], tty: bool) -> dict[str, 
     return request
 
 
-def _find_command(word: str, cwd: str, workspace: str) -> str:
+def find_command(word: str, cwd: str, workspace: str) -> str:
     """The path inside of a command.  One with a slash is taken as it is, for it may be there inside
     only.
     """
