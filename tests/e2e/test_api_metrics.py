@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.api_server import ApiServer, Follower
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.resources import wait_until
 
 RULES = Path(__file__).resolve().parents[2] / "packaging/prometheus"
 CASES = Path(__file__).parent / "prometheus/rules-test.yml"
@@ -42,10 +43,10 @@ def test_what_a_cage_does_is_counted(server: ApiServer) -> None:
     denied = [one for one in records if one["kind"] == "net_denied"]
     calls = [one for one in records if one.get("verdict") == "denied"]
     assert denied and calls
-    while True:  # the server counts them by a stream of its own
-        _, after = scrape(server)
-        if after.get(("akios_cages_ended_total", "success")):
-            break
+    # The server counts them by a stream of its own.
+    ended = ("akios_cages_ended_total", "success")
+    assert wait_until(lambda: scrape(server)[1].get(ended, 0) == 1)
+    _, after = scrape(server)
     assert after["akios_denials_total", "network"] == sum(one.get("count", 1) for one in denied)
     assert after["akios_denials_total", "syscalls"] == sum(one.get("count", 1) for one in calls)
     assert after["akios_records_total", "birth"] == after["akios_cages_started_total",] == 1

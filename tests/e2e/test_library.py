@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.survival import kill_and_start
 
 PROGRAMS = Path(__file__).parent / "library"
 
@@ -49,3 +50,34 @@ def test_the_example_of_the_readme_runs(daemon: Daemon) -> None:
     start = lines.index("    from akiosctl import Cage")
     example = "\n".join(line[4:] for line in lines[start : lines.index("", start)])
     assert run_text(daemon, example) == "42\n\n"
+
+
+def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
+    own = Daemon()
+    try:
+        own.start()
+        project = own.workspace(uid=NOBODY)
+        (project / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
+        options = own.as_user(NOBODY)
+        options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
+        client = subprocess.Popen(
+            [sys.executable, "-u", PROGRAMS / "outlives.py"],
+            cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
+        )  # fmt: skip
+        assert client.stdout is not None and client.stdin is not None
+        assert client.stdout.readline() == b"up\n"
+        kill_and_start(own)
+        out, _ = client.communicate(b"go on\n", timeout=90)
+        assert client.returncode == 0 and out == b"done\n"
+    finally:
+        own.close()
+
+
+@pytest.mark.named_set("frameworks")
+@pytest.mark.parametrize(
+    ("name", "module"), [("smolagents", "smolagents"), ("langchain", "langchain_core")]
+)
+def test_the_example_for_a_framework_runs(daemon: Daemon, name: str, module: str) -> None:
+    pytest.importorskip(module, reason=f"needs {module} (pip install 'akios[frameworks]')")
+    examples = str(PROGRAMS.parents[2] / "docs/examples")
+    assert use(daemon, "uses_frameworks.py", name, examples).endswith("done")
