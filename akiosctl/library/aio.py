@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from akiosctl.library.cage import Cage
 from akiosctl.library.program import Program
-from akiosctl.library.values import Change, Denial, Done, ProgramFailed, Spent, Stream
+from akiosctl.library.values import Change, Denial, Done, Spent, Stream, failed
 
 _Found = TypeVar("_Found")
 
@@ -54,7 +54,7 @@ class AsyncCage:
         program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
         done = await _killed_at_cancel(program, partial(program.collect, timeout, input))
         if check and done.exit_code:
-            raise ProgramFailed(done, command[0], tuple(await self.denials()))
+            raise failed(done, command[0], tuple(await self.denials()))
         return done
 
     async def stream(

@@ -25,9 +25,9 @@ from akiosctl.library.values import (
     Change,
     Denial,
     Done,
-    ProgramFailed,
     Spent,
     Stream,
+    failed,
 )
 from akiosctl.piped_program import Piped
 from akiosctl.programs import find_command
@@ -163,7 +163,7 @@ class Cage:
         program = self.start(*command, cwd=cwd, env=env)
         done = program.collect(timeout, input)
         if check and done.exit_code:
-            raise ProgramFailed(done, command[0], tuple(self.denials()))
+            raise failed(done, command[0], tuple(self.denials()))
         return done
 
     def stream(
@@ -184,7 +184,7 @@ class Cage:
         if found.get("exit_code", 0):
             reason = str(found.get("reason", ""))
             done = Done(int(found["exit_code"]), b"", b"", str(found.get("kind", "")), reason)
-            raise ProgramFailed(done, command[0], tuple(self.denials()))
+            raise failed(done, command[0], tuple(self.denials()))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file inside; a relative path is below the project."""

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from akiosctl.client import DaemonError, GoneError, PlainClient
 from akiosctl.come_back import Absence
-from akiosctl.library.values import Done, ProgramTimeout, Stream
+from akiosctl.library.values import Done, ProgramTimeout, Stream, too_slow
 from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -73,8 +73,7 @@ class Program:
                 piece = self._pieces.get(left)
             except TimeoutError:
                 self.end()
-                nothing = Done(137, b"", b"", "timeout")
-                raise ProgramTimeout(timeout or 0, nothing, self._command) from None
+                raise too_slow(timeout or 0, self._command) from None
             if piece is None:
                 return
             self._count(len(piece[1]))
@@ -107,10 +106,9 @@ class Program:
         try:
             for name, data in self.pieces(timeout):
                 found[name].append(data)
-        except ProgramTimeout as error:
+        except ProgramTimeout:
             out, err = (b"".join(found[name]) for name in get_args(Stream))
-            done = Done(137, out, err, "timeout", error.what)
-            raise ProgramTimeout(timeout or 0, done, self._command) from None
+            raise too_slow(timeout or 0, self._command, out, err) from None
         ended = self.finish()
         return Done(
             int(ended.get("exit_code", 0)),

@@ -6,9 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from akiosctl.render import escape
 from akiosd.errors import AkiosError
 
 Stream = Literal["stdout", "stderr"]
+_LONGEST = 400
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -79,18 +81,35 @@ class CageError(AkiosError):
 class ProgramFailed(CageError):
     """A program ended with another exit code than 0, and it was asked for success."""
 
-    def __init__(self, done: Done, command: str, denials: tuple[Denial, ...]) -> None:
-        what = done.reason or f"{command} ended with exit code {done.exit_code}"
-        last = done.stderr.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
-        advice = denials[0].hint if denials else last or "see what it printed: done.stderr"
-        super().__init__(what, command, advice, denials)
+    def __init__(
+        self, what: str, where: str, next: str, done: Done, denials: tuple[Denial, ...]
+    ) -> None:
+        super().__init__(what, where, next, denials)
         self.done = done
 
 
 class ProgramTimeout(CageError):
     """A program took too long, and was killed.  ``done`` holds what it had printed."""
 
-    def __init__(self, seconds: float, done: Done, command: str) -> None:
-        what = f"{command} did not end within {seconds:g} s, and was killed"
-        super().__init__(what, command, "give it more time: timeout=…")
+    def __init__(self, what: str, where: str, next: str, done: Done) -> None:
+        super().__init__(what, where, next)
         self.done = done
+
+
+def failed(done: Done, command: str, denials: tuple[Denial, ...]) -> ProgramFailed:
+    """What is raised for a program that failed."""
+    last = escape(done.stderr.rstrip().rpartition(b"\n")[2][:_LONGEST])  # the agent's words
+    return ProgramFailed(
+        done.reason or f"{command} ended with exit code {done.exit_code}",
+        command,
+        denials[0].hint if denials else last or "see what it printed: stdout and stderr of done",
+        done,
+        denials,
+    )
+
+
+def too_slow(seconds: float, command: str, out: bytes = b"", err: bytes = b"") -> ProgramTimeout:
+    """What is raised for a program that was killed for its time."""
+    what = f"{command} did not end within {seconds:g} s, and was killed"
+    done = Done(137, out, err, "timeout", what)
+    return ProgramTimeout(what, command, "give it more time: timeout=…", done)
