@@ -20,7 +20,6 @@ STARTERS = {
     "akiosd.workflow.steps.child": "what a tool or MCP step names, in that step's cage",
     "akiosd.kernel.programs": "the system's programs by their paths, ours by sys.executable -I, told nothing, in /; "
     "helpers, which their own modules name: the launcher with no variable, the zygote with fixed ones",
-    "akiosd.workflow.steps.child": "in a step's cage: what the workflow names, with the cage's environment",
 }
 STARTING = {
     "system",
