@@ -110,8 +110,9 @@ def errors() -> Iterator[Told]:
 def read(trees: dict[str, ast.Module]) -> Iterator[Told]:
     known = classes(trees)
     kinds = {name: (next_of(name, known), order_of(name, known)) for name in family(known)}
+    of_classes = nexts(known)
     texts = {
-        module: constants(tree.body, imported(tree, trees)) | nexts(known)
+        module: constants(tree.body, imported(tree, trees)) | of_classes
         for module, tree in trees.items()
     }
     sites = find_sites(trees, texts, kinds)
