@@ -19,7 +19,8 @@ from akiosctl.data_directories import open_output
 from akiosctl.render import count_files, escape, note, print_error
 from akiosctl.standing_cages import find_standing, list_standing
 from akiosd.errors import AkiosError
-from akiosd.store.wipe import Emptied, How, empty, spared_by, survey
+from akiosd.store.survey import survey
+from akiosd.store.wipe import Emptied, How, empty, spared_by
 from akiosd.values.places import DATA
 from akiosd.values.units import format_size
 from akiosd.wire.messages import CageInfo, Destroyed, Down, Ok
@@ -65,11 +66,15 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     output = _open_output(client, cage)
     files = size = 0
     linked: tuple[str, ...] = ()
+    unseen: tuple[tuple[str, str], ...] = ()
     if output is not None:
         try:
             found = [] if asked.keep else survey(output, repairs=False)
             files, linked = sum(item.kind == "file" for item in found), spared_by(found)
             size = sum(item.size for item in found)
+            unseen = tuple((item.path, item.why) for item in found if item.kind == "unseen")
+        except OSError as error:
+            raise _unusable(f"{escape(cage.workspace)}/{DATA['output']}", error) from None
         finally:
             os.close(output)
     if not asked.as_json:
@@ -81,6 +86,8 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
         print_line(f"  {where}: {kept}")
         for path in linked[:_MOST_NAMED]:
             print_line(f"  only its name would go, it has another elsewhere: {escape(path)}")
+        for path, why in unseen[:_MOST_NAMED]:
+            print_line(f"  not counted: {escape(path)}: {why}")
     return _report(cage, Emptied(files, size, linked), dry_run=True)
 
 
