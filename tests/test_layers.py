@@ -111,6 +111,7 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
             ),
             "akiosd.kernel.hashing",
             # What lies in a user's directory is wiped by that user.
+            "akiosd.store.survey",
             "akiosd.store.wipe",
             # Pure: hints are tried against the rules of the gateway itself.
             "akiosd.gateway.net.remedies",

@@ -159,9 +159,12 @@ class NotCopied(Form):
 
 
 class Copied(Form):
+    """Of what was skipped the first thousand are named; ``skipped_count`` counts all."""
+
     files: int
     bytes: int
     skipped: list[NotCopied]
+    skipped_count: int
 
 
 class CageNames(Form):

@@ -19,7 +19,6 @@ from akiosd.kernel.syscalls import RENAME_NOREPLACE, openat2, renameat2
 
 Kind = Literal["file", "dir", "other", "mount", "unseen"]
 _READ = os.O_RDONLY | os.O_DIRECTORY
-_ANCHOR = os.O_PATH | os.O_DIRECTORY
 _DEEP, _LONG = 64, 2048
 """Directories in each other, and bytes of their path: half of what a path may have, so that any
 name fits behind it.
