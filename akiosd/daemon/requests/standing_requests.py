@@ -172,7 +172,7 @@ class StandingRequests:
         how = How(request.passes, request.fast)
         with trio.CancelScope(shield=True):
             await self._changes.take_down(request.cage, peer.uid, how)
-            reply = await self._logs.take_down(LogId(request.cage), how, request.outside)
+            reply = await self._logs.take_down(LogId(request.cage), how, peer.uid, request.outside)
         await client.reply(reply)
 
     def _find(self, peer: Peer, name: str) -> Cage:

@@ -42,7 +42,7 @@ class Supervisor:
         self.owner_of = registry.owner_of
         self._admission = Admission(host, registry)
         self._direct = Direct(host, registry.find, self._admission.admit_request)
-        self.logs = LogKeeper(host, self._why_busy)
+        self.logs = LogKeeper(host, self._why_busy, may_destroy=registry.may_destroy_log)
         self.changes = ChangeRequests(host, registry)
         self._standing = standing = StandingRequests(tasks, registry, self.changes, self.logs)
         self.runs = runs = RunRequests(host, pool, tasks, registry, self._admission, standing)
