@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "exec": ("akiosctl.verbs.exec", "Start a program in a cage that stands."),
     "cp": ("akiosctl.verbs.cp", "Copy files into a cage that stands, and out of it."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
+    "top": ("akiosctl.verbs.top", "Watch cages and what they use."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
     "logs": ("akiosctl.verbs.logs", "Print what a cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),

@@ -143,6 +143,8 @@ ONLY: dict[str, tuple[str, ...]] = {
         ("fastapi", "starlette", "hypercorn", "pydantic", "prometheus_client"),
         ("akiosctl.api",),
     ),
+    # It draws the one live view.
+    **dict.fromkeys(("textual", "rich"), ("akiosctl.top", "akiosctl.verbs.top")),
     # Threads for async programs: who uses cages without them needs it not.
     "anyio": ("akiosctl.api", "akiosctl.library.aio"),
     # It hides what it imports from this test.  The verbs of the command line and the providers are

@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl ps", "cages that run, and those whose changes wait"),
         ("akiosctl ps --all --json", "ended ones too, for a program"),
     ),
+    "top": (
+        ("akiosctl top", "until q; Enter looks at one cage, ? shows the keys"),
+        ("akiosctl top --once", "one table; with --json for a program"),
+    ),
     "attach": (("akiosctl attach last", "the newest cage of this directory"),),
     "logs": (("akiosctl logs last", "what the last cage here wrote"),),
     "stop": (

@@ -89,6 +89,36 @@ class Cage(Form):
     programs: int
 
 
+class MeasuredCage(Form):
+    """A running cage at this moment: bytes, processes, and money in millionths of a dollar beside
+    their limits, 0 for none.  ``cpu_percent`` is 100 for one processor; ``redactions`` are pieces
+    of personal data that did not leave.
+    """
+
+    cage: str
+    name: str
+    user: str
+    state: str
+    argv: list[str]
+    started_ns: int
+    cpu_percent: float
+    cpu_limit_percent: int
+    memory: int
+    memory_limit: int
+    disk: int
+    disk_limit: int
+    pids: int
+    pids_limit: int
+    usd_micro: int
+    reserved_usd_micro: int
+    budget_usd_micro: int
+    calls: int
+    tokens: int
+    redactions: int
+    denials: int
+    programs: int
+
+
 class StandingCage(Form):
     """``state``: up, paused, down, or what it is on its way to; ``reason``: why it is down."""
 
@@ -849,6 +879,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "exec": (RunReport,),
     "cp": (Copied,),
     "ps": (list[Cage],),
+    "top": (list[MeasuredCage],),
     "attach": (RunReport, Running),
     "logs": (Output, Missing),
     "stop": (CageNames,),
