@@ -68,6 +68,17 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl commit --skip-refused", "without what may not be committed"),
     ),
     "discard": (("akiosctl discard last", "destroy the changes of the last cage here"),),
+    "status": (
+        ("akiosctl status", "is akiosd there, what runs, what it cost today, what is open"),
+        ("akiosctl status --budget", "only the money of today"),
+    ),
+    "timeline": (
+        ("akiosctl timeline last", "what happened in the last cage here"),
+        ("akiosctl timeline --dir audit", "from a log's files or archive, without akiosd"),
+    ),
+    "report": (
+        ("akiosctl report last --out report.html", "one page, to be read, kept or printed"),
+    ),
     "events": (
         ("akiosctl events", "all records of the last cage here"),
         ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),

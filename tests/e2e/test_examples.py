@@ -179,7 +179,7 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
         scene.bash("akiosctl discard last", place, NOBODY)
     if verb == "ledger witness":
         scene.server.witness = scene.new_witness()
-    if verb == "ledger pack":
+    if verb in ("ledger pack", "timeline"):
         line = "akiosctl ledger export last --format archive --out x.tar && tar -xf x.tar"
         done = scene.bash(line, place, NOBODY)
         assert done.returncode == 0 and (place / "audit").is_dir(), (done, os.listdir(place))
