@@ -111,6 +111,10 @@ class Run(Message, frozen=True, tag="run"):
     """Make a cage that stands without an agent, until :class:`Down`: ``argv`` is empty then, and
     :class:`Program` starts programs in it.
     """
+    feeds: bool = False
+    """With ``detach``: the write end of its input comes with :class:`Started`, instead of an input
+    that is at its end.
+    """
 
 
 class Program(Message, frozen=True, tag="program"):
@@ -421,7 +425,7 @@ class Ok(Message, frozen=True, tag="ok"):
 
 class Started(Message, frozen=True, tag="started"):
     """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends),
-    of which ``one_output`` leaves out the last.
+    of which ``one_output`` leaves out the last; of a detached run at most the first.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever

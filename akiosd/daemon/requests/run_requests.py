@@ -103,7 +103,8 @@ class RunRequests:
             warnings = self._registry.warn_of_expiry(peer.uid, time.time_ns())
             reply = msgspec.structs.replace(reply, notes=(*reply.notes, *warnings))
             if run.detach:
-                self._nursery.start_soon(_tell_begun, cage, client, reply)
+                feed = cage.stdio[0].dup() if run.feeds else None
+                self._nursery.start_soon(_tell_begun, cage, client, reply, feed)
             else:
                 try:
                     await self._hand_over(cage, client, reply, numbers)
@@ -359,15 +360,20 @@ class RunRequests:
             )
 
 
-async def _tell_begun(cage: Cage, client: ClientConnection, reply: wire.Started) -> None:
+async def _tell_begun(
+    cage: Cage, client: ClientConnection, reply: wire.Started, feed: Fd | None
+) -> None:
     """Whoever hears that a detached cage runs may rely on it: until its init has read ``go`` it
-    would still end with akiosd.
+    would still end with akiosd.  ``feed`` is its input, which is closed here.
     """
-    await cage.wait_begun()
     try:
-        await client.reply(reply)
+        await cage.wait_begun()
+        await client.reply(reply, [feed.fileno()] if feed is not None else ())
     except trio.BrokenResourceError:
         cage.end("client_gone")
+    finally:
+        if feed is not None:
+            feed.close()
 
 
 async def _nobody_waits(reply: wire.Started, numbers: list[int]) -> None:
