@@ -51,7 +51,7 @@ def take_down(path: str, names: Sequence[str], asked: Asked) -> int:
             try:
                 cage = find_standing(list_standing(client), name)
                 report = _foresee(client, cage, asked) if asked.dry_run else None
-                done.append(report or _take_one(client, cage, asked))
+                done.append(report or take_one(client, cage, asked))
             except AkiosError as error:
                 print_error(error, as_json=asked.as_json)
     if asked.as_json:
@@ -84,7 +84,8 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     return _report(cage, Emptied(files, size, linked), dry_run=True)
 
 
-def _take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
+def take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
+    """Kill what is in one, and destroy it; what was done, as plain values.  Raises AkiosError."""
     client.call(Down(cage=cage.cage), Ok)
     down = find_standing(list_standing(client), cage.cage)
     if down.changes and not asked.discard:

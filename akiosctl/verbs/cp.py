@@ -45,10 +45,10 @@ def command(ctx: click.Context, source: str, target: str, most: str, as_json: bo
     client = PlainClient(ctx.obj.path)
     try:
         if inside[1] is not None:
-            done: Packing | Extraction = _copy_in(client, source, *inside[1])
+            done: Packing | Extraction = copy_in(client, source, *inside[1])
         else:
             assert inside[0] is not None
-            done = _copy_out(client, *inside[0], target, parse_size(most))
+            done = copy_out(client, *inside[0], target, parse_size(most))
     finally:
         client.close()
     for path, why in done.skipped[:_MOST_TOLD]:
@@ -71,7 +71,8 @@ def split(word: str) -> tuple[str, str] | None:
     return (name, path) if colon and name and "/" not in name else None
 
 
-def _copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
+def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
+    """Copy ``source`` of the user's to ``target`` in the standing cage ``name``."""
     cage = find_standing(client, name)
     place = _inside(cage, target)
     directory, _, called = place.rstrip("/").rpartition("/")
@@ -105,7 +106,8 @@ def _copy_in(client: PlainClient, source: str, name: str, target: str) -> Packin
     return packing
 
 
-def _copy_out(client: PlainClient, name: str, source: str, target: str, most: int) -> Extraction:
+def copy_out(client: PlainClient, name: str, source: str, target: str, most: int) -> Extraction:
+    """Copy ``source`` in the standing cage ``name`` to ``target``, ``most`` bytes at most."""
     cage = find_standing(client, name)
     place = _inside(cage, source).rstrip("/")
     directory, _, called = place.rpartition("/")

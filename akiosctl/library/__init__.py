@@ -1,0 +1,1 @@
+"""Cages for programs in Python: ``from akiosctl import Cage``."""

@@ -1,0 +1,320 @@
+"""``Cage``: a standing cage for a block of Python, in which programs run.
+
+It does what the verbs ``cage up``, ``run --cage``, ``cp``, ``diff``, ``commit`` and ``cage down``
+do, by their own functions, as the user who runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from akiosctl.cage_down import Asked, take_one
+from akiosctl.cage_up import cage_up, name_for
+from akiosctl.changes.render import to_json
+from akiosctl.changes.walk import CLOCK_GRAIN_NS
+from akiosctl.client import Client, PlainClient, socket_path
+from akiosctl.commit_cage import commit_cage, discard_cage, open_view
+from akiosctl.library.files import read_piece, write_piece
+from akiosctl.library.program import Program
+from akiosctl.library.values import (
+    CageError,
+    Change,
+    Denial,
+    Done,
+    Spent,
+    Stream,
+    failed,
+)
+from akiosctl.programs import program_request
+from akiosctl.records_text import record_json
+from akiosctl.standing_cages import find_standing, list_standing
+from akiosctl.verbs.cp import copy_in, copy_out
+from akiosctl.verbs.diff import tell_refused
+from akiosctl.verbs.events import events_path
+from akiosctl.verbs.why import tell_why
+from akiosd.store.wipe import How
+from akiosd.values.units import parse_size
+from akiosd.wire.messages import (
+    BudgetInfo,
+    BudgetReply,
+    CageInfo,
+    Down,
+    LogEntries,
+    Ok,
+    ReadLog,
+    Records,
+    Subscribe,
+)
+
+_Found = TypeVar("_Found")
+_MICRO = 1_000_000
+_MOST_READ = 64 << 20
+_LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
+
+
+class Cage:
+    """A cage for the project at ``workspace`` (by default the one of the working directory), from
+    ``with`` to its end.
+
+    ``limits`` are the options of ``akiosctl cage up`` without their dashes: ``policy``, ``mode``,
+    ``memory``, ``pids``, ``cpu``, ``disk``, ``budget``, ``timeout``, ``trace``; values are written
+    as there.  At the end everything in it is killed, and what was not committed is destroyed; with
+    ``keep`` it is only killed, and diff, commit and log wait.  It makes ``data/input`` and
+    ``data/output`` in the project, as every standing cage does.
+    """
+
+    def __init__(
+        self,
+        workspace: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        keep_env: Sequence[str] = (),
+        allow_degraded: bool = False,
+        keep: bool = False,
+        socket: str | None = None,
+        **limits: str | float,
+    ) -> None:
+        unknown = next((one for one in limits if one not in _LIMITS), None)
+        if unknown is not None:
+            raise TypeError(f"a cage has no {unknown}; it has {', '.join(_LIMITS)}")
+        self._path, self._wanted, self._keep = socket_path(socket), name, keep
+        self._given = {key: [str(value)] for key, value in limits.items()}
+        if workspace is not None:
+            self._given["workspace"] = [os.path.abspath(os.fspath(workspace))]
+        if env:
+            self._given["env"] = [f"{key}={value}" for key, value in env.items()]
+        if keep_env:
+            self._given["keep_env"] = list(keep_env)
+        if allow_degraded:
+            self._given["allow_degraded"] = []
+        self._is_down = False
+        self.id = ""
+        self.name = ""
+        self.workspace = ""
+
+    def __enter__(self) -> Cage:
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Make it.  Raises ``AkiosError``."""
+        place = self._given.get("workspace", [os.getcwd()])[0]
+        wanted = self._wanted or f"{name_for(place)[:48]}-{secrets.token_hex(4)}"
+        # What this program wrote just now is older than the cage: a commit tells by the clock.
+        time.sleep(CLOCK_GRAIN_NS / 1e9)
+        self.id, self.name = cage_up(self._given, wanted, self._path, quiet=True)
+        self.workspace = os.fsdecode(self._info().workspace)
+
+    def down(self) -> None:
+        """Kill everything in it; without ``keep`` destroy its log and what was not committed."""
+        if not self.id:
+            return
+        if self._keep:
+            self._end()
+            return
+        how = Asked(How(fast=True), keep=True, discard=True, dry_run=False, as_json=True)
+        with Client(self._path) as client:
+            take_one(client, find_standing(list_standing(client), self.id), how)
+        self.id, self._is_down = "", True
+
+    def start(self, *command: str, cwd: str = "", env: Mapping[str, str] | None = None) -> Program:
+        """Start a program, and return while it runs.  ``cwd`` is below the project."""
+        if not command:
+            raise TypeError("no command was given")
+        inside = os.path.normpath(os.path.join(self._place(), cwd))
+        variables = {os.fsencode(k): os.fsencode(v) for k, v in (env or {}).items()}
+        request = program_request(self.id, self._place(), command, inside, variables)
+        return Program(self._path, request, command[0])
+
+    def run(
+        self,
+        *command: str,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Run a program to its end.  With ``check`` an exit code other than 0 raises
+        :class:`ProgramFailed`, which tells what was denied; :class:`ProgramTimeout` is raised when
+        it takes longer than ``timeout`` seconds.
+        """
+        program = self.start(*command, cwd=cwd, env=env)
+        done = program.collect(timeout, input)
+        if check and done.exit_code:
+            raise failed(done, command[0], tuple(self.denials()))
+        return done
+
+    def stream(
+        self, *command: str, timeout: float | None = None, cwd: str = ""
+    ) -> Iterator[tuple[Stream, bytes]]:
+        """Run a program, and yield (stream, bytes) as it prints.  Raises :class:`ProgramFailed` at
+        its end, where its exit code is not 0.
+        """
+        program = self.start(*command, cwd=cwd)
+        program.close_input()
+        ended = False
+        try:
+            yield from program.pieces(timeout)
+            found, ended = program.finish(), True
+        finally:
+            if not ended:
+                program.end()
+        if found.get("exit_code", 0):
+            reason = str(found.get("reason", ""))
+            done = Done(int(found["exit_code"]), b"", b"", str(found.get("kind", "")), reason)
+            raise failed(done, command[0], tuple(self.denials()))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file inside; a relative path is below the project."""
+        place = self._inside(path)
+        self._with_client(lambda client: write_piece(client, self.id, place, data))
+
+    def read(self, path: str, most: int = _MOST_READ) -> bytes:
+        """Read a file inside, of at most ``most`` bytes."""
+        place = self._inside(path)
+        data = self._with_client(lambda client: read_piece(client, self.id, place, most + 1))
+        if len(data) > most:
+            raise CageError(f"it is larger than {most} bytes", path, "allow more: most=…")
+        return data
+
+    def copy_in(self, source: str, target: str) -> int:
+        """Copy a file or a directory of the user's into the cage; returns how many files."""
+        return self._with_client(lambda client: copy_in(client, source, self.id, target).files)
+
+    def copy_out(self, source: str, target: str, most: str = "10G") -> int:
+        """Copy out of the cage; no link is followed, and none made that leads out."""
+        size = parse_size(most)
+        return self._with_client(
+            lambda client: copy_out(client, self.id, source, target, size).files
+        )
+
+    def diff(self) -> list[Change]:
+        """What its programs changed in the project; they stand still meanwhile."""
+        with Client(self._path) as client:
+            info = self._info()
+            if info.ended_ns and not info.changes:
+                return []
+            with open_view(client, self.id, running=not info.ended_ns, watched=False) as view:
+                found = view.compare()
+                rows = to_json(found, tell_refused(view, found))
+        return [Change(row["path"], row["kind"], row.get("refused", "")) for row in rows]
+
+    def commit(self, *, skip_refused: bool = False, force: bool = False) -> int:
+        """Kill everything in it, and write what it changed to the project: all or nothing, unless
+        ``skip_refused``.  Returns how many files; nothing runs in it afterwards.
+        """
+        self._end()
+        if not self._info().changes:
+            return 0
+        with Client(self._path) as client:
+            _, report, place = commit_cage(
+                client, self.id, skip_refused=skip_refused, force=force, watched=False
+            )
+        if report.failure is not None:
+            what = f"not all was committed: {report.failure.reason}"
+            raise CageError(what, place, f"mend it, and go on: akiosctl commit {self.id}")
+        return len(report.done)
+
+    def discard(self) -> None:
+        """Kill everything in it, and destroy what it changed."""
+        self._end()
+        if self._info().changes:
+            with Client(self._path) as client:
+                discard_cage(client, self.id)
+
+    def budget(self) -> Spent:
+        """What its calls to models cost so far."""
+        with Client(self._path) as client:
+            reply, _ = client.call(BudgetInfo(cage=self.id), BudgetReply)
+        return Spent(
+            reply.usd_micro / _MICRO,
+            reply.limits.usd_micro / _MICRO,
+            reply.calls,
+            reply.input_tokens,
+            reply.output_tokens,
+            reply.refused,
+        )
+
+    def denials(self) -> list[Denial]:
+        """What was denied in it so far, by rule, each with what would allow it."""
+        with Client(self._path) as client:
+            told, _ = tell_why(client, self.id, self._place())
+        return [
+            Denial(
+                one.rule,
+                one.what,
+                one.count,
+                tuple(name for name, _ in one.subjects),
+                one.advice,
+                one.setting,
+            )
+            for one in told
+        ]
+
+    def events(self, *, follow: bool = False) -> Iterator[dict[str, Any]]:
+        """Its records, as ``akiosctl events --json`` prints them; with ``follow`` also what comes,
+        up to its end.
+        """
+        start = 0
+        with Client(self._path) as client:
+            while not follow:
+                reply, _ = client.call(ReadLog(cage=self.id, start=start, stop=1 << 62), LogEntries)
+                if not reply.entries:
+                    return
+                yield from self._records(reply.start, reply.entries)
+                start = reply.start + len(reply.entries)
+        with Client(events_path(self._path)) as client:
+            client.send(Subscribe(cages=(self.id,), cursors={self.id: 0}))
+            while True:
+                message = client.receive().message
+                if isinstance(message, Records):
+                    for event in self._records(message.start, message.entries):
+                        yield event
+                        if event["kind"] == "end":
+                            return
+
+    def _records(self, start: int, entries: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        for index, entry in enumerate(entries, start):
+            yield record_json(self.id, index, entry)
+
+    def _place(self) -> str:
+        if not self.id:
+            what = "the cage is down" if self._is_down else "the cage is not up yet"
+            raise CageError(what, "Cage", "use it within: with Cage() as cage")
+        return self.workspace
+
+    def _info(self) -> CageInfo:
+        with Client(self._path) as client:
+            return find_standing(list_standing(client), self.id)
+
+    def _end(self) -> None:
+        self._place()
+        if not self._info().ended_ns:
+            with Client(self._path) as client:
+                client.call(Down(cage=self.id), Ok)
+
+    def _inside(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self._place(), path))
+
+    def _with_client(self, work: Callable[[PlainClient], _Found]) -> _Found:
+        self._place()
+        client = PlainClient(self._path)
+        try:
+            return work(client)
+        finally:
+            client.close()
