@@ -90,10 +90,12 @@ def take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     down = find_standing(list_standing(client), cage.cage)
     if down.changes and not asked.discard:
         raise AkiosError(
-            f"{cage.name} was killed, and is down; it has changed files of its project besides"
-            f" {DATA['output']}, which nobody committed",
+            f"{cage.name} was killed, and is down; it has uncommitted changes outside"
+            f" {DATA['output']}",
             escape(cage.workspace),
-            f"akiosctl diff {cage.cage}, then commit, and cage down again; or with --discard",
+            f"see them: akiosctl diff {cage.cage}; keep them: akiosctl commit {cage.cage}, then"
+            f" akiosctl cage down {cage.name} again; or drop them: akiosctl cage down --discard"
+            f" {cage.name}",
         )
     emptied = None if asked.keep else _wipe_output(client, cage, asked.how)
     outside = _words(cage, emptied, asked)
@@ -165,7 +167,8 @@ def _unusable(where: str, error: OSError) -> AkiosError:
     return AkiosError(
         f"{where} cannot be opened: {os.strerror(error.errno or 0)}",
         where,
-        "nothing was wiped; put it in order, or leave it as it is with --keep-output",
+        "nothing was wiped; make it a directory that you may open, and run cage down again; or"
+        " leave it as it is: --keep-output",
     )
 
 

@@ -227,8 +227,8 @@ def become_owner(cage: CageInfo) -> None:
         raise AkiosError(
             f"the user of this cage, {cage.uid}, is not known here",
             cage.cage,
-            f"create an account with the uid {cage.uid}, or discard it as root: sudo akiosctl"
-            " discard",
+            f"create an account with the uid {cage.uid}, or discard the cage's changes as root:"
+            f" sudo akiosctl discard {cage.cage}",
         )
     os.setresgid(gid, gid, gid)
     os.setresuid(cage.uid, cage.uid, cage.uid)

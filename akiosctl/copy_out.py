@@ -34,12 +34,19 @@ class Extraction:
         root: str | None = None
         for number, member in enumerate(reader):
             if number >= _MOST_MEMBERS:
-                raise AkiosError(f"there are more than {_MOST_MEMBERS} files", "cp", "copy less")
+                raise AkiosError(
+                    f"there are more than {_MOST_MEMBERS} files",
+                    "cp",
+                    "copy its directories one by one",
+                )
             parts = member.path.rstrip("/").split("/")
             root = parts[0] if root is None else root
             if parts[0] != root or any(part in ("", ".", "..") for part in parts):
                 raise AkiosError(
-                    f"{member.path!r} is no path below what was asked for", "cp", "copy less"
+                    f"the cage sent {member.path!r}, which lies outside of what you asked for; it"
+                    " was not written",
+                    "cp",
+                    "do not trust this copy; name the files one by one",
                 )
             self._write([self._name, *parts[1:]], member, reader)
 
@@ -76,7 +83,9 @@ class Extraction:
     def _write_file(self, directory: int, name: str, member: Member, reader: TarReader) -> None:
         if member.size > self._left:
             raise AkiosError(
-                "it is larger than --most allows", member.path, "allow more, or copy less"
+                "it is larger than --most allows",
+                member.path,
+                "allow more with --most, or copy fewer files at once",
             )
         self._left -= member.size
         fd = _create(directory, name, member.mode)

@@ -32,8 +32,8 @@ def make_data(workspace: int, path: str) -> dict[str, int]:
         raise AkiosError(
             f"{path}/{place} cannot be used: {error.strerror}",
             path,
-            "it has to be a directory of yours, and neither it nor data a link; for others:"
-            f" chmod 700 {path}/data",
+            "it has to be a directory that you own; neither it nor data may be a symbolic link;"
+            f" where others may write to data: chmod 700 {path}/data",
         ) from None
     return found
 

@@ -103,5 +103,6 @@ def _bad(why: str) -> AkiosError:
     return AkiosError(
         f"what came out of the cage is no archive: {why}",
         "cp",
-        "copy it into data/output inside, which is yours",
+        "inside the cage, copy the file to data/output; you then find it in data/output of your"
+        " project",
     )

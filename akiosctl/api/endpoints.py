@@ -15,6 +15,7 @@ from akiosctl.api.handlers import (
     events,
     host,
     ledger,
+    metrics,
     output,
     policies,
     programs,
@@ -33,7 +34,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """``scope``: what the token must have; "" needs no token.  ``answer``: the type of the body,
     several in a tuple, or its media type.  ``takes``: the form of the JSON that is its handler's
     ``body``, or the media type of what is its ``text``, or its ``data`` where that is no text.
-    ``refusals``: statuses besides those that every endpoint has.  ``personal``: not there where the
+    ``refusals``: statuses besides those that every endpoint has.  ``also``: a path outside of BASE
+    where the same is found, since other programs look there.  ``personal``: not there where the
     server runs for everybody.  The method ``WS`` is a WebSocket.
     """
 
@@ -45,6 +47,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     refusals: tuple[int, ...] = ()
     takes: Any = ""
     status: int = int(HTTPStatus.OK)
+    also: str = ""
     personal: bool = False
 
     @property
@@ -64,6 +67,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/session", host.begin_session, ANY, forms.SessionMade),
     Endpoint("DELETE", "/session", host.end_session, ANY, forms.Gone),
     Endpoint("GET", "/doctor", host.get_doctor, "read", schemas.Doctor),
+    Endpoint("GET", "/metrics", metrics.collect, "read", metrics.OPEN_METRICS, also="/metrics"),
     Endpoint("GET", "/cages", cages.list_page, "read", forms.CagePage),
     Endpoint(
         "POST",

@@ -35,15 +35,18 @@ def add_routes(app: FastAPI, service: Service) -> None:
         if row.method == "WS":
             app.add_api_websocket_route(BASE + row.path, _make_conversation(row, service))
             continue
+        route = _make_route(row, service, threads)
         app.add_api_route(
             BASE + row.path,
-            _make_route(row, service, threads),
+            route,
             methods=[row.method],
             status_code=row.status,
             response_model=None,
             response_class=Response,
             **describe_route(row),
         )
+        if row.also:
+            app.add_api_route(row.also, route, methods=[row.method], include_in_schema=False)
 
 
 def _make_route(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from akiosctl.api.jobs import Jobs
+from akiosctl.api.metrics.follow import Meter
 from akiosctl.api.once import Once
 from akiosctl.api.problems import Refusal
 from akiosctl.api.scratch import Scratch
@@ -30,6 +31,7 @@ class Service:
     jobs: Jobs = field(default_factory=Jobs)
     sessions: Sessions = field(default_factory=Sessions)
     once: Once = field(default_factory=Once)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def scratch(self) -> Scratch:

@@ -25,7 +25,7 @@ from akiosd.kernel.syscalls import sync_directory
 
 # Scope → what a token with it may do; the order is that of the help text.
 SCOPES: dict[str, str] = {
-    "read": "list cages, and see their state, budget, denials and policies",
+    "read": "list cages, and see their state, budget, denials and policies, and metrics",
     "events": "follow what happens in cages",
     "ledger": "read, prove and verify logs",
     "run": "run programs in cages, and make standing cages and take them down",

@@ -67,6 +67,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "events": (
         ("akiosctl events", "all records of the last cage here"),
         ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),
+        ("akiosctl events --format ocsf", "for security monitoring; or ecs, cef"),
+        ("akiosctl events --schema", "the JSON Schema of every record"),
         ("akiosctl events --follow", "what happens from now on, until Ctrl-C"),
     ),
     "why": (("akiosctl why", "what the last cage here was denied"),),
@@ -155,6 +157,21 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "workflow schema": (
         ("akiosctl workflow schema > akios-workflow.json", "for the YAML part of an editor"),
     ),
+    "workflow run": (
+        ("akiosctl workflow run workflow.yml", "each step in a cage of its own"),
+        ("akiosctl workflow run workflow.yml --resume", "go on with the last run of it here"),
+    ),
+    "approvals": (("akiosctl approvals", "what workflows ask you"),),
+    "approvals list": (("akiosctl approvals list", "what workflows ask you"),),
+    "approvals show": (("akiosctl approvals show w-4f7k2m9q1x.agree", "the whole question"),),
+    "approvals yes": (
+        ("akiosctl approvals yes w-4f7k2m9q1x.agree --comment good", "the workflow goes on"),
+    ),
+    "approvals no": (("akiosctl approvals no w-4f7k2m9q1x.agree", "the step has failed"),),
+    "output": (("akiosctl output show", "what the last workflow here brought"),),
+    "output list": (("akiosctl output list", "the runs of workflows here"),),
+    "output show": (("akiosctl output show last --step step_1", "what one step of it brought"),),
+    "output export": (("akiosctl output export --out run.json", "a run whole, as JSON"),),
     "templates": (("akiosctl templates list", "workflows to begin with"),),
     "templates list": (("akiosctl templates list", "workflows to begin with"),),
     "templates show": (

@@ -637,6 +637,92 @@ class TemplateText(Form):
     text: str
 
 
+class StepOfRun(Form):
+    """``failure`` is null where there is none; of a step with a matrix an output is a list."""
+
+    name: str
+    status: Literal["success", "failed", "skipped", "unknown", "not finished"]
+    outputs: dict[str, Any]
+    failure: ErrorText | None
+
+
+class WorkflowRun(Form):
+    """``unknown``: steps of which nobody knows whether they were done.  ``output``: where in the
+    project the same lies, as output.json.
+    """
+
+    run: str
+    workflow: str
+    status: Literal["success", "failed"]
+    unknown: list[str]
+    steps: list[StepOfRun]
+    usd_micro: int
+    tokens: int
+    calls: int
+    output: str
+
+
+class Question(Form):
+    """What a workflow asks; Unix times."""
+
+    id: str
+    run: str
+    workflow: str
+    step: str
+    message: str
+    asked_ns: int
+    until_ns: int
+
+
+class Answered(Form):
+    id: str
+    state: Literal["approved", "refused"]
+    by: str
+
+
+class KeptRun(Form):
+    """``steps``: how many were done or failed.  ``usd_micro`` is that of all resumptions."""
+
+    run: str
+    workflow: str
+    status: Literal["success", "failed", "unfinished"]
+    workspace: str
+    started_ns: int
+    steps: int
+    usd_micro: int
+
+
+class KeptStep(Form):
+    """One instance of a step, as its cage brought it."""
+
+    name: str
+    instance: int
+    status: Literal["success", "failed"]
+    outputs: dict[str, Any]
+    failure: ErrorText | None
+    notes: list[str]
+    cage: str
+    seconds: float
+
+
+class KeptOutputs(Form):
+    run: str
+    workflow: str
+    status: Literal["success", "failed", "unfinished"]
+    workspace: str
+    started_ns: int
+    usd_micro: int
+    inputs: dict[str, Any]
+    unknown: list[str]
+    steps: list[KeptStep]
+
+
+class ExportedRun(Form):
+    run: str
+    file: str
+    bytes: int
+
+
 class Initialised(Form):
     """Files that were made, and those that were there and stay as they are."""
 
@@ -792,6 +878,14 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "workflow explain": (ExplainedWorkflow,),
     "workflow graph": (WorkflowGraph,),
     "workflow schema": (dict[str, Any],),
+    "workflow run": (WorkflowRun,),
+    "approvals list": (list[Question],),
+    "approvals show": (list[Question],),
+    "approvals yes": (Answered,),
+    "approvals no": (Answered,),
+    "output list": (list[KeptRun],),
+    "output show": (KeptOutputs,),
+    "output export": (ExportedRun,),
     "templates list": (list[Template],),
     "templates show": (TemplateText,),
     "keys set": (Provider,),

@@ -12,6 +12,7 @@ from akiosctl.render import escape
 _LONGEST_SECONDS = "20"
 _DD = ("/usr/bin/timeout", _LONGEST_SECONDS, "/usr/bin/dd", "bs=64K", "status=none")
 """What is no file may never answer, as a pipe that nobody writes to."""
+_SEE = "see that it is there in the cage, and that the agent may use it"
 
 
 def write_piece(client: PlainClient, cage: str, place: str, data: bytes, offset: int = 0) -> None:
@@ -39,6 +40,7 @@ def read_piece(client: PlainClient, cage: str, place: str, most: int, offset: in
 def _finish(program: Piped, place: str) -> None:
     code = program.finish()
     if code == 124:
-        raise CageError(f"it took longer than {_LONGEST_SECONDS} s", place, "is it a file?")
+        what = f"{place} answered nothing within {_LONGEST_SECONDS} s"
+        raise CageError(what, place, "name a regular file: what is none may answer nothing")
     if code:
-        raise CageError(escape(program.words) or "it failed", place, "check the path")
+        raise CageError(escape(program.words) or f"{place} cannot be copied", place, _SEE)

@@ -38,7 +38,8 @@ def command(ctx: click.Context, source: str, target: str, most: str, as_json: bo
     inside = [split(word) for word in (source, target)]
     if (inside[0] is None) == (inside[1] is None):
         raise AkiosError(
-            "one of SOURCE and TARGET has to be NAME:PATH, and the other a file here",
+            "one of SOURCE and TARGET has to be NAME:PATH, a path in the cage NAME, and the other a"
+            " path outside",
             "akiosctl cp",
             "see akiosctl cp --help",
         )
@@ -80,7 +81,9 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
         directory, called = place, os.path.basename(os.path.abspath(source))
     elif target.endswith("/"):
         raise AkiosError(
-            f"{place} is no directory in {name}", "cp", "make it first, or name a file"
+            f"{place} is no directory in {name}",
+            "cp",
+            "make that directory first, or write a file: leave out the / at the end",
         )
     program = Piped(
         client,
@@ -116,7 +119,9 @@ def copy_out(client: PlainClient, name: str, source: str, target: str, most: int
     else:
         parent, final = os.path.split(os.path.abspath(target))
     if not called or not final:
-        raise AkiosError("the whole of a cage cannot be copied", "cp", "name a directory in it")
+        raise AkiosError(
+            "the root directory of a cage cannot be copied", "cp", "name a directory below it"
+        )
     fd = _open_directory(parent)
     extraction = Extraction(fd, final, most)
     try:
@@ -128,7 +133,7 @@ def copy_out(client: PlainClient, name: str, source: str, target: str, most: int
         raise AkiosError(
             f"{error.filename or target} cannot be written: {error.strerror}",
             "cp",
-            "nothing that is a link, or no file, is written to; choose another name",
+            "cp writes to regular files only, and through no symbolic link; choose another name",
         ) from None
     finally:
         os.close(fd)
@@ -159,5 +164,7 @@ def _finish(program: Piped, what: str) -> None:
     code = program.finish()
     if code:
         raise AkiosError(
-            f"{what}: {escape(program.words) or f'tar ended with {code}'}", "cp", "check the path"
+            f"{what}: {escape(program.words) or f'tar ended with status {code}'}",
+            "cp",
+            "check the path in the cage",
         )

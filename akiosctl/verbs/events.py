@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
+from typing import Protocol
 
 import click
 import msgspec
@@ -15,9 +17,13 @@ from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import wants_json
 from akiosctl.reconnect import wait_for_daemon
 from akiosctl.record_forms import Form
+from akiosctl.record_schema import record_schema
 from akiosctl.records_text import kinds
 from akiosctl.render import escape
+from akiosctl.siem.facts import Source
+from akiosctl.siem.form import FORMATS, Format, SiemForm
 from akiosctl.since import since_option
+from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
@@ -48,6 +54,13 @@ kinds_option = click.option(
 @since_option("Only records of the last 10m, 2h, 3d …, or from a time on.")
 @click.option("--cage", "names", multiple=True, help="Only this cage's; may be repeated.")
 @kinds_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="One event a line for security monitoring: OCSF or ECS as JSON, or CEF.",
+)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of all records instead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def command(
@@ -56,12 +69,24 @@ def command(
     since: int,
     names: tuple[str, ...],
     wanted: tuple[str, ...],
+    form: Format | None,
+    schema: bool,
     as_json: bool,
 ) -> None:
     """Print the records of cages.  Without --cage and --follow: of the last cage of
     this directory.
     """
-    printer = Printer(wants_json(ctx, as_json), frozenset(wanted), since)
+    as_json = wants_json(ctx, as_json)
+    if schema:
+        click.echo(json.dumps(record_schema(), indent=2))
+        return
+    if form is not None and as_json:
+        raise AkiosError(
+            "two forms of output were asked for",
+            "--format, --json",
+            "give one: --json prints records as AKIOS writes them",
+        )
+    printer = _make_printer(as_json, form, frozenset(wanted), since)
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in names or (() if follow else ("last",)))
         if not follow:
@@ -116,6 +141,13 @@ def time_of(entry: bytes) -> int:
         return 0
 
 
+class Lines(Protocol):
+    """How records become lines."""
+
+    def lines(self, log: str, start: int, entries: Iterable[bytes]) -> list[str]:
+        """Of entries of ``log``, the first of them being number ``start``."""
+
+
 class Printer:
     """Lines for people or JSON objects, one for each record of the wanted kinds."""
 
@@ -124,7 +156,7 @@ class Printer:
     ) -> None:
         self._json = as_json
         self._since_ns = since_ns
-        self._form = Form(as_json, kinds)
+        self._form: Lines = Form(as_json, kinds)
 
     def entries(self, log: str, start: int, entries: Iterable[bytes]) -> None:
         """Print entries of ``log``, the first of them being number ``start``, and flush."""
@@ -149,6 +181,26 @@ class Printer:
                 " reader was too slow)"
             )
             print(text, flush=True)
+
+
+class _SiemPrinter(Printer):
+    """Lines of a format of security monitoring."""
+
+    def __init__(self, form: SiemForm, since_ns: int) -> None:
+        super().__init__(True, since_ns=since_ns)
+        self._form = self._siem = form
+
+    def gap(self, gap: Gap) -> None:
+        lines = self._siem.gap(gap.log, gap.start, gap.stop, time.time_ns())
+        print("\n".join(lines), flush=True)
+
+
+def _make_printer(
+    as_json: bool, form: Format | None, kinds: frozenset[str], since_ns: int
+) -> Printer:
+    if form is None:
+        return Printer(as_json, kinds, since_ns)
+    return _SiemPrinter(SiemForm(form, kinds, Source(os.uname().nodename, __version__)), since_ns)
 
 
 def print_log(

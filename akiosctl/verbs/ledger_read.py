@@ -120,8 +120,8 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
         what = (
-            f"the log was replaced after it was verified: it had {report.size} records then, and"
-            f" the one in its place, of {found.size}, does not go on from it"
+            f"the log was replaced after it was verified: it had {report.size} records then;"
+            f" the log now there has {found.size}, and is not a continuation of it"
         )
         raise AkiosError(what, found.origin, "run: sudo akiosctl ledger verify")
     return found, note

@@ -83,7 +83,7 @@ def refuse_workflow(name: str) -> None:
         raise AkiosError(
             "this is a workflow, and run starts programs",
             name,
-            f"see what it would do: akiosctl workflow explain {name}",
+            f"run it: akiosctl workflow run {name}; or see what it does: workflow explain {name}",
         )
 
 

@@ -31,9 +31,10 @@ from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
     from akiosctl.api.connections import Connections
+    from akiosctl.api.service import Service
 
 PACKAGE = "akios-api"
-_LIBRARIES = ("fastapi", "hypercorn", "starlette", "anyio", "pydantic")
+_LIBRARIES = ("fastapi", "hypercorn", "starlette", "anyio", "pydantic", "prometheus_client")
 
 
 @click.command("serve")
@@ -99,9 +100,9 @@ def command(
     address = bound_address(address, made)
     try:
         names = find_names(address, tls, origins)
-        connections = _prepare(ctx.obj.path, tokens, names, context)
+        service, connections = _prepare(ctx.obj.path, tokens, names, context)
         say = partial(_say_where, address, tls, tokens, wants_json(ctx, as_json))
-        _run(connections, made, say)
+        _run(service, connections, made, say)
     finally:
         made.close()
         if address.path:
@@ -147,13 +148,13 @@ def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None
 
 def _prepare(
     socket_path: str, tokens: TokenFile, names: Names, context: ssl.SSLContext | None
-) -> Connections:
+) -> tuple[Service, Connections]:
     from akiosctl.api.app import make_app
     from akiosctl.api.connections import Connections
     from akiosctl.api.service import Service
 
     service = Service(socket_path, tokens, tls=context is not None)
-    return Connections(make_app(service, names), context)
+    return service, Connections(make_app(service, names), context)
 
 
 def _say_where(address: Address, tls: bool, tokens: TokenFile, as_json: bool) -> None:
@@ -167,7 +168,9 @@ def _say_where(address: Address, tls: bool, tokens: TokenFile, as_json: bool) ->
     sys.stdout.flush()
 
 
-def _run(connections: Connections, made: socket.socket, say: Callable[[], None]) -> None:
+def _run(
+    service: Service, connections: Connections, made: socket.socket, say: Callable[[], None]
+) -> None:
     """Until SIGINT or SIGTERM, which count once ``say`` was called."""
     import signal
 
@@ -178,11 +181,14 @@ def _run(connections: Connections, made: socket.socket, say: Callable[[], None])
         stop = trio.Event()
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(connections.serve, listener, stop)
-                say()
-                async for _ in signals:
-                    stop.set()
-                    break
+                async with trio.open_nursery() as background:
+                    background.start_soon(service.meter.run, service.events, service.socket)
+                    nursery.start_soon(connections.serve, listener, stop)
+                    say()
+                    async for _ in signals:
+                        stop.set()
+                        background.cancel_scope.cancel()
+                        break
 
     trio.run(serve)
 

@@ -1,5 +1,5 @@
-"""``akiosctl workflow validate|explain|graph|schema``: what a workflow file is worth before
-anything is run.
+"""``akiosctl workflow validate|explain|graph|schema|run``: workflow files, before they are run, and
+run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from akiosctl import workflow_files
 from akiosctl.commands import Globals, print_line, wants_json
 from akiosctl.render import note, print_error
 from akiosctl.shell_trap import WORKFLOW, record
+from akiosctl.verbs.workflow_run import command as run_command
 from akiosd.errors import AkiosError
 from akiosd.workflow.draw import drawing, mermaid
 from akiosd.workflow.explain import explain_lines, explain_plan
@@ -27,7 +28,10 @@ _FILE = click.argument("file")
 
 @click.group()
 def group() -> None:
-    """Check, explain and draw workflow files."""
+    """Check, explain, draw and run workflow files."""
+
+
+group.add_command(run_command)
 
 
 @group.command("validate")

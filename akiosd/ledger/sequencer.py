@@ -176,7 +176,8 @@ class Sequencer:
         commit, self._in_flight = self._in_flight, None
         if commit is None:
             raise LedgerStateError(
-                "records were called durable, and none were being written", "ledger/wal"
+                "the ledger was told that records are on disk, and it was writing none",
+                "ledger/wal",
             )
         announced = [mark for mark in commit.marks if isinstance(mark, Entries)]
         for mark in announced:

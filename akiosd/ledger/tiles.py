@@ -54,7 +54,7 @@ def parse_path(path: str) -> Tile:
         tile = Tile(level, index, int(match[3]) if match[3] else WIDTH)
         if tile.path == path:
             return tile
-    raise LedgerError("no tile of a log has this path", where=path)
+    raise LedgerError("a file of this path does not belong in a log", where=path)
 
 
 def widths(size: int) -> list[tuple[int, int]]:

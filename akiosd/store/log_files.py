@@ -62,7 +62,7 @@ class LogFiles:
 
     def read(self, path: str, limit: int) -> bytes | None:
         if not _OUTSIDE.isdisjoint(path.split("/")):
-            raise LedgerError("no file of a log has this name", where=path)
+            raise LedgerError("a file of this name does not belong in a log", where=path)
         folder, _, name = path.rpartition("/")
         try:
             fd = _open_at(
@@ -88,7 +88,7 @@ class LogFiles:
 
     def _files(self, folder: str) -> Iterator[str]:
         if folder.count("/") > _DEEPEST:
-            raise LedgerError("no log has directories so deep", where=folder)
+            raise LedgerError("a directory this deep does not belong in a log", where=folder)
         try:
             fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
         except FileNotFoundError:
@@ -114,7 +114,7 @@ def _open_at(name: str, flags: int, folder: int, path: str) -> int:
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
-            raise LedgerError("a log has no such thing in this place", where=path) from None
+            raise LedgerError("this does not belong in a log", where=path) from None
         raise
 
 

@@ -43,8 +43,9 @@ from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.records import End, decode_entry
 
 _FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
-BEGIN_ANEW = "begin a new history: stop akiosd, and move keys/ledger.key*, ledger and cages away"
-_WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
+_ANEW = "begin a new history: stop akiosd, and move keys/ledger.key*, ledger and cages out of"
+BEGIN_ANEW = f"{_ANEW} state_dir"
+_WAY_OUT = f"restore all of state_dir from one backup; or {_ANEW} it"
 
 
 @dataclass
@@ -165,7 +166,8 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
         )
         raise LedgerError(what, WAL_DIRECTORY, _WAY_OUT)
     if key is not None and newer is not None and newer.earlier != key.epochs:
-        raise LedgerError("the next signing key does not follow the present one", where=NEXT_PATH)
+        what = "the next signing key does not belong to keys/ledger.key"
+        raise LedgerError(what, NEXT_PATH, "restore the directory keys from one backup")
     return key, newer
 
 
@@ -217,10 +219,10 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
     if unknown:
         log = min(unknown)
         what = (
-            f"the host's log does not list {log}, whose log is there: the host's log has lost"
-            " records"
+            f"the host's log does not list {log}, and the log of that cage is there: the host's log"
+            " has lost records"
         )
-        next = f"{_WAY_OUT}; or move a foreign log away"
+        next = f"{_WAY_OUT}; a log of another host is moved away"
         raise LedgerError(what, directory(log), next)
 
 
@@ -275,7 +277,8 @@ def _survey(wal: Wal) -> _Seen:
 
 def _note(seen: _Seen, ends: dict[LogId, int], mark: Mark) -> None:
     if mark.log in seen.forgotten and not isinstance(mark, Forget):
-        raise LedgerError("the WAL has entries of a log after its destruction", where=mark.log)
+        what = "the write-ahead log has records of this log from after it was destroyed"
+        raise LedgerError(what, where=mark.log)
     match mark:
         case Entries():
             seen.first.setdefault(mark.log, mark.first)
@@ -299,8 +302,8 @@ def _check_log(edge: Edge, entries: list[bytes], seen: _Seen, log: LogId) -> Non
     )
     if begun and all(head.size != edge.size for head in heads):
         what = (
-            f"the checkpoint of size {edge.size} is not among those that the write-ahead log"
-            " recorded before signing"
+            f"the log has a checkpoint of {edge.size} records, and the write-ahead log does not say"
+            " that it was to be signed"
         )
         raise LedgerError(what, directory(log), _WAY_OUT)
 

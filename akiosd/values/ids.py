@@ -24,8 +24,8 @@ _CAGE_ID = re.compile(r"c-[0-9a-z]{12}")
 # ``last~2``.
 _CAGE_NAME = re.compile(r"(?!c-|last$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_FORM = (
-    "write 1 to 64 letters, digits, dots, hyphens and underscores; the word last, and names that"
-    " begin with c-, are taken"
+    "write 1 to 64 letters, digits, dots, hyphens and underscores; the word 'last', and names"
+    " that begin with 'c-', are taken"
 )
 
 

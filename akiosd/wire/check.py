@@ -233,8 +233,8 @@ def _check_run(run: Run, fd_count: int) -> None:
             # The directories that lead there would be made by root, on the host.
             if run.standing:
                 raise DeniedError(
-                    "a standing cage shows its data directories inside the workspace, and one of"
-                    " mode rw-direct cannot have them",
+                    "a standing cage cannot have workspace: rw-direct, because data/input and"
+                    " data/output are shown inside the workspace",
                     "run",
                     "write filesystem: {workspace: cow}, the default; where akiosd runs in policy"
                     " mode, start each program with: akiosctl run",
@@ -258,13 +258,15 @@ def _check_run(run: Run, fd_count: int) -> None:
 
 
 def _check_data(run: Run) -> None:
-    """The data of a standing cage lies in its workspace, at places that AKIOS names."""
+    """The data of a project lies in the workspace, at places that AKIOS names: of a standing cage,
+    and of the cages in which steps of a workflow are done.
+    """
     for bind in run.binds:
         if bind.kind in DATA:
             place = run.workspace + b"/" + DATA[bind.kind].encode()
-            if not run.standing or bind.name or bind.path != place:
+            if bind.name or bind.path != place:
                 raise DeniedError(
-                    f"only a standing cage has {DATA[bind.kind]}, as a directory of its workspace",
+                    f"akiosctl asked to show something else as {DATA[bind.kind]}",
                     "run",
                     _OTHER_CLIENT,
                 )
@@ -297,7 +299,7 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             or set(b"/\0") & set(bind.name)
         ):
             raise DeniedError(
-                "a bind names a directory without a file in it, or a file without its directory",
+                "akiosctl asked to show a file without its name, or without its directory",
                 "run",
                 _OTHER_CLIENT,
             )

@@ -22,7 +22,9 @@ from akiosd.wire.frame import MAX_FDS
 PROTOCOL = 1
 
 BindKind = Literal["toolchain", "read", "write", "git", "input", "output"]
-"""``input`` and ``output`` are the data of a standing cage: read-only, and written directly."""
+"""``input`` and ``output`` are the data of a project (of a standing cage, of steps): read-only, and
+written directly.
+"""
 
 
 class Message(

@@ -94,7 +94,8 @@ class StepChecker:
         error = check_path(path, self._known)
         if path[0] == "outputs" and at[0] != "outputs":
             error = AkiosError(
-                "outputs is known to outputs: alone", next="write steps.NAME.outputs"
+                "outputs alone are this step's own, and can be named only in its section outputs",
+                next="name those of an earlier step: steps.NAME.outputs.KEY",
             )
         if error is not None:
             self._add(at, error.what + (f" ({error.where})" if error.where else ""), error.next)

@@ -37,7 +37,7 @@ _COMPARE = ("==", "!=", "<", "<=", ">", ">=")
 _WORDS = {"and", "or", "not", "in"}
 _NO_NAMES = {
     "**": "powers are not part of conditions",
-    "/": "a division means one thing with whole numbers and another with fractions",
+    "/": "division is not part of conditions",
 }
 
 
@@ -105,7 +105,7 @@ class _Parser:
     def _expect(self, word: str) -> None:
         if self._take(word) is None:
             now = self._now
-            raise refuse(f"{now.word!r} stands where {word!r} is due", now.column)
+            raise refuse(f"{now.word!r} stands where {word!r} belongs", now.column)
 
     def end(self) -> None:
         now = self._now
@@ -113,9 +113,11 @@ class _Parser:
             return
         hint = _NO_NAMES.get(now.word, "")
         raise refuse(
-            hint or f"{now.word[:40]!r} stands where the condition could end",
+            hint or f"the condition is complete before {now.word[:40]!r}",
             now.column,
-            "compare the values themselves" if hint else "write and, or or, between two conditions",
+            "compare the values themselves"
+            if hint
+            else "remove the rest, or write 'and' or 'or' between two conditions",
         )
 
     def expression(self, depth: int) -> Node:
@@ -170,7 +172,11 @@ class _Parser:
                 break
             right = self._sum(depth)
             if found and (sign.word == "in" or "in" in sign.word.split()):
-                raise refuse("in cannot stand in a row of comparisons", sign.column, "use and")
+                raise refuse(
+                    "'in' cannot stand in a row of comparisons",
+                    sign.column,
+                    "write two comparisons with 'and' between them",
+                )
             node: Node = Binary("in" if sign.word == "not in" else sign.word, left, right)
             found.append(Unary("not", node) if sign.word == "not in" else node)
             left = right
@@ -219,7 +225,9 @@ class _Parser:
             if self._take("."):
                 field = self._now
                 if field.kind != "name":
-                    raise refuse(f"{field.word!r} is no key", field.column, "write a name after .")
+                    raise refuse(
+                        f"{field.word!r} is no key", field.column, "write a name after the dot"
+                    )
                 self._at += 1
                 if self._take("("):
                     arguments = self._arguments(depth)
@@ -246,7 +254,7 @@ class _Parser:
             return Items(self._listed(depth, "]"))
         if token.kind == "name" and token.word not in _WORDS:
             return self._named(token, depth)
-        raise refuse(f"a value is due where {token.word!r} stands", token.column)
+        raise refuse(f"{token.word!r} stands where a value belongs", token.column)
 
     def _named(self, token: Token, depth: int) -> Node:
         if token.word in CONSTANTS:
@@ -255,7 +263,9 @@ class _Parser:
             return self._call(token, self._arguments(depth))
         if token.word not in ROOTS and not NUMBERED.match(token.word):
             near = difflib.get_close_matches(token.word, [*ROOTS, *FUNCTIONS], 1)
-            hint = f"did you mean {near[0]}?" if near else "a text stands in quotes"
+            hint = (
+                f"did you mean {near[0]}?" if near else "if it is meant as text, put it in quotes"
+            )
             raise refuse(f"there is no {token.word[:40]!r}", token.column, hint)
         return Name((token.word,))
 
@@ -283,11 +293,11 @@ class _Parser:
         wants = FUNCTIONS[name.word].arguments
         if len(arguments) != wants:
             values = "one value" if wants == 1 else f"{wants} values"
-            raise refuse(f"{name.word} takes {values}, and has {len(arguments)}", name.column)
+            raise refuse(f"{name.word}() takes {values}, and has {len(arguments)}", name.column)
         if name.word == "has" and not (
             isinstance(arguments[0], Name) and len(arguments[0].path) > 1
         ):
-            raise refuse("has takes a reference", name.column, "write has(inputs.x)")
+            raise refuse("has() takes a reference", name.column, "write has(inputs.x)")
         return Call(name.word, arguments)
 
     def _must_judge(self, node: Node, column: int) -> None:

@@ -176,8 +176,8 @@ def _strange(source: str, at: int) -> AkiosError:
     if rest[:1] in ("'", '"'):
         return refuse("the text has no end", at + 1, "close the quotes in the same line")
     hints = {
-        "=": "write == to compare",
-        "&": "write and, or &&",
-        "|": "write or, or ||",
+        "=": "write '==' to compare",
+        "&": "write 'and' or '&&'",
+        "|": "write 'or' or '||'",
     }
     return refuse(f"{rest[:1]!r} means nothing in a condition", at + 1, hints.get(rest[:1], MANUAL))

@@ -110,16 +110,18 @@ class _Evaluator:
             case Index(inner, key):
                 return _plain(step_into(self.value(inner), self.value(key)))
             case Unary("not", inner):
-                return not _truth(self.value(inner), "what not belongs to")
+                return not _truth(self.value(inner), "what stands after 'not'")
             case Unary(_, inner):
                 return _whole(-_number(self.value(inner)))
             case Choice(condition, yes, no):
-                return self.value(yes if _truth(self.value(condition), "what ? asks") else no)
+                return self.value(
+                    yes if _truth(self.value(condition), "what stands before '?'") else no
+                )
             case Binary("and" | "or" as word, left, right):
-                first = _truth(self.value(left), f"what stands before {word}")
+                first = _truth(self.value(left), f"what stands before {word!r}")
                 if first is (word == "or"):
                     return first
-                return _truth(self.value(right), f"what stands after {word}")
+                return _truth(self.value(right), f"what stands after {word!r}")
             case Binary(sign, left, right):
                 return self._binary(sign, self.value(left), self.value(right))
             case Call("has", (Name(path),)):
@@ -173,7 +175,7 @@ def _arithmetic(sign: str, left: int | float, right: int | float) -> int | float
     if sign == "%":
         if isinstance(left, float) or isinstance(right, float) or right <= 0 or left < 0:
             raise AkiosError(
-                "% takes whole numbers from 0 on, and above 0 on its right side", next=MANUAL
+                "'%' takes whole numbers from 0 on, and from 1 on at its right side", next=MANUAL
             )
         return left % right
     return _whole(left + right if sign == "+" else left - right if sign == "-" else left * right)
@@ -191,7 +193,7 @@ def _equal(budget: _Budget, left: Any, right: Any) -> bool:
     if _kind(left) != _kind(right):
         raise AkiosError(
             f"{_kind(left)} is compared with {_kind(right)}: they are never equal",
-            next="compare values of one type; a number in a text stands in quotes",
+            next="5 is a number, '5' is text: write both the same way",
         )
     budget.read(_size(left) + _size(right))
     return _same(left, right)
@@ -229,7 +231,7 @@ def _contains(budget: _Budget, holder: Any, item: Any) -> bool:
         return any(_same(one, item) for one in holder)
     raise AkiosError(
         f"{_kind(item)} cannot be looked for in {_kind(holder)}",
-        next="in looks for text in text, for an item in a list, for a key in a map",
+        next="'in' looks for text in text, for an item in a list, for a key in a map",
     )
 
 
@@ -251,7 +253,7 @@ def _size(value: Any) -> int:
 def _texts(arguments: list[Any], function: str) -> tuple[str, str]:
     text, part = arguments
     if not isinstance(text, str) or not isinstance(part, str):
-        what = f"{function} takes two texts, not {_kind(text)} and {_kind(part)}"
+        what = f"{function}() takes two texts, not {_kind(text)} and {_kind(part)}"
         raise AkiosError(what, next="give it two texts")
     return text, part
 
@@ -302,7 +304,7 @@ def _matches(budget: _Budget, arguments: list[Any]) -> bool:
 
 
 def _never(budget: _Budget, arguments: list[Any]) -> bool:
-    raise AkiosError("has takes a reference", next=f"write has({show(('inputs', 'x'))})")
+    raise AkiosError("has() takes a reference", next=f"write has({show(('inputs', 'x'))})")
 
 
 FUNCTIONS: dict[str, Function] = {

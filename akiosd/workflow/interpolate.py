@@ -74,7 +74,7 @@ def _piece(text: str, found: re.Match[str]) -> Piece | None:
     if whole == "${{" or (is_name and _TWICE_CLOSED.match(text, found.end())):
         raise AkiosError(
             f"{text[found.start() : found.start() + 40]!r} is not how AKIOS writes a reference",
-            next="write {inputs.NAME} or {steps.NAME.outputs.KEY}; a brace itself is {{",
+            next="write {inputs.NAME} or {steps.NAME.outputs.KEY}; for a literal { write {{",
         )
     if whole == "{{":
         return "{" if is_name else None
@@ -87,7 +87,8 @@ def _variable(inner: str, whole: str) -> Variable:
     found = _VARIABLE.match(inner)
     if found is None:
         raise AkiosError(
-            f"{whole!r} is no variable", next="write ${NAME} or ${NAME:-default}; $${ for the text"
+            f"{whole!r} is no variable",
+            next="write ${NAME} or ${NAME:-default}; for a literal ${ write $${",
         )
     return Variable(found[1], found[2])
 
@@ -105,7 +106,8 @@ def _reference(root: str, rest: str, whole: str) -> Reference | None:
     near = difflib.get_close_matches(root, ROOTS, 1, _CLOSE) if rest else []
     if near or root in ("step", "env"):
         meant = {"step": "steps", "env": "${NAME}"}.get(root) or near[0]
-        raise AkiosError(f"{whole!r} names nothing", next=f"did you mean {meant}? a brace is {{{{")
+        next = f"did you mean {meant}? for a literal {{ write {{{{"
+        raise AkiosError(f"{whole!r} names nothing", next=next)
     return None
 
 
@@ -205,8 +207,9 @@ class _Filler:
         self._used += size
         if self._used > self._limit:
             raise AkiosError(
-                f"the values of this step have more than {format_size(self._limit)}: with this "
-                f"one {format_size(self._used)} ({self._used:,} bytes), and nothing is cut",
+                f"the values of this step are larger than {format_size(self._limit)} together: with"
+                f" this one they have {format_size(self._used)} ({self._used:,} bytes); AKIOS does"
+                " not shorten them",
                 show(path),
                 "give the step a smaller value, or write it to a file and name that",
             )

@@ -160,11 +160,14 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
             "name it, as in {steps.NAME.outputs.key}",
         )
     names = {"inputs": known.inputs, "matrix": known.matrix}.get(root)
-    if names is not None and (len(path) < 2 or path[1] not in names):
-        asked = str(path[1]) if len(path) > 1 else ""
+    if len(path) < 2 and (names is not None or root == "steps"):
+        ending = ".outputs.KEY" if root == "steps" else ""
+        return AkiosError(f"{root} alone is no value", root, f"write {root}.NAME{ending}")
+    if names is not None and path[1] not in names:
+        asked = str(path[1])
         return AkiosError(f"{root} has no {asked!r}", show(path), _near(asked, names))
     if root == "steps":
-        return _check_step(str(path[1]) if len(path) > 1 else "", path, known)
+        return _check_step(str(path[1]), path, known)
     return None
 
 
@@ -175,12 +178,12 @@ def _check_step(name: str, path: Path, known: Known) -> AkiosError | None:
         )
     if name not in known.steps:
         return AkiosError(f"there is no step {name!r}", show(path), _near(name, known.steps))
-    if path[0] == "steps" and (len(path) < 3 or path[2] not in ("outputs", "output", "status")):
-        return AkiosError(
-            f"a step has outputs, output and status, and no {show(path[2:]) or 'value'!r}",
-            show(path),
-            f"write steps.{name}.outputs.KEY",
-        )
+    instead = f"write steps.{name}.outputs.KEY"
+    if path[0] == "steps" and len(path) < 3:
+        return AkiosError("a step alone is no value", show(path), instead)
+    if path[0] == "steps" and path[2] not in ("outputs", "output", "status"):
+        what = f"a step has outputs, output and status, and no {show(path[2:])!r}"
+        return AkiosError(what, show(path), instead)
     return None
 
 
@@ -219,4 +222,4 @@ def _of(numbers: Mapping[int, str]) -> str:
 
 
 def _some(names: Mapping[Any, Any]) -> str:
-    return ", ".join(sorted(map(str, names))[:10]) or "nothing"
+    return ", ".join(sorted(map(str, names))[:10]) or "nothing there: remove this reference"

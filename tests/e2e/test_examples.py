@@ -37,6 +37,10 @@ FILES = {
     "workflow.yml": (
         "name: x\nsteps:\n- {agent: filesystem, action: read, parameters: {path: notes.txt}}\n"
     ),
+    "ask.yml": (
+        "name: y\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 300}, "
+        "parameters: {message: go on}}\n"
+    ),
     "key.txt": "sk-" + "a" * 40 + "\n",
 }
 # Verbs that need a cage of their own, which they end, settle or destroy.
@@ -77,6 +81,9 @@ class Scene:
         self._base = base
         self.server = Server(self.new_witness())
         self._shared: dict[str, Path] = {}
+        self.asking: subprocess.Popen[str] | None = None
+        self.answered = False
+        """A workflow that waits for a person, and whether it was answered."""
 
     def new_witness(self) -> Witness:
         """One that knows the host's log by the key that signs it now."""
@@ -84,6 +91,9 @@ class Scene:
         return Witness(state, Vkey.parse(self.akios.ctl("ledger", "keys").stdout.strip()))
 
     def close(self) -> None:
+        if self.asking is not None:
+            self.asking.kill()
+            self.asking.communicate()
         self.server.close()
         self.akios.close()
 
@@ -154,6 +164,10 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
     """What an earlier line of the same person would have left."""
     if is_of_standing(verb):
         stand(scene, verb, place)
+    if verb.startswith("output"):
+        assert scene.bash("akiosctl workflow run workflow.yml", place, NOBODY).returncode == 0
+    if verb.startswith("approvals "):
+        ask(scene, place, verb in ("approvals yes", "approvals no"))
     if verb in ("keys rm", "keys list"):
         scene.bash("akiosctl keys set openai < key.txt", place, 0)
     if verb == "token revoke":
@@ -172,6 +186,24 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
         done = scene.bash("akiosctl ledger prove 0 last --out proof", place, NOBODY)
         keys = scene.bash("akiosctl ledger keys last > host.vkey", place, NOBODY)
         assert done.returncode == keys.returncode == 0, done.stderr + keys.stderr
+
+
+def ask(scene: Scene, place: Path, is_answered: bool) -> None:
+    """A workflow waits for an answer, and its question is called as in the examples."""
+    if scene.asking is not None and not scene.answered:
+        scene.answered = is_answered
+        return
+    if scene.asking is not None:
+        scene.asking.communicate(timeout=60)
+    scene.answered = is_answered
+    waiting = scene.home / "state" / "akios" / "approvals"
+    (waiting / "w-4f7k2m9q1x.agree").unlink(missing_ok=True)
+    scene.asking = scene.popen("akiosctl workflow run ask.yml", place, NOBODY)
+    assert scene.asking.stderr is not None
+    while "waits for a person" not in (line := scene.asking.stderr.readline()):
+        assert line, "it ended"
+    (question,) = waiting.glob("*.agree")
+    question.rename(waiting / "w-4f7k2m9q1x.agree")
 
 
 def is_of_standing(verb: str) -> bool:

@@ -110,7 +110,7 @@ def test_the_output_stays_where_that_is_asked(standing: Standing) -> None:
 def test_work_that_nobody_committed_is_not_destroyed_by_the_way(standing: Standing) -> None:
     assert standing.run("sh", "-c", "echo new >code; echo x >data/output/x").returncode == 0
     refused = standing.ctl("cage", "down", "work")
-    assert refused.returncode == 125 and "which nobody committed" in refused.stderr
+    assert refused.returncode == 125 and "uncommitted changes outside data/output" in refused.stderr
     assert (standing.project / "data/output/x").exists()
     assert "is down" in standing.run("true").stderr
     assert standing.ctl("commit", standing.cage).returncode == 0

@@ -125,9 +125,9 @@ def test_files_are_read_and_written(do: Steps, project: Path) -> None:
 
 OUTSIDE = {
     "data/input/../../secret.txt": "goes upwards",
-    "data/input_evil/a.txt": "not in what this step may use",
-    "secret.txt": "not in what this step may use",
-    "/etc/passwd": "not in what this step may use",
+    "data/input_evil/a.txt": "is not below the step's paths",
+    "secret.txt": "is not below the step's paths",
+    "/etc/passwd": "is not below the step's paths",
     "data/input/link": "leads out",
     "data/input/up/secret.txt": "leads out",
     "data/input/fifo": "no regular file",

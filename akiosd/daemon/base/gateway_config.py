@@ -220,8 +220,8 @@ def _check_url(provider: str, url: str, where: str) -> None:
     found = re.search(rf"(?:{'|'.join(ends)})/*\Z", parts.path) if ends else None
     if found is not None:
         raise AkiosError(
-            f"{url!r} ends in {found[0]}, with which the paths of {provider} begin: they would have"
-            " it twice",
+            f"{url!r} ends in {found[0]}, which AKIOS adds to it for {provider}: it would be there"
+            " twice",
             where,
             f"write the URL without that end: {url[: -len(found[0])]}",
         )

@@ -180,7 +180,8 @@ def _no_credential(name: str, where: str) -> AkiosError:
     return AkiosError(
         f"akiosd.yaml names the credential {name}, and there is none",
         where,
-        f"add LoadCredentialEncrypted={name} to the service, and restart akiosd",
+        f"first: sudo systemd-creds encrypt --name={name} FILE /etc/credstore.encrypted/{name};"
+        f" then add LoadCredentialEncrypted={name} to the service, and restart akiosd",
     )
 
 

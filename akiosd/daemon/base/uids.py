@@ -35,8 +35,8 @@ class CageUids:
             raise AkiosError(
                 "the file that says which uid the next cage gets holds no number",
                 str(path),
-                "delete it, and start akiosd again, which then begins anywhere among the uids of"
-                " cages; those of cages whose changes wait stay taken",
+                "delete it, and start akiosd again: it then chooses anew where to begin, and gives"
+                " no cage the uid of one whose changes wait",
             ) from error
         self._reserved = self._next
 
@@ -65,7 +65,7 @@ class CageUids:
         raise CageFailedError(
             what,
             "uids.cage_count in akiosd.yaml",
-            "commit or discard changes, or ask the admin for more",
+            "commit or discard changes, or ask the administrator to raise uids.cage_count",
         )
 
     def adopt(self, uid: int) -> None:

@@ -107,7 +107,7 @@ class Programs:
             raise DeniedError(
                 f"{MAX_PROGRAMS} programs run in {self._log}, which is the most",
                 "program",
-                "wait until some have ended, or take up another cage",
+                "wait until some have ended, or start another cage: akiosctl cage up NAME",
             )
         plan = Plan(
             steps=(),

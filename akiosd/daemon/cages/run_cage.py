@@ -245,9 +245,10 @@ class Cage:
                     await trio.sleep(_PAUSE_LOOK_S)
             if patience.cancelled_caught:
                 raise DeniedError(
-                    f"{self.id} cannot be paused: something in it waits in the kernel",
+                    f"{self.id} cannot be paused: one of its programs waits in the kernel,"
+                    " probably for a disk or a network, and does not stop",
                     "diff",
-                    "ask again, or when it has ended",
+                    "try again in a minute, or when the cage has ended",
                 )
             yield
         finally:
@@ -270,12 +271,16 @@ class Cage:
         Raises DeniedError, OSError.
         """
         if self.life.state != "running" or self.is_paused:
-            how = "is paused" if self.life.state == "running" else "is not up"
-            raise DeniedError(
-                f"{self.request.name} ({self.id}) {how}",
-                "program",
-                "let it go on: akiosctl cage resume; or see akiosctl cage list",
-            )
+            name = self.request.name
+            if self.life.state == "running":
+                what, next = f"{name} ({self.id}) is paused", f"akiosctl cage resume {name}"
+            else:
+                what = f"{name} ({self.id}) is not up"
+                next = (
+                    "see what it does: akiosctl cage list; if it is down: akiosctl cage down"
+                    f" {name}, then akiosctl cage up {name}"
+                )
+            raise DeniedError(what, "program", next)
         assert self._status is not None and self._pidfd is not None
         if request.tty is not None:
             stdio = Stdio.terminal(self.pid, self._pidfd.fileno(), request.tty)

@@ -159,7 +159,7 @@ class GatewayLink:
             if message.number == taken + 1:
                 await self._take_told(message)
             elif not 0 < message.number <= taken:
-                raise GatewayFaultError("a gateway does not count what it tells", "gateway")
+                raise GatewayFaultError("a gateway skips numbers of its messages", "gateway")
             if isinstance(message, GatewayRecords) and message.durable:
                 token = object()
                 await self._unkept.acquire_on_behalf_of(token)

@@ -95,9 +95,9 @@ class ChangeRequests:
             # The client leaves, which cancels this, when it has read what it wants.
             await trio.sleep(_PAUSE_S)
         raise DeniedError(
-            f"the comparison took longer than {_PAUSE_S} s, for which the cage was paused",
+            f"the comparison took longer than {_PAUSE_S} s, and a cage is not paused longer for it",
             request.cage,
-            "compare when it has ended",
+            "compare again when the cage has ended",
         )
 
     def _take_directories(self, cage: str, fds: list[int]) -> tuple[Fd, Fd | None]:

@@ -247,7 +247,7 @@ class RunRequests:
         cage = self._registry.find(peer, request.cage)
         if cage.is_standing:
             raise DeniedError(
-                f"{cage.id} stands, and has no agent to connect to",
+                f"{cage.id} is a standing cage: it has no agent to connect to",
                 "attach",
                 f"start a program in it: akiosctl exec {cage.request.name} -- COMMAND",
             )

@@ -149,7 +149,7 @@ def _find_root(path: str, allowed: Sequence[str]) -> tuple[str, str]:
         if wanted[: len(root)] == root:
             return _join(root), "/".join(wanted[len(root) :]) or "."
     raise AkiosError(
-        f"{path} is not in what this step may use: {', '.join(allowed) or 'nothing'}",
+        f"{path} is not below the step's paths: {', '.join(allowed)}",
         "filesystem",
         "name a path below one of them, or add its directory to the step's paths",
     )

@@ -50,7 +50,10 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str = ".") -> subpro
     except OSError as error:
         why = "it is not in this step's cage" if program is None else os.strerror(error.errno or 0)
         raise AkiosError(
-            f"{argv[0]} cannot be started: {why}", "argv", "name a program that is installed"
+            f"{argv[0]} cannot be started: {why}",
+            "argv",
+            "name a program that is installed, and show it to the cage: filesystem.read in the"
+            " policy",
         ) from None
 
 

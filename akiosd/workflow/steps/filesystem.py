@@ -189,7 +189,7 @@ def show_status(work: Work, config: Config, wanted: Path) -> None:
         status = place.status()
     if status is None:
         raise AkiosError(
-            f"{wanted.path} is not there", "filesystem", "ask with the action exists first"
+            f"{wanted.path} is not there", "filesystem", "test it first with action: exists"
         )
     work.outputs |= {"path": wanted.path, **_describe(status)}
 

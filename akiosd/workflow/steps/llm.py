@@ -105,9 +105,9 @@ def make_ask(config: Config, wanted: Complete | Chat) -> Ask:
 def _perform(work: Work, config: Config, wanted: Complete | Chat) -> None:
     if config.api_key:
         raise AkiosError(
-            "a key in a workflow is not used: it would lie in the cage",
+            "a key in a workflow is not used: the agent could read it in the cage",
             "llm: config.api_key",
-            f"take it out, and type akiosctl keys set {config.provider}",
+            f"take it out, and type: sudo akiosctl keys set {config.provider}",
         )
     ask = make_ask(config, wanted)
     validator = None if ask.schema is None else check_schema(ask.schema)

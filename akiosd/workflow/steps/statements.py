@@ -34,7 +34,14 @@ def check_statement(sql: str, *, writes: bool) -> None:
         )
     begin = _BLANK.match(sql)
     found = _WORD.match(sql, begin.end() if begin else 0)
-    word = found[0].upper() if found else ""
+    begins = (
+        f"write one statement that begins with {' or '.join(READS + (WRITES if writes else ()))}"
+    )
+    if found is None:
+        raise AkiosError(
+            "the statement does not begin with a word", "database: parameters.query", begins
+        )
+    word = found[0].upper()
     if word in READS or (writes and word in WRITES):
         return
     if word in WRITES:
@@ -44,9 +51,9 @@ def check_statement(sql: str, *, writes: bool) -> None:
             "use the action execute, with allow_write: true in the step's config",
         )
     raise AkiosError(
-        f"a step does no {word or 'such statement'}",
+        f"a step executes no statement that begins with {word}",
         "database: parameters.query",
-        f"write one statement that begins with {' or '.join(READS + (WRITES if writes else ()))}",
+        begins,
     )
 
 

@@ -136,11 +136,12 @@ def _body(name: str, service: Service, wanted: Send) -> bytes:
                 f"the message has {len(text) + len(wanted.title)} characters,"
                 f" and {name} takes {service.longest}",
                 "webhook: parameters",
-                "send less, and the whole as a file",
+                "shorten it; write the whole with a filesystem step, and name that file in the"
+                " message",
             )
         data = msgspec.json.encode(body)
     if len(data) > _MAX_BODY:
-        raise AkiosError(f"the body has more than {_MAX_BODY} bytes", "webhook", "send less")
+        raise AkiosError(f"the body has more than {_MAX_BODY} bytes", "webhook", "shorten it")
     return data
 
 

@@ -15,7 +15,10 @@ from akiosctl.pager import PAGED
 from akiosctl.run_options import help_text
 from tests.unit.test_man import COMMANDS
 
-GROUPS = ("", "cage", "ledger", "policy", "keys", "protect", "workflow", "templates", "token")
+GROUPS = (
+    *("", "cage", "ledger", "policy", "keys", "protect", "workflow", "approvals", "output"),
+    *("templates", "token"),
+)
 
 
 def test_the_tables_know_every_verb_and_no_others() -> None:

@@ -89,7 +89,7 @@ def test_run_gives_no_text_to_a_shell(run: Run, words: tuple[str, ...]) -> None:
 def test_run_of_a_workflow_says_what_it_is(run: Run, tmp_path: Path) -> None:
     (tmp_path / "w.yml").write_text(GOOD)
     code, _, error = run("run", "w.yml")
-    assert code == 125 and "akiosctl workflow explain w.yml" in error
+    assert code == 125 and "akiosctl workflow run w.yml" in error
     (tmp_path / "w.yml").chmod(0o755)
     assert "akiosd is not running" in run("run", "./w.yml")[2], "the control: a program"
 

@@ -25,5 +25,5 @@ def test_no_path_leads_out_of_the_log(tmp_path: Path) -> None:
             "..",
             "",
         ):
-            with pytest.raises(LedgerError, match="has this name"):
+            with pytest.raises(LedgerError, match="of this name does not belong"):
                 files.read(path, 9)

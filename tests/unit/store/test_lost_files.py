@@ -137,7 +137,7 @@ async def test_a_part_from_a_backup_is_noticed(two_lives: Path, tmp_path: Path, 
     shutil.copytree(two_lives / "backup", backup)
     shutil.rmtree(state / older)
     shutil.copytree(backup / older, state / older)
-    refused(state, "before signing|missing from the WAL|entries before it are lost|does not list")
+    refused(state, "was to be signed|missing from the WAL|entries before it are lost|does not list")
     # The control: the whole of the backup starts.
     async with running(open_here(backup)):
         pass

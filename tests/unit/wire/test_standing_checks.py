@@ -25,6 +25,7 @@ CAGE = "c-0123456789ab"
 PROGRAM = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/w")
 UP = Run(standing=True, detach=True, name="work", workspace=b"/w", cwd=b"/w", command=b"/")
 RUN = Run(argv=(b"true",), command=b"/bin/true", workspace=b"/w", cwd=b"/w", detach=True)
+STEP = Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", cwd=b"/w")
 OUTPUT = Bind(path=b"/w/data/output", fd=1, kind="output")
 
 GOOD: list[tuple[Message, int]] = [
@@ -33,6 +34,7 @@ GOOD: list[tuple[Message, int]] = [
     (UP, 1),
     (msgspec.structs.replace(RUN, feeds=True), 1),
     (msgspec.structs.replace(UP, binds=(OUTPUT,)), 2),
+    (msgspec.structs.replace(STEP, binds=(OUTPUT,)), 2),
     (Pause(cage=CAGE), 0),
     (CageStatus(cage=CAGE), 0),
     (Down(cage=CAGE, outside="x" * 2048), 0),
@@ -54,9 +56,9 @@ BAD: list[tuple[Message, int, str]] = [
     (msgspec.structs.replace(RUN, feeds=True, detach=False), 1, "given its input"),
     (msgspec.structs.replace(RUN, feeds=True, tty=Tty()), 1, "given its input"),
     (msgspec.structs.replace(UP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,
-     "only a standing cage has data/output"),
-    (Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", binds=(OUTPUT,)), 2,
-     "only a standing cage has data/output"),
+     "something else as data/output"),
+    (msgspec.structs.replace(STEP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,
+     "something else as data/output"),
     (Pause(cage="../x"), 0, "is not a cage"),
     (CageStatus(), 0, "is not a cage"),
     (Down(cage=CAGE, outside="x" * 2049), 0, "too long"),

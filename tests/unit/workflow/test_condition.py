@@ -89,15 +89,15 @@ REFUSED = {
     "'" + "a" * MAX_LENGTH + "' == ''": "at most 4,096 characters",
     # Slips of the pen.
     "inputs.n = 3": "'=' means nothing",
-    "inputs.n == 3 inputs.t": "could end",
+    "inputs.n == 3 inputs.t": "is complete before",
     "inputs.n & 3": "'&' means nothing",
-    "inputs.n == 3 and": "a value is due",
-    "": "a value is due",
+    "inputs.n == 3 and": "stands where a value belongs",
+    "": "stands where a value belongs",
     "'abc": "no end",
     "'\\q' == ''": "means nothing in a text",
-    "has('a')": "takes a reference",
-    "size(inputs.t, 1) == 1": "takes one value",
-    "1 in [1] in [2]": "in a row",
+    "has('a')": "has() takes a reference",
+    "size(inputs.t, 1) == 1": "size() takes one value",
+    "1 in [1] in [2]": "'in' cannot stand in a row",
 }
 
 
@@ -125,7 +125,7 @@ ERRORS = {
     "inputs.items.a == 1": "no key",
     "inputs.t[0] == 'a'": "no item",
     "9223372036854775807 + inputs.n > 1": "64 bits",
-    "inputs.n % 0 == 1": "above 0",
+    "inputs.n % 0 == 1": "from 1 on",
     "size(inputs.n) == 1": "no size",
     "matches(inputs.t, '(')": "no pattern",
     "matches(inputs.t, '(?=a)')": "no pattern",

@@ -63,11 +63,11 @@ SAID = {
     " -- x\n /* y */ WITH a AS (SELECT 1) SELECT * FROM a": "",
     "values (1)": "",
     "DELETE FROM t": "changes rows",
-    "DROP TABLE t": "does no DROP",
-    "/* SELECT": "no such statement",
-    "BEGIN": "does no BEGIN",
+    "DROP TABLE t": "begins with DROP",
+    "/* SELECT": "does not begin with a word",
+    "BEGIN": "begins with BEGIN",
     "SELECT 1\0": "NUL",
-    ";SELECT 1": "no such statement",
+    ";SELECT 1": "does not begin with a word",
 }
 
 

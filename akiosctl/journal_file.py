@@ -1,0 +1,141 @@
+"""Journals of workflows in the user's own state: ``$XDG_STATE_HOME/akios/workflows/RUN/journal``.
+
+A line is on the disk before what it announces begins, and before anything follows from what it
+tells.  One process at a time writes a journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from akiosctl.run_policy import user_directory
+from akiosd.errors import AkiosError
+from akiosd.workflow.journal import FIRST, Begun, Finished, Line, encode_line, read_journal
+
+_NAME = "journal"
+_MAX = 1 << 30
+
+
+def directory() -> Path:
+    """Where all journals of this user lie."""
+    return Path(user_directory("XDG_STATE_HOME", ".local/state")) / "workflows"
+
+
+class Kept(NamedTuple):
+    """A journal that is there."""
+
+    run: str
+    begun: Begun
+    lines: tuple[Line, ...]
+
+    @property
+    def status(self) -> str:
+        """``success``, ``failed``, or ``unfinished``."""
+        ends = [line for line in self.lines if not isinstance(line, Begun)][-1:]
+        return ends[0].status if ends and isinstance(ends[0], Finished) else "unfinished"
+
+
+class JournalFile:
+    """An open journal; :meth:`append` returns once the line is durable.  Owns its descriptor."""
+
+    def __init__(self, run: str, fd: int, head: str, lines: tuple[Line, ...]) -> None:
+        self.run, self._fd = run, fd
+        self.head, self.lines = head, lines
+
+    @classmethod
+    def create(cls, begun: Begun) -> JournalFile:
+        """A new one.  Raises :class:`AkiosError`."""
+        place = directory() / begun.run
+        try:
+            place.mkdir(mode=0o700, parents=True)
+            fd = os.open(place / _NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            _sync_directories(place)
+        except OSError as error:
+            raise _failed("made", place, error) from None
+        journal = cls(begun.run, fd, FIRST, ())
+        journal._lock()
+        journal.append(begun)
+        return journal
+
+    @classmethod
+    def open(cls, run: str) -> JournalFile:
+        """One that is there, to go on with it: a torn last line is cut off.  Raises
+        :class:`AkiosError`.
+        """
+        place = directory() / run / _NAME
+        try:
+            fd = os.open(place, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise _failed("opened", place, error) from None
+        journal = cls(run, fd, FIRST, ())
+        try:
+            journal._lock()
+            found = read_journal(os.pread(fd, _MAX, 0), str(place))
+            os.ftruncate(fd, found.size)
+        except BaseException:
+            journal.close()
+            raise
+        journal.head, journal.lines = found.head, found.lines
+        return journal
+
+    def append(self, line: Line) -> None:
+        """Write a line and bring it to the disk.  Raises :class:`AkiosError`."""
+        stamped = msgspec.structs.replace(line, ts=time.time_ns())
+        data, head = encode_line(stamped, self.head)
+        try:
+            os.lseek(self._fd, 0, os.SEEK_END)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
+        except OSError as error:
+            raise _failed("written", directory() / self.run / _NAME, error) from None
+        self.head, self.lines = head, (*self.lines, stamped)
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._fd)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AkiosError(
+                f"the run {self.run} is going on", "--resume", "wait for it, or end it first"
+            ) from None
+
+
+def list_kept() -> list[Kept]:
+    """Every journal of this user that can be read, the oldest first."""
+    found: list[Kept] = []
+    for place in directory().glob(f"*/{_NAME}"):
+        try:
+            lines = read_journal(place.read_bytes(), str(place)).lines
+        except (OSError, AkiosError):
+            continue  # whoever names it is told why
+        if lines and isinstance(lines[0], Begun):
+            found.append(Kept(place.parent.name, lines[0], lines))
+    return sorted(found, key=lambda one: one.begun.ts)
+
+
+def _sync_directories(place: Path) -> None:
+    for path in (place, place.parent, place.parent.parent):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _failed(verb: str, place: Path, error: OSError) -> AkiosError:
+    return AkiosError(
+        f"the journal of the workflow cannot be {verb}: {error.strerror}",
+        str(place),
+        "check the mode and the room of that directory",
+    )

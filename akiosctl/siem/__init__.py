@@ -1,0 +1,1 @@
+"""Records in the words of security monitoring: OCSF, ECS and CEF."""

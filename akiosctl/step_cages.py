@@ -1,0 +1,210 @@
+"""Starts each step of a workflow as a cage of its own, and brings back what it says.
+
+What a cage shows is found and opened once, for the workflow; each step is shown what its own policy
+leaves of it.  A step is known by its arguments, too: the birth of its cage, which is in the ledger
+before the step begins, has the name of the run, the step, and the head of the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from akiosctl.client import PlainClient
+from akiosctl.data_directories import make_data
+from akiosctl.run_options import RunOptions
+from akiosctl.run_policy import choose_environment
+from akiosctl.stdio import write_all
+from akiosctl.verbs.run import make_bind, prepare, take_started
+from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
+from akiosd.values.places import DATA
+from akiosd.values.policy import Policy
+from akiosd.values.step_call import MAX_REQUEST, MAX_RESULT, StepFailure, StepRequest, StepResult
+from akiosd.values.usage import Usage
+
+PROGRAM = "akiosd.workflow.steps.perform"
+_PIECE = 1 << 16
+_MAX_ERRORS = 1 << 14
+_RESULT = msgspec.json.Decoder(StepResult)
+
+
+class Heard(NamedTuple):
+    """What became of one cage.  ``lost``: nobody said how it ended, though it was started."""
+
+    result: StepResult
+    cage: str = ""
+    usage: Usage = Usage()
+    changes: bool = False
+    lost: bool = False
+
+
+class StepCages:
+    """Use in ``with``; several threads may call :meth:`perform`."""
+
+    def __init__(self, path: str, workspace: str) -> None:
+        """``path`` is akiosd's socket, ``workspace`` the project.  Raises AkiosError."""
+        self._path, self._fds = path, list[int]()
+        options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
+        client = PlainClient(path)
+        try:
+            self._request, self._policy, _ = prepare(options, False, self._fds, client)
+            self.workspace = os.fsdecode(self._request["workspace"])  # type: ignore[arg-type]
+            self._data = make_data(self._fds[0], self.workspace)
+        except BaseException:
+            close_fds(self._fds)
+            raise
+        finally:
+            client.close()
+
+    def __enter__(self) -> StepCages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close_fds([*self._fds, *self._data.values()])
+
+    @property
+    def output_fd(self) -> int:
+        """``data/output`` (O_PATH); it stays this object's."""
+        return self._data["output"]
+
+    def perform(self, policy: Policy, request: StepRequest, words: tuple[str, ...]) -> Heard:
+        """Do a step in a cage with this policy, and wait.  ``words`` stand in the ledger.
+
+        Raises AkiosError where no cage was started.
+        """
+        data = msgspec.json.encode(request)
+        if len(data) > MAX_REQUEST:
+            raise AkiosError(
+                f"the values of the step have {len(data):,} bytes, and may have {MAX_REQUEST:,}",
+                "parameters",
+                "write them to a file, and name that",
+            )
+        client = PlainClient(self._path)
+        fds: list[int] = []
+        try:
+            run, sent = self._narrowed(policy, words)
+            number = client.request("run", run, sent)
+            started, fds = take_started(client, number)
+            return _converse(client, number, str(started["cage"]), fds, data)
+        finally:
+            close_fds(fds)
+            client.close()
+
+    def _narrowed(
+        self, policy: Policy, words: tuple[str, ...]
+    ) -> tuple[dict[str, object], list[int]]:
+        """The fields of ``Run``, and the descriptors to send with it; all stay ours."""
+        sent = [self._fds[0]]
+        binds: list[dict[str, object]] = []
+        shown = {"read": policy.filesystem.read, "write": policy.filesystem.write}
+        whole: Any = self._request["binds"]
+        for bind in whole:
+            place = os.fsdecode(bind["path"])
+            if place in shown.get(bind["kind"], (place,)):
+                binds.append(self._taken(bind, sent))
+        # What is written directly, or not at all, has no place of its own for it.
+        if policy.filesystem.workspace not in ("ro", "rw-direct"):
+            for kind, fd in self._data.items():
+                path = f"{self.workspace}/{DATA[kind]}"
+                binds.append(make_bind(path, fd, kind, "data", sent))
+        argv = [sys.executable, "-I", "-m", PROGRAM, *words]
+        run = self._request | {
+            "policy": _packed(policy),
+            "argv": [os.fsencode(word) for word in argv],
+            "cwd": os.fsencode(self.workspace),
+            "env": self._environment(policy),
+            "binds": binds,
+            "detach": False,
+            "keep_output": False,
+            "one_output": False,
+        }
+        return run, sent
+
+    def _taken(self, bind: Mapping[str, Any], sent: list[int]) -> dict[str, object]:
+        sent.append(self._fds[bind["fd"]])
+        taken = dict(bind, fd=len(sent) - 1)
+        if "holder" in bind:
+            sent.append(self._fds[bind["holder"]])
+            taken["holder"] = len(sent) - 1
+        return taken
+
+    def _environment(self, policy: Policy) -> dict[bytes, bytes]:
+        """Without the variables that the step's policy keeps out."""
+        whole: Any = self._request["env"]
+        everywhere = choose_environment(self._policy, [], [])
+        kept = choose_environment(_Kept(policy), [], [])  # type: ignore[arg-type]
+        return {
+            name: value for name, value in whole.items() if name in kept or name not in everywhere
+        }
+
+
+class _Kept:
+    """Of a policy what the environment is chosen by."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.keep, self.set = list(policy.environment.keep), dict(policy.environment.set)
+
+
+def _packed(policy: Policy) -> object:
+    from akiosctl.plain_msgpack import Packed
+
+    return Packed(msgspec.msgpack.encode(policy))
+
+
+def _converse(client: PlainClient, number: int, cage: str, fds: list[int], data: bytes) -> Heard:
+    """Give the request, take the result, wait for the end.  ``fds`` stay the caller's."""
+    stdin, stdout, stderr = fds
+    said, errors = bytearray(), bytearray()
+    threads = [
+        threading.Thread(target=_drain, args=(stdout, said, MAX_RESULT), daemon=True),
+        threading.Thread(target=_drain, args=(stderr, errors, _MAX_ERRORS), daemon=True),
+        threading.Thread(target=_give, args=(stdin, data), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    fds.remove(stdin)  # the thread closes it
+    ended: dict[str, Any] = {}
+    try:
+        while ended.get("m") != "ended":
+            ended, received = client.receive()
+            close_fds(received)
+            if ended["m"] == "error" and ended.get("id", 0) in (0, number):
+                raise AkiosError(str(ended.get("what", "")), str(ended.get("where", "")))
+    except AkiosError as error:
+        return Heard(_no_result(error.what, cage, error.next), cage, lost=True)
+    for thread in threads[:2]:
+        thread.join()
+    usage = msgspec.convert(ended.get("usage", {}), Usage)
+    changes = bool(ended.get("changes"))
+    if ended.get("kind", "exited") == "exited":
+        try:
+            return Heard(_RESULT.decode(said), cage, usage, changes)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    reason = str(ended.get("reason", "")) or f"exit status {ended.get('exit_code', 0)}"
+    tail = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+    words = "; ".join(["the step's program gave no result: " + reason, *tail])
+    return Heard(_no_result(words, cage), cage, usage, changes)
+
+
+def _no_result(what: str, cage: str, next: str = "") -> StepResult:
+    return StepResult(failure=StepFailure(what, f"cage {cage}", next or f"akiosctl why {cage}"))
+
+
+def _drain(fd: int, into: bytearray, most: int) -> None:
+    """To the end: what is more than ``most`` and one byte is read and forgotten."""
+    while piece := os.read(fd, _PIECE):
+        into += piece[: most + 1 - len(into)]
+
+
+def _give(fd: int, data: bytes) -> None:
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)

@@ -1,0 +1,91 @@
+"""Uses a cage as a program of a user's does; run in its project, with AKIOS_SOCKET set."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from akiosctl import AkiosError, Cage, CageError, ProgramFailed, ProgramTimeout
+
+Path("kept.txt").write_text("old\n")
+with Cage(budget="0.50", memory="512M") as cage:
+    name = cage.name
+
+    done = cage.run("sh", "-c", "cat; echo err >&2; exit 3", input=b"given" * 50_000)
+    assert (done.exit_code, done.kind) == (3, "exited") and done.stderr == b"err\n", done
+    assert done.stdout == b"given" * 50_000
+    assert os.geteuid() != 0 and cage.run("id", "-u").text.strip() != "0"
+
+    # Output comes while the program runs: it waits for what is written because of it.
+    seen = b""
+    for stream, data in cage.stream(
+        "sh", "-c", "echo first; while [ ! -e go ]; do :; done; echo last"
+    ):
+        assert stream == "stdout"
+        if not seen:
+            cage.write("go", b"")
+        seen += data
+    assert seen == b"first\nlast\n", seen
+
+    cage.write("made.bin", bytes(range(256)) * 1000)
+    assert cage.read("made.bin") == bytes(range(256)) * 1000
+    assert not Path("made.bin").exists()  # it is in the cage
+    for wrong in (lambda: cage.read("nothing"), lambda: cage.write("no/such", b"x"),
+                  lambda: cage.read("made.bin", most=10)):  # fmt: skip
+        try:
+            wrong()
+        except CageError as error:
+            assert error.what and error.where and error.next, error
+        else:
+            raise AssertionError("it was read or written")
+    Path("mine").mkdir()
+    Path("mine/a").write_text("a")
+    assert cage.copy_in("mine", "/tmp/theirs") == 1
+    assert cage.copy_out("/tmp/theirs", "back") == 1 and Path("back/a").read_text() == "a"
+
+    started = time.monotonic()
+    try:
+        cage.run("sh", "-c", "echo before; sleep 1000", timeout=2)
+    except ProgramTimeout as timeout:
+        assert timeout.done.stdout == b"before\n" and "2 s" in timeout.what
+    else:
+        raise AssertionError("it ended")
+    # It was killed, as the log says too.
+    ends = (event for event in cage.events(follow=True) if event["kind"] == "program_ended")
+    assert any(event.get("exit_code") == 137 for event in ends)
+
+    try:
+        cage.run("curl", "-sf", "http://evil.example/", check=True)
+    except ProgramFailed as failed:
+        assert failed.done.exit_code and failed.rule == "network.allowed_domains", failed.denials
+        assert "evil.example" in failed.denials[0].subjects and failed.hint, failed.denials
+    else:
+        raise AssertionError("it was allowed")
+
+    spent = cage.budget()
+    assert (spent.limit_usd, spent.usd, spent.calls) == (0.5, 0, 0)
+    kinds = [event["kind"] for event in cage.events()]
+    assert kinds.count("program_started") >= 8 and "net_denied" in kinds
+    for event in cage.events(follow=True):  # it has all that was, and goes on
+        if event["kind"] == "net_denied":
+            break
+    cage.run("sh", "-c", "echo new > kept.txt; rm -r go made.bin")
+    assert [(change.path, change.kind) for change in cage.diff()] == [("kept.txt", "modified")]
+    assert Path("kept.txt").read_text() == "old\n"
+    assert cage.commit() == 1 and Path("kept.txt").read_text() == "new\n"
+    try:
+        cage.run("true")
+    except AkiosError as error:
+        assert error.what and error.next, error
+    else:
+        raise AssertionError("it ran in a cage that is down")
+
+with Cage(keep=True) as kept:
+    kept.run("sh", "-c", "echo lost > kept.txt")
+    kept.discard()
+    assert kept.diff() == []
+assert Path("kept.txt").read_text() == "new\n"
+assert "anyio" not in sys.modules and "trio" not in sys.modules
+sys.stdout.write(f"{name} {kept.name} {kept.id}")

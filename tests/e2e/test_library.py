@@ -1,0 +1,83 @@
+"""``from akiosctl import Cage``, as a user's program uses it, without root."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.survival import kill_and_start
+
+PROGRAMS = Path(__file__).parent / "library"
+
+
+def use(daemon: Daemon, program: str, *words: str) -> str:
+    return run_text(daemon, (PROGRAMS / program).read_text(), *words)
+
+
+def run_text(daemon: Daemon, text: str, *words: str) -> str:
+    options = daemon.as_user(NOBODY)
+    options["env"] = {**options["env"], "AKIOS_SOCKET": str(daemon.socket)}
+    done = subprocess.run(
+        [sys.executable, "-c", text, *words],
+        cwd=daemon.workspace(uid=NOBODY), capture_output=True, text=True, timeout=300, **options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_program_uses_a_cage_and_leaves_nothing(daemon: Daemon) -> None:
+    name, kept, cage = use(daemon, "uses_cage.py").split()
+    listed = daemon.ctl("cage", "list", "--json", uid=NOBODY)
+    up = {one["name"]: one["state"] for one in json.loads(listed.stdout)}
+    assert name not in up and up[kept] == "down"
+    daemon.ctl("cage", "down", cage, "--discard", uid=NOBODY)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_same_in_async_code(daemon: Daemon, backend: str) -> None:
+    assert use(daemon, "uses_async_cage.py", backend) == "done"
+    listed = daemon.ctl("cage", "list", "--json", uid=NOBODY)
+    assert not [one for one in json.loads(listed.stdout) if one["state"] == "up"]
+
+
+def test_the_example_of_the_readme_runs(daemon: Daemon) -> None:
+    lines = (PROGRAMS.parents[2] / "README.md").read_text().split("\n")
+    start = lines.index("    from akiosctl import Cage")
+    example = "\n".join(line[4:] for line in lines[start : lines.index("", start)])
+    assert run_text(daemon, example) == "42\n\n"
+
+
+def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
+    own = Daemon()
+    try:
+        own.start()
+        project = own.workspace(uid=NOBODY)
+        (project / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
+        options = own.as_user(NOBODY)
+        options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
+        client = subprocess.Popen(
+            [sys.executable, "-u", PROGRAMS / "outlives.py"],
+            cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
+        )  # fmt: skip
+        assert client.stdout is not None and client.stdin is not None
+        assert client.stdout.readline() == b"up\n"
+        kill_and_start(own)
+        out, _ = client.communicate(b"go on\n", timeout=90)
+        assert client.returncode == 0 and out == b"done\n"
+    finally:
+        own.close()
+
+
+@pytest.mark.named_set("frameworks")
+@pytest.mark.parametrize(
+    ("name", "module"), [("smolagents", "smolagents"), ("langchain", "langchain_core")]
+)
+def test_the_example_for_a_framework_runs(daemon: Daemon, name: str, module: str) -> None:
+    pytest.importorskip(module, reason=f"needs {module} (pip install 'akios[frameworks]')")
+    examples = str(PROGRAMS.parents[2] / "docs/examples")
+    assert use(daemon, "uses_frameworks.py", name, examples).endswith("done")

@@ -1,0 +1,506 @@
+"""Whole workflows in cages of the real daemon: templates, runs that are killed, hostile answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akiosd.values.policy import PROVIDERS
+from akiosd.workflow.journal import Intent, Journal, Result, read_journal
+from tests.e2e.daemon import NOBODY, Daemon, die_with_parent
+from tests.e2e.models import Models
+from tests.e2e.upstreams import Authority, Seen, Upstream, answer
+
+HOOK = "hooks.example"
+TEMPLATES = ("document-analysis", "batch-processing", "code-review")
+GIT = "git -c user.name=a -c user.email=a@example.org"
+MINUTE: dict[str, Any] = {"timeout": 60}
+
+
+class Hook:
+    """The webhook's other side: what came, and what is done when something comes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.then: Callable[[], None] = lambda: None
+
+    def __call__(self, seen: Seen) -> bytes:
+        self.texts.append(json.loads(seen.body)["text"])
+        self.then()
+        return answer(200, b"ok")
+
+
+@pytest.fixture(scope="module")
+def hook() -> Hook:
+    return Hook()
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
+    with Models() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def akios(hook: Hook, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Upstream(hook, Authority(), (HOOK,)) as up:
+        assert up.authority is not None
+        roots = tmp_path_factory.mktemp("roots") / "roots.pem"
+        roots.write_bytes(up.authority.pem)
+        providers = "".join(f"    {name}: {{upstream: '{models.url}'}}\n" for name in PROVIDERS)
+        site = f"  roots: {roots}\n  hosts: {{{HOOK}: '127.0.0.1:{up.port}'}}\n"
+        daemon = Daemon(f"gateway:\n{site}  providers:\n{providers}", "allow_widening: true\n")
+        try:
+            daemon.start()
+            for name in ("openai", "anthropic"):
+                assert daemon.ctl("keys", "set", name, input=f"key-of-{name}\n").returncode == 0
+            yield daemon
+        finally:
+            daemon.close()
+
+
+@pytest.fixture
+def project(akios: Daemon) -> Path:
+    """A directory as ``init`` makes it, under git, with a change to review."""
+    place = akios.workspace(uid=NOBODY)
+    assert akios.ctl("init", ".", uid=NOBODY, cwd=place).returncode == 0
+    (place / "akios.yaml").write_text(
+        f"version: 1\nnetwork: {{allowed_domains: [{HOOK}]}}\nbudget: {{usd: $1.00}}\n"
+    )
+    lines = f"git init -q; {GIT} add .; {GIT} commit -qm a; echo x > x; {GIT} add x"
+    subprocess.run(["sh", "-c", lines], cwd=place, check=True, **akios.as_user(NOBODY))
+    return place
+
+
+def run(akios: Daemon, place: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    done = akios.ctl("workflow", "run", *words, "--json", uid=NOBODY, cwd=place)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def journal_of(akios: Daemon, run: str) -> Journal:
+    home = akios.base / f"home-{NOBODY}"
+    data = (home / ".local/state/akios/workflows" / run / "journal").read_bytes()
+    return read_journal(data, run)
+
+
+def last_journal(akios: Daemon) -> Journal:
+    runs = (akios.base / f"home-{NOBODY}" / ".local/state/akios/workflows").iterdir()
+    return journal_of(akios, max(runs, key=lambda one: one.stat().st_mtime_ns).name)
+
+
+# ---- templates -----------------------------------------------------------------------------------
+
+
+def begin(akios: Daemon, place: Path, name: str) -> subprocess.Popen[str]:
+    words = ["workflow", "run", name, "--json", "--cage", "work"]
+    words += ["--input", "revision=HEAD"] if name == "code-review" else []
+    pipe = subprocess.PIPE
+    return akios.popen(
+        *words, uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True,
+        preexec_fn=die_with_parent,
+    )  # fmt: skip
+
+
+def end(akios: Daemon, place: Path, name: str, process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stderr is not None
+    if name == "code-review":
+        while "waits for a person" not in (line := process.stderr.readline()):
+            assert line, process.communicate()
+        question = line.split()[-1]
+        said = akios.ctl("approvals", "yes", question, uid=NOBODY, cwd=place)
+        assert said.returncode == 0, said.stderr
+    out, error = process.communicate(**MINUTE)
+    assert process.returncode == 0, error
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+@pytest.mark.parametrize(
+    "times", [1, pytest.param(2, marks=pytest.mark.named_set("workflow"))], ids=["once", "twice"]
+)
+def test_the_templates_run_at_the_same_time(
+    akios: Daemon, models: Models, project: Path, times: int
+) -> None:
+    """In the project of a standing cage; each log is whole after it, and has the journals' heads."""
+    assert akios.ctl("cage", "up", "work", "-q", uid=NOBODY, cwd=project).returncode == 0
+    try:
+        for _ in range(times):
+            before = len(models.received)
+            going = {name: begin(akios, project, name) for name in TEMPLATES}
+            reports = {name: end(akios, project, name, one) for name, one in going.items()}
+            assert len(models.received) == before + 3
+            for name, report in reports.items():
+                assert report["status"] == "success" and report["calls"] == 1, (name, report)
+                kept = json.loads((project / report["output"] / "output.json").read_text())
+                assert kept == report
+                check_heads(akios, report["run"])
+            done = akios.ctl("ledger", "verify", "--all")
+            assert done.returncode == 0, done.stdout
+        assert "heating" in (project / "data/output/report.md").read_text()
+        assert "diff" in (project / "data/output/review.md").read_text()
+        classes = json.loads((project / "data/output/classes.json").read_text())
+        assert classes["files"] == ["document.txt"] and len(classes["classes"]) == 1
+    finally:
+        akios.ctl("cage", "down", "work", "--fast", "--keep-output", uid=NOBODY, cwd=project)
+
+
+def check_heads(akios: Daemon, run: str) -> None:
+    """The hash of each intent, and so of all before it, is in the birth record of its cage."""
+    home = akios.base / f"home-{NOBODY}"
+    data = (home / ".local/state/akios/workflows" / run / "journal").read_bytes()
+    heads = [hashlib.sha256(line).hexdigest() for line in data.splitlines(keepends=True)]
+    lines = read_journal(data, run).lines
+    cages = {(one.step, one.instance): one.cage for one in lines if isinstance(one, Result)}
+    found = 0
+    for head, line in zip(heads, lines, strict=True):
+        if isinstance(line, Intent):
+            (birth,) = (
+                one for one in akios.events(cages[line.step, line.instance])
+                if one["kind"] == "birth"
+            )  # fmt: skip
+            assert [run, head] == [birth["argv"][-3], birth["argv"][-1]]
+            found += 1
+    assert found >= 3
+
+
+# ---- runs that are killed ------------------------------------------------------------------------
+
+STEPS = f"""\
+name: kill
+steps:
+- {{name: read, agent: filesystem, action: read, parameters: {{path: data/input/document.txt}}}}
+- name: ask
+  agent: llm
+  action: complete
+  config: {{provider: openai, model: gpt-4o-mini, max_tokens: 100}}
+  parameters: {{prompt: '{{steps.read.outputs.text}}'}}
+- name: tell
+  agent: webhook
+  action: send
+  config: {{service: slack, url: 'https://{HOOK}/x'}}
+  parameters: {{text: told}}
+- name: write
+  agent: filesystem
+  action: write
+  parameters: {{path: data/output/told.txt, content: '{{steps.tell.outputs.body}}'}}
+"""
+ORDER = ("read", "ask", "tell", "write")
+LINES = 2 + 2 * len(ORDER)
+BOMB = """
+import os, signal, sys
+from akiosctl import journal_file
+from akiosctl.cli import main
+when, number = sys.argv.pop(1), int(sys.argv.pop(1))
+append, write = journal_file.JournalFile.append, os.write
+count = 0
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def torn(fd, data):
+    write(fd, bytes(data)[: len(data) // 2])
+    die()
+def counted(self, line):
+    global count
+    count += 1
+    if count == number and when == "before":
+        die()
+    if count == number and when == "within":
+        os.write = torn
+    append(self, line)
+    if count == number and when == "after":
+        die()
+journal_file.JournalFile.append = counted
+main()
+"""
+"""akiosctl that is killed before, within or after the writing of a line of its journal."""
+
+
+def killed_at(akios: Daemon, place: Path, when: str, number: int) -> None:
+    words = ["--socket", str(akios.socket), "workflow", "run", "kill.yml"]
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, when, str(number), *words],
+        cwd=place, capture_output=True, text=True, **MINUTE, **akios.as_user(NOBODY),
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, (when, number, done.stderr)
+
+
+def goes_on(akios: Daemon, models: Models, hook: Hook, place: Path) -> list[str]:
+    """Resume after a death; every finished step is done once.  Returns what was named unknown."""
+    lines = last_journal(akios).lines
+    finished = {line.step for line in lines if isinstance(line, Result)}
+    begun = {line.step for line in lines if isinstance(line, Intent)} - finished
+    asked, told = len(models.received), len(hook.texts)
+    status, report = run(akios, place, "kill.yml", "--resume")
+    harmful = sorted(begun & {"tell", "write"})
+    assert report["unknown"] == harmful and (status == 1) == bool(harmful), report
+    if "ask" in finished:
+        assert len(models.received) == asked, "a finished call to a model was repeated"
+    if "tell" in finished | begun:
+        assert len(hook.texts) == told, "a webhook was repeated"
+    if harmful:
+        status, report = run(akios, place, "kill.yml", "--resume", "--repeat")
+    assert (status, report["status"], report["unknown"]) == (0, "success", []), report
+    assert (place / "data/output/told.txt").read_text() == "ok"
+    return harmful
+
+
+def kill_here(akios: Daemon, models: Models, hook: Hook, place: Path, when: str, at: int) -> None:
+    (place / "kill.yml").write_text(STEPS)
+    killed_at(akios, place, when, at)
+    named = goes_on(akios, models, hook, place)
+    # Lines: begun, then an intent and a result for each step, then the end.
+    step = ORDER[min((at - 2) // 2, 3)] if at > 1 else "read"
+    is_begun = (at % 2 == 0 and when == "after") or (at % 2 == 1 and at > 1 and when != "after")
+    assert named == ([step] if is_begun and step in ("tell", "write") else [])
+
+
+@pytest.mark.parametrize(("when", "at"), [("within", 5), ("after", 6), ("within", 7)])
+def test_a_run_that_is_killed_goes_on(
+    akios: Daemon, models: Models, hook: Hook, project: Path, when: str, at: int
+) -> None:
+    kill_here(akios, models, hook, project, when, at)
+
+
+@pytest.mark.named_set("workflow")
+@pytest.mark.parametrize("when", ["before", "within", "after"])
+@pytest.mark.parametrize("at", range(2, LINES))
+def test_wherever_it_is_killed(
+    akios: Daemon, models: Models, hook: Hook, project: Path, when: str, at: int
+) -> None:
+    kill_here(akios, models, hook, project, when, at)
+
+
+def popen(akios: Daemon, place: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return akios.popen(
+        "workflow", "run", "kill.yml", uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def test_a_webhook_that_arrived_is_not_sent_again(
+    akios: Daemon, models: Models, hook: Hook, project: Path
+) -> None:
+    """It is killed by who got the message: nobody here can know that it did, and so it is said."""
+    (project / "kill.yml").write_text(STEPS)
+    going: list[subprocess.Popen[str]] = []
+
+    def kill() -> None:
+        going[0].kill()
+        going[0].wait()
+
+    before, hook.then = len(hook.texts), kill
+    try:
+        going.append(popen(akios, project))
+        going[0].communicate(**MINUTE)
+    finally:
+        hook.then = lambda: None
+    assert going[0].returncode == -signal.SIGKILL and len(hook.texts) == before + 1
+    assert goes_on(akios, models, hook, project) == ["tell"]
+    # Control: with --repeat it was sent once more.
+    assert len(hook.texts) == before + 2
+
+
+@pytest.mark.named_set("workflow")
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_any_moment(
+    akios: Daemon, models: Models, hook: Hook, project: Path, seed: int
+) -> None:
+    (project / "kill.yml").write_text(STEPS)
+    process = popen(akios, project)
+    try:
+        process.communicate(timeout=random.Random(seed).uniform(0.4, 1.6))
+        pytest.skip("it had ended")
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+    if not (project / "data/output").exists() or not last_is_of(akios, project):
+        pytest.skip("it had not begun")
+    goes_on(akios, models, hook, project)
+
+
+def last_is_of(akios: Daemon, project: Path) -> bool:
+    first = last_journal(akios).lines[:1]
+    return bool(first) and getattr(first[0], "workspace", "") == str(project)
+
+
+# ---- hostile answers -----------------------------------------------------------------------------
+
+ANSWERED = """\
+name: answered
+inputs: {wanted: {}}
+steps:
+- name: ask
+  agent: llm
+  action: complete
+  config: {provider: openai, model: gpt-4o-mini, max_tokens: 100}
+  parameters:
+    prompt: '{inputs.wanted}'
+    schema:
+      type: object
+      properties: {path: {type: string}}
+      required: [path]
+"""
+READS = """\
+- name: use
+  agent: filesystem
+  action: read
+  config: {paths: [data/input], read_only: true}
+  parameters: {path: '{steps.ask.outputs.data.path}'}
+"""
+SHOWS = """\
+- name: use
+  agent: tool
+  action: run
+  config: {allow: [[cat]]}
+  parameters: {argv: [cat, '{steps.ask.outputs.data.path}']}
+  policy: {filesystem: {workspace: ro}, network: {llm: false}}
+"""
+PATHS = ("data/input/link", "{inputs.wanted}", "data/input/document.txt")
+MORE = ("../secret", "data/input/../../x", "data/input_evil/x", "/etc/shadow")
+
+
+@pytest.mark.parametrize(
+    "path", [*PATHS, *(pytest.param(one, marks=pytest.mark.named_set("workflow")) for one in MORE)]
+)
+def test_an_answer_leads_nowhere_else(akios: Daemon, project: Path, path: str) -> None:
+    """The model says which file is read; the document is the control."""
+    (project / "data/input_evil").mkdir()
+    (project / "data/input_evil/x").write_text("evil")
+    (project / "data/input/link").symlink_to("/etc/passwd")
+    (project / "w.yml").write_text(ANSWERED + READS)
+    given = json.dumps({"path": path})
+    status, report = run(akios, project, "w.yml", "--input", f"wanted={given}")
+    used = report["steps"][1]
+    if path == "data/input/document.txt":
+        assert status == 0 and "heating" in used["outputs"]["text"]
+    else:
+        assert (status, used["status"], used["outputs"]) == (1, "failed", {}), used
+        assert report["steps"][0]["outputs"]["data"] == {"path": path}, "it is data"
+
+
+@pytest.mark.parametrize("path", ["{home}", "data/input/document.txt"], ids=["home", "control"])
+def test_nor_does_a_program_that_it_names_a_file(akios: Daemon, project: Path, path: str) -> None:
+    """A file of the user's that the step's cage does not show."""
+    secret = akios.base / f"home-{NOBODY}" / "secret.txt"
+    secret.write_text("heating plans")
+    os.chown(secret, NOBODY, NOBODY)
+    (project / "w.yml").write_text(ANSWERED + SHOWS)
+    given = json.dumps({"path": path.replace("{home}", str(secret))})
+    status, report = run(akios, project, "w.yml", "--input", f"wanted={given}")
+    used = report["steps"][1]
+    is_control = path != "{home}"
+    assert (status == 0) == is_control, used
+    assert ("heating" in used["outputs"].get("stdout", "")) == is_control
+
+
+def test_a_step_has_its_own_policy_and_no_more(akios: Daemon, hook: Hook, project: Path) -> None:
+    """Of two that send the same, the one whose policy takes the name away does not."""
+    row = (
+        "- {{name: {0}, agent: webhook, action: send, continue_on_error: true, "
+        "config: {{service: slack, url: 'https://hooks.example/x'}}, parameters: {{text: {0}}}{1}}}\n"
+    )
+    none = ", policy: {network: {allowed_domains: []}}"
+    steps = row.format("without", none) + row.format("with", "")
+    (project / "w.yml").write_text(f"name: w\nsteps:\n{steps}")
+    before = len(hook.texts)
+    _, report = run(akios, project, "w.yml")
+    assert [one["status"] for one in report["steps"]] == ["failed", "success"], report
+    assert hook.texts[before:] == ["with"]
+
+
+# ---- money, and people ---------------------------------------------------------------------------
+
+
+def test_all_steps_share_one_budget(akios: Daemon, models: Models, project: Path) -> None:
+    """Two calls are allowed to all; four steps at the same time want one each."""
+    rows = "".join(
+        f"- {{name: s{n}, needs: [], agent: llm, action: complete, continue_on_error: true, "
+        "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}, "
+        f"parameters: {{prompt: 'number {n}'}}}}\n"
+        for n in range(4)
+    )
+    (project / "w.yml").write_text(f"name: w\nsteps:\n{rows}")
+    before = len(models.received)
+    status, report = run(akios, project, "w.yml")
+    assert (status, report["calls"], len(models.received) - before) == (0, 4, 4), "control"
+    (project / "w.yml").write_text(f"name: w\npolicy: {{budget: {{calls: 2}}}}\nsteps:\n{rows}")
+    before = len(models.received)
+    _, report = run(akios, project, "w.yml")
+    assert (report["calls"], len(models.received) - before) == (2, 2), report
+    said = [one["status"] for one in report["steps"]]
+    assert sorted(said) == ["failed", "failed", "success", "success"]
+
+
+CALLS = """
+import os, ssl, urllib.error, urllib.request
+for number in range(3):
+    data = b'{"model": "gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "%d"}]}'
+    key = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "Content-Type": "application/json"}
+    url = "https://api.openai.com/v1/chat/completions"
+    try:
+        print(urllib.request.urlopen(urllib.request.Request(url, data % number, key)).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+
+
+def test_a_cage_cannot_pass_what_the_others_left(akios: Daemon, project: Path) -> None:
+    (project / "calls.py").write_text(CALLS)
+    row = (
+        "- {name: ask, agent: llm, action: complete, parameters: {prompt: hello}, "
+        "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}}\n"
+        "- {name: calls, agent: tool, action: run, config: {allow: [[python3]]}, "
+        "parameters: {argv: [python3, calls.py]}}\n"
+    )
+    for most, wanted in ((3, ["200", "200", "402"]), (9, ["200", "200", "200"])):
+        (project / "w.yml").write_text(
+            f"name: w{most}\npolicy: {{budget: {{calls: {most}}}}}\nsteps:\n{row}"
+        )
+        _, report = run(akios, project, "w.yml")
+        assert report["steps"][1]["outputs"]["stdout"].split() == wanted, report
+
+
+@pytest.mark.named_set("workflow")
+def test_a_step_that_takes_too_long_has_failed(akios: Daemon, project: Path) -> None:
+    """Its end was heard of, so it is not unknown; the other is the control."""
+    row = "- {{name: {0}, agent: tool, action: run, timeout: {1}, continue_on_error: true, "
+    row += "config: {{allow: [[sleep]]}}, parameters: {{argv: [sleep, '2']}}}}\n"
+    steps = row.format("short", "1s") + row.format("long", "60s").replace("name", "needs: [], name")
+    (project / "w.yml").write_text(f"name: w\nsteps:\n{steps}")
+    status, report = run(akios, project, "w.yml")
+    assert [one["status"] for one in report["steps"]] == ["failed", "success"], report
+    assert status == 0 and "wall clock limit 1 s" in report["steps"][0]["failure"]["what"]
+
+
+def test_a_person_says_no(akios: Daemon, project: Path) -> None:
+    (project / "w.yml").write_text(
+        "name: w\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 60}, "
+        "parameters: {message: so}}\n"
+        "- {name: then, agent: filesystem, action: exists, parameters: {path: x}}\n"
+    )
+    pipe = subprocess.PIPE
+    process = akios.popen(
+        "workflow", "run", "w.yml", "--json", uid=NOBODY, cwd=project,
+        stdout=pipe, stderr=pipe, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "waits for a person" not in (line := process.stderr.readline()):
+        assert line
+    said = akios.ctl(
+        "approvals", "no", line.split()[-1], "--comment", "never", uid=NOBODY, cwd=project
+    )
+    assert said.returncode == 0, said.stderr
+    out, _ = process.communicate(**MINUTE)
+    agree, then = json.loads(out)["steps"]
+    assert process.returncode == 1 and "nobody said no: never" in agree["failure"]["what"]
+    assert then["status"] == "not finished"

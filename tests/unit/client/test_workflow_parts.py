@@ -1,0 +1,183 @@
+"""Parts of a run of a workflow: one budget of several cages, questions, and where results go."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
+from akiosctl.purse import Purse, Sum
+from akiosctl.results_tree import write_tree
+from akiosd.errors import AkiosError
+from akiosd.values.approval import Approval
+from akiosd.values.policy import Budget
+
+OTHER = 65533
+
+
+# ---- money ---------------------------------------------------------------------------------------
+
+
+@given(st.data(), st.integers(0, 50), st.integers(0, 50))
+def test_several_never_spend_more_than_there_is(
+    data: st.DataObject, usd_micro: int, calls: int
+) -> None:
+    """Whoever holds a part spends at most that; what is not known to be spent counts whole."""
+    purse = Purse(Sum(usd_micro, 0, calls), Sum(0, 0, 0))
+    held: dict[int, Budget] = {}
+    for number in range(20):
+        if len(held) > 0 and data.draw(st.booleans()):
+            whom = data.draw(st.sampled_from(sorted(held)))
+            given_ = held.pop(whom)
+            used = Sum(
+                data.draw(st.integers(0, given_.usd_micro or 9)), 0,
+                data.draw(st.integers(0, given_.calls or 9)),
+            )  # fmt: skip
+            is_known, before = data.draw(st.booleans()), purse.spent
+            purse.take_back(whom, used if is_known else None)
+            gone = used.calls if is_known else given_.calls
+            assert purse.spent.calls == before.calls + gone
+            continue
+        own = Budget(usd_micro=data.draw(st.integers(0, 60)), calls=data.draw(st.integers(0, 60)))
+        part = purse.give(number, own, data.draw(st.integers(1, 5)))
+        if part is None:
+            assert held or purse.is_empty(), "nobody holds any, and there is some left"
+            continue
+        held[number] = part
+        for limit, of_own, of_part in (
+            (usd_micro, own.usd_micro, part.usd_micro), (calls, own.calls, part.calls)
+        ):  # fmt: skip
+            assert of_part or not (limit or of_own), "0 is no limit, and there was one"
+            assert not of_own or of_part <= of_own
+        for limit, spent, parts in (
+            (usd_micro, purse.spent.usd_micro, [one.usd_micro for one in held.values()]),
+            (calls, purse.spent.calls, [one.calls for one in held.values()]),
+        ):
+            assert not limit or spent + sum(parts) <= limit
+
+
+# ---- questions -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Queue[Approval]]:
+    """A question ``q`` waits, at a place that everybody can reach; the queue gets what it became."""
+    # pytest's own directories are closed to others.
+    place = Path(tempfile.mkdtemp(prefix="akios-test-"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(place))
+    answers: queue.Queue[Approval] = queue.Queue()
+    ready = threading.Event()
+    question = Approval("well?", 0, 30 * 10**9)
+
+    def wait() -> None:
+        answers.put(wait_answer(question, "q", {"run": "r"}, 30, ready.set))
+
+    thread = threading.Thread(target=wait)
+    # The times are of this moment, or the answer comes too late.
+    monkeypatch.setattr("akiosctl.approvals.time.time_ns", lambda: 10**9)
+    thread.start()
+    assert ready.wait(20)
+    for path in (place, place / "akios", directory(), directory() / "q"):
+        path.chmod(0o777)
+    try:
+        yield answers
+    finally:
+        if answers.empty():
+            give_answer("q", True, "")
+        thread.join()
+        shutil.rmtree(place)
+
+
+def test_a_question_is_answered_once(asked: queue.Queue[Approval]) -> None:
+    assert [(one["id"], one["message"]) for one in list_waiting()] == [("q", "well?")]
+    assert give_answer("q", False, "no time")["state"] == "refused"
+    found = asked.get(timeout=20)
+    assert (found.state, found.comment, found.by) == ("refused", "no time", "root")
+    asked.put(found)
+    with pytest.raises(AkiosError, match="no question 'q'"):
+        give_answer("q", True, "")
+
+
+ANSWER = """
+import json, os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.settimeout(20)
+print("connected", s.recv(10000).decode())
+s.sendall(b'{"yes": true}\\n')
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+@pytest.mark.parametrize("uid", [OTHER, 0])
+def test_nobody_else_answers(asked: queue.Queue[Approval], uid: int) -> None:
+    """Also where they can connect; the user is the control."""
+    path = str(directory() / "q")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ANSWER, path], user=uid, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert "connected" in done.stdout, done.stderr
+    assert ("well?" in done.stdout) == (uid == 0)
+    if uid:
+        assert list_waiting(), "it waits still"
+    else:
+        found = asked.get(timeout=20)
+        assert found.state == "approved"
+        asked.put(found)
+
+
+def test_a_step_does_not_answer_itself() -> None:
+    """What comes out of a cage may say that somebody agreed, and to another question."""
+    said = {"message": "no harm", "asked_ns": 1, "until_ns": 5, "state": "approved", "by": "root"}
+    assert question_of(said, "delete all?") == Approval("delete all?", 1, 5)
+    with pytest.raises(AkiosError, match="could not ask"):
+        question_of({"state": "yes"}, "x")
+
+
+def test_its_time_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert wait_answer(Approval("x", 0, 1), "q", {}, 0, lambda: None).state == "expired"
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+REPORT = {"run": "r", "steps": [{"name": "a", "outputs": {"text": "x"}}]}
+
+
+@pytest.mark.parametrize("place", ["r", "r/steps", "r/output.json", "r/steps/a.json"])
+def test_results_follow_no_link(tmp_path: Path, place: str) -> None:
+    """A program of a cage put a link where a result is to be."""
+    output, outside = tmp_path / "output", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "output.json").write_text("mine")
+    link = output / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside / "output.json" if "." in place else outside)
+    fd = os.open(output, os.O_PATH)
+    try:
+        if "." in place:
+            write_tree(fd, "r", REPORT)
+            assert not link.is_symlink() and "{" in link.read_text()
+        else:
+            with pytest.raises(AkiosError, match="cannot be written"):
+                write_tree(fd, "r", REPORT)
+            link.unlink()
+            write_tree(fd, "r", REPORT)  # control
+            assert json.loads((output / "r/output.json").read_text()) == REPORT
+    finally:
+        os.close(fd)
+    assert [one.name for one in outside.iterdir()] == ["output.json"]
+    assert (outside / "output.json").read_text() == "mine"
