@@ -8,7 +8,7 @@ import json
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -31,10 +31,18 @@ class Answer(msgspec.Struct):
 class ApiServer:
     """To be used in ``with``.  ``port`` is what it chose."""
 
-    def __init__(self, daemon: Daemon, uid: int = NOBODY) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        uid: int = NOBODY,
+        flags: Sequence[str] = (),
+        port: int = 0,
+        **more: Any,
+    ) -> None:
+        """``more`` as for ``Popen``."""
         self.daemon, self.uid = daemon, uid
-        words = ("--json", "serve", "--listen", "127.0.0.1:0")
-        self.process = daemon.popen(*words, uid=uid, stdout=-1, stderr=-1)
+        words = ("--json", "serve", "--listen", f"127.0.0.1:{port}", *flags)
+        self.process = daemon.popen(*words, uid=uid, stdout=-1, stderr=-1, **more)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:

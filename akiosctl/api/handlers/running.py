@@ -171,12 +171,12 @@ def _check_shown(service: Service, options: RunOptions, workspace: str) -> None:
     finally:
         client.close()
     more = sorted({*asked.read, *asked.write} - {*plain.read, *plain.write})
-    if more or asked.workspace_mode == "rw-direct":
+    if more:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "this server acts for nobody, and shows no directory of the host's",
             "filesystem of the policy",
-            f"leave out {more[0] if more else 'workspace: rw-direct'}",
+            f"leave out {more[0]}",
             rule="serve.system",
         )
 
