@@ -17,24 +17,33 @@ _PAUSE_SECONDS = 0.1
 
 
 class KeptOutput:
-    """The output of one cage; ``running``: more may come, ``end``: how much there was at the last
-    read.  To be closed.
+    """The output of one cage; ``running``: more may come, ``written``: how much akiosd had when it
+    was last asked, ``end``: how much there was at the last read.  To be closed.
     """
 
     def __init__(self, client: Client, cage: str) -> None:
         self._cage = cage
         self._fds: list[int] = []
-        self._written = 0
+        self.written = 0
         self.running = False
         self.end = 0
-        self._ask(client)
+        self.ask(client)
 
-    def _ask(self, client: Client) -> None:
+    def ask(self, client: Client) -> None:
         """Anew, with the file as it is now."""
         reply, fds = client.call(Output(cage=self._cage), OutputReply)
         close_fds(self._fds)
         self._fds = fds
-        self.running, self._written = reply.running, reply.written
+        self.take(reply)
+
+    def take(self, reply: OutputReply) -> None:
+        """What akiosd says of it now; the file is the one that was opened."""
+        self.running, self.written = reply.running, reply.written
+
+    @property
+    def opened(self) -> bool:
+        """Whether there was something to read when akiosd was last asked for the file."""
+        return bool(self._fds)
 
     def read(self) -> list[Frame]:
         """All that is kept, in order."""
@@ -66,12 +75,12 @@ class KeptOutput:
             try:
                 with Client(path) as client:
                     if not lost:
-                        request = Output(cage=self._cage, after=self._written, wait=True)
+                        request = Output(cage=self._cage, after=self.written, wait=True)
                         reply, fds = client.call(request, OutputReply)
                         close_fds(fds)
-                        self.running, self._written = reply.running, reply.written
-                    if lost or not self._fds:
-                        self._ask(client)
+                        self.take(reply)
+                    if lost or not self.opened:
+                        self.ask(client)
                     return
             except GoneError:
                 wait_for_daemon(path, says=not lost)

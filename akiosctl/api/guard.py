@@ -34,6 +34,7 @@ _FIXED: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """What every answer has, unless it has a header of that name already."""
+_STARTS = ("http.response.start", "websocket.http.response.start")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -112,20 +113,18 @@ class Guard:
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         self._active += 1
         try:
             try:
                 scope["state"]["token"] = self._admit(scope)
-                body = await self._read_body(scope, receive)
+                if scope["type"] == "http":
+                    receive = _replay(await self._read_body(scope, receive), receive)
             except AkiosError as error:
                 await problem_response(error)(scope, receive, _with_headers(send))
                 return
-            await self._app(scope, _replay(body, receive), _with_headers(send))
+            await self._app(scope, receive, _with_headers(send))
         finally:
             self._active -= 1
 
@@ -145,7 +144,8 @@ class Guard:
 
     def _find_token(self, scope: Scope) -> Token | None:
         """By the Authorization header, else by the page's cookie.  A cookie comes by itself, so it
-        counts only where the browser says that a page of this server asks.
+        counts only where the browser says that a page of this server asks; for what changes
+        something and for a WebSocket by its Origin.
         """
         headers: Headers = scope["headers"]
         tokens, now_ns = self._tokens.read(), time.time_ns()
@@ -158,7 +158,7 @@ class Guard:
             return None
         site = _get(headers, b"sec-fetch-site")
         own = site in ("", "same-origin", "none")
-        if not own or (scope["method"] not in _SAFE and not _get(headers, b"origin")):
+        if not own or (scope.get("method") not in _SAFE and not _get(headers, b"origin")):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 "another page than this server's asks with its cookie",
@@ -241,7 +241,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in _STARTS:
             given: list[Any] = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in given}
             more = [pair for pair in _FIXED if pair[0] not in names]

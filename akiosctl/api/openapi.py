@@ -48,11 +48,7 @@ def describe_route(row: Endpoint) -> dict[str, Any]:
     }
     more: dict[str, Any] = {"security": [{"token": []}] if row.scope else []}
     if row.takes:
-        more["requestBody"] = {
-            "required": True,
-            # Any text will do: what is wrong with it, the answer says.
-            "content": {row.takes: {"schema": {}}},
-        }
+        more["requestBody"] = {"required": True, "content": _body_content(row.takes)}
     return {
         "responses": responses,
         "openapi_extra": more,
@@ -84,6 +80,14 @@ def _answer_content(row: Endpoint) -> dict[str, Any]:
     return {"application/json": {"schema": one}}
 
 
+def _body_content(takes: Any) -> dict[str, Any]:
+    if isinstance(takes, str):
+        # Any text will do: what is wrong with it, the answer says.
+        return {takes: {"schema": {}}}
+    schemas, _ = msgspec.json.schema_components([takes], ref_template=_REF)
+    return {"application/json": {"schema": schemas[0]}}
+
+
 def _types(row: Endpoint) -> tuple[Any, ...]:
     return row.answer if isinstance(row.answer, tuple) else (row.answer,)
 
@@ -97,6 +101,7 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         types = [
             kind for row in ENDPOINTS if not isinstance(row.answer, str) for kind in _types(row)
         ]
+        types += [row.takes for row in ENDPOINTS if not isinstance(row.takes, str)]
         _, parts = msgspec.json.schema_components([*types, problems.Problem], ref_template=_REF)
         scopes = "; ".join(f"`{name}`: {does}" for name, does in SCOPES.items())
         document["components"] = {

@@ -24,6 +24,7 @@ from akiosd.wire.messages import (
 CAGE = "c-0123456789ab"
 PROGRAM = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/w")
 UP = Run(standing=True, detach=True, name="work", workspace=b"/w", cwd=b"/w", command=b"/")
+RUN = Run(argv=(b"true",), command=b"/bin/true", workspace=b"/w", cwd=b"/w", detach=True)
 STEP = Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", cwd=b"/w")
 RUN = Run(argv=(b"true",), command=b"/bin/true", workspace=b"/w", cwd=b"/w", detach=True)
 OUTPUT = Bind(path=b"/w/data/output", fd=1, kind="output")
