@@ -9,6 +9,7 @@ such tests are left out without a word; with ``--set NAME`` only that set's test
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from collections.abc import Generator
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+def pytest_collection_finish() -> None:
+    # What ten thousand tests consist of stays to the end; to look through it for garbage again and
+    # again takes seconds.
+    gc.collect()
+    gc.freeze()
 
 
 # Most tests run as root, and a chmod that follows a link or a closed descriptor's number reaches
