@@ -21,6 +21,10 @@ from hypothesis import settings
 settings.register_profile("akios", deadline=None)
 settings.load_profile("akios")
 
+# What ten thousand tests consist of is needed to the end: to look through it for garbage again and
+# again, while it is made and later, takes seconds.
+gc.disable()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -41,10 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    # What ten thousand tests consist of stays to the end; to look through it for garbage again and
-    # again takes seconds.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 # Most tests run as root, and a chmod that follows a link or a closed descriptor's number reaches
