@@ -143,6 +143,8 @@ ONLY: dict[str, tuple[str, ...]] = {
         ("fastapi", "starlette", "hypercorn", "pydantic", "prometheus_client"),
         ("akiosctl.api",),
     ),
+    # Spans and metrics for a collector.
+    **dict.fromkeys(("opentelemetry", "requests"), ("akiosctl.otlp",)),
     # It draws the one live view.
     **dict.fromkeys(("textual", "rich"), ("akiosctl.top", "akiosctl.verbs.top")),
     # Threads for async programs: who uses cages without them needs it not.

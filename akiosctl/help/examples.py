@@ -83,6 +83,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl events", "all records of the last cage here"),
         ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),
         ("akiosctl events --format ocsf", "for security monitoring; or ecs, cef"),
+        ("akiosctl events --otlp http://127.0.0.1:4318", "spans and metrics for OpenTelemetry"),
         ("akiosctl events --schema", "the JSON Schema of every record"),
         ("akiosctl events --follow", "what happens from now on, until Ctrl-C"),
     ),

@@ -29,7 +29,7 @@ from akiosd.errors import AkiosError
 from akiosd.values.units import format_duration
 from akiosd.wire.messages import BudgetReply, CageInfo, CageUse
 
-_DRAW_SECONDS = 0.5
+_DRAW_SECONDS = 1.0
 _SAID_SECONDS = 8.0
 
 
@@ -90,6 +90,7 @@ class Top(App[None]):
         self._away_ns = self._said_ns = 0
         self._said = ""
         self._drawn = False
+        self._texts: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
@@ -116,7 +117,9 @@ class Top(App[None]):
         return self.screen_stack[0].query_one("#grid", Grid)
 
     def _text(self, name: str, text: str) -> None:
-        self.screen_stack[0].query_one(f"#{name}", Static).update(text)
+        if self._texts.get(name) != text:
+            self._texts[name] = text
+            self.screen_stack[0].query_one(f"#{name}", Static).update(text)
 
     # ---- what it is told ---------------------------------------------------------------------
 

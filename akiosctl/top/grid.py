@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -57,6 +58,8 @@ class Grid(Widget, can_focus=True):
         super().__init__(id=id)
         self._sheet = Sheet((), (), (), [], "")
         self._at = self._top = 0
+        self._lines: list[Strip] = []
+        """What is seen; a line that is the same is not drawn, or sent over ssh, again."""
         self.follows = False
 
     @property
@@ -81,7 +84,17 @@ class Grid(Widget, can_focus=True):
         self._at = max(0, min(self._at, rows - 1))
         self._top = max(0, min(self._top, rows - height, self._at))
         self._top = max(self._top, self._at - height + 1)
-        self.refresh()
+        self._draw()
+
+    def _draw(self) -> None:
+        width, before = self.size.width, self._lines
+        self._lines = [self._line(y, width) for y in range(self.size.height)]
+        if len(before) != len(self._lines):
+            self.refresh()
+            return
+        for y, (old, new) in enumerate(zip(before, self._lines, strict=True)):
+            if old != new:
+                self.refresh(Region(0, y, width, 1))
 
     @property
     def _height(self) -> int:
@@ -93,7 +106,9 @@ class Grid(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """The titles, then the rows from the first that is seen."""
-        width = self.size.width
+        return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width)
+
+    def _line(self, y: int, width: int) -> Strip:
         if y == 0:
             titles = tuple(Cell(title) for title in self._sheet.titles)
             return self._strip(titles, width, _HEAD)

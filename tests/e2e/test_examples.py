@@ -49,6 +49,7 @@ RUNNING = ("attach", "stop", "budget", "http")
 # The exit status of a line, where it is not 0, and why.
 STATUS = {
     "akiosctl protect scan notes.txt": 1,  # there is some
+    "akiosctl events --otlp http://127.0.0.1:4318": 130,  # until Ctrl-C
     "akiosctl top": 125,  # there is no terminal to draw on; tests/e2e/test_top.py has one
     "git log -p | akiosctl protect scan --show": 1,
     "akiosctl http GET https://example.com/": 22,  # the policy does not name it
@@ -233,7 +234,7 @@ def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[
     uid = 0 if line.startswith("sudo ") else NOBODY
     if verb == "serve" and "--listen" not in line:
         line += " --listen 127.0.0.1:0"  # another may have the port of everybody
-    if verb in ("attach", "serve") or "--follow" in line:
+    if verb in ("attach", "serve") or "--follow" in line or "--otlp" in line:
         return leave(scene, verb, line, place, uid)
     done = scene.bash(line, place, uid)
     if uid == 0:  # what sudo's output went to belongs to who typed it

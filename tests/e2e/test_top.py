@@ -97,6 +97,7 @@ def test_a_session_at_a_terminal(private: Daemon, cage: str) -> None:
         assert seen.wait() == 0 and seen.is_restored()
 
 
+@pytest.mark.named_set("live")
 def test_a_stop_is_asked_about_and_akiosd_may_go_and_come_back(private: Daemon, cage: str) -> None:
     with Screen(private, "top", size=(20, 60)) as seen:
         seen.look(r"odd +running")
