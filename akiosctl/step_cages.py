@@ -27,6 +27,7 @@ from akiosd.values.policy import Policy
 from akiosd.values.step_call import MAX_REQUEST, StepFailure, StepRequest, StepResult
 from akiosd.values.usage import Usage
 
+_NOTHING = b"/usr/bin/true"
 PROGRAM = "akiosd.workflow.steps.perform"
 _RESULT = msgspec.json.Decoder(StepResult)
 
@@ -82,16 +83,31 @@ class StepCages:
                 "parameters",
                 "write them to a file, and name that",
             )
+        run, sent = self._narrowed(policy, words)
+        with self._start(run, sent) as talk:
+            return _read(talk, data)
+
+    def anchor(self, policy: Policy, words: tuple[str, ...]) -> str:
+        """Have ``words`` in the ledger, in the birth of a cage that does nothing; returns its id.
+
+        Raises AkiosError where no cage was started.
+        """
+        run, sent = self._narrowed(policy, ())
+        argv = [os.fsencode(word) for word in ("true", *words)]
+        run |= {"argv": argv, "command": _NOTHING, "discard": True}
+        with self._start(run, sent) as talk:
+            talk.hear(b"")
+            return talk.cage
+
+    def _start(self, run: dict[str, object], sent: list[int]) -> Talk:
         client = connect(self._path)
         try:
-            run, sent = self._narrowed(policy, words)
             number = client.request("run", run, sent)
             started, fds = take_started(client, number)
         except BaseException:
             client.close()
             raise
-        with Talk(client, number, started, fds) as talk:
-            return _read(talk, str(started["cage"]), data)
+        return Talk(client, number, started, fds)
 
     def _narrowed(
         self, policy: Policy, words: tuple[str, ...]
@@ -154,8 +170,9 @@ def _packed(policy: Policy) -> object:
     return Packed(msgspec.msgpack.encode(policy))
 
 
-def _read(talk: Talk, cage: str, data: bytes) -> Heard:
+def _read(talk: Talk, data: bytes) -> Heard:
     """What a step that was started says."""
+    cage = talk.cage
     try:
         ended = talk.hear(data)
     except AkiosError as error:

@@ -45,7 +45,7 @@ class Talk:
     def __init__(self, client: PlainClient, number: int, started: dict[str, Any], fds: list[int]):
         """``number`` is the request to run, ``started`` its answer, with stdin, stdout, stderr."""
         self._client, self._number = client, number
-        self._cage = str(started["cage"])
+        self.cage = str(started["cage"])
         self._come_back_s = int(started.get("come_back_s", 0))
         self._stdin, self._stdout, self._stderr = fds
         self.said, self.errors = bytearray(), bytearray()
@@ -94,11 +94,11 @@ class Talk:
                 words = (str(message.get(name, "")) for name in ("what", "where", "next"))
                 raise AkiosError(*words)
             if message["m"] == "started":
-                note(f"akiosd was restarted; {self._cage} goes on")
+                note(f"akiosd was restarted; {self.cage} goes on")
 
     def _come_back(self, gone: AkiosError) -> None:
         self._client.close()
-        absence = Absence(self._client.path, {"cage": self._cage}, gone, self._come_back_s)
+        absence = Absence(self._client.path, {"cage": self.cage}, gone, self._come_back_s)
         while (back := absence.look()) is None:
             time.sleep(_RETRY_S)
         self._client, self._number = back

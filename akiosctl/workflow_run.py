@@ -27,7 +27,7 @@ from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
-from akiosd.workflow.journal import Finished, Intent, Result
+from akiosd.workflow.journal import Anchored, Finished, Intent, Result
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -67,6 +67,7 @@ class Drive:
             status = self._runner.status()
             if status:
                 self._journal.append(Finished(status=status))
+                self._anchor()
                 return status
             try:
                 done = self._done.get(timeout=self._patience())
@@ -77,6 +78,19 @@ class Drive:
     def _patience(self) -> float | None:
         wake_ns = self._runner.wake_ns()
         return None if wake_ns is None else max(0.0, (wake_ns - time.monotonic_ns()) / NS_PER_S)
+
+    def _anchor(self) -> None:
+        """No step comes after the last ones, whose cage would have their results in its birth."""
+        policy = self._runner.plan.policy
+        assert policy is not None
+        network = msgspec.structs.replace(policy.network, llm=False)
+        words = (self._journal.run, "finished", self._journal.head)
+        try:
+            cage = self._cages.anchor(msgspec.structs.replace(policy, network=network), words)
+        except AkiosError as error:
+            note(f"the end of the journal is not in the ledger: {error.what}")
+            return
+        self._journal.append(Anchored(cage=cage))
 
     # ---- beginning -------------------------------------------------------------------------------
 

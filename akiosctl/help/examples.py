@@ -177,6 +177,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl workflow run workflow.yml", "each step in a cage of its own"),
         ("akiosctl workflow run workflow.yml --resume", "go on with the last run of it here"),
     ),
+    "workflow status": (
+        ("akiosctl workflow status", "the last run here, step by step"),
+        ("akiosctl workflow status --prove", "and whether the ledger vouches for its journal"),
+    ),
     "approvals": (("akiosctl approvals", "what workflows ask you"),),
     "approvals list": (("akiosctl approvals list", "what workflows ask you"),),
     "approvals show": (("akiosctl approvals show w-4f7k2m9q1x.agree", "the whole question"),),

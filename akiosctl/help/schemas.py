@@ -695,6 +695,54 @@ class WorkflowRun(Form):
     output: str
 
 
+class StepState(Form):
+    """``not heard of``: begun, and its result is not known."""
+
+    name: str
+    instance: int
+    state: Literal["done", "failed", "running", "not heard of", "not begun"]
+    cage: str
+    seconds: float
+    usd_micro: int
+    why: str
+
+
+class JournalWitness(Form):
+    """A cage whose birth has the hash of so many ``lines`` of the journal; ``what``: the step, its
+    instance and attempt, or ``end``.
+    """
+
+    lines: int
+    what: str
+    cage: str
+    state: Literal["proven", "changed", "gone"]
+    why: str
+
+
+class JournalProof(Form):
+    """The ledger vouches for the first ``proven`` of so many ``lines``."""
+
+    lines: int
+    proven: int
+    witnesses: list[JournalWitness]
+
+
+class RunState(Form):
+    """``whole``: the file is still the one that was run, so steps that were not begun are listed;
+    ``proof`` with --prove.
+    """
+
+    run: str
+    workflow: str
+    state: Literal["going on", "success", "failed", "unfinished"]
+    workspace: str
+    started_ns: int
+    usd_micro: int
+    steps: list[StepState]
+    whole: bool
+    proof: JournalProof | None
+
+
 class Question(Form):
     """What a workflow asks; Unix times."""
 
@@ -1084,6 +1132,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "workflow graph": (WorkflowGraph,),
     "workflow schema": (dict[str, Any],),
     "workflow run": (WorkflowRun,),
+    "workflow status": (RunState,),
     "approvals list": (list[Question],),
     "approvals show": (list[Question],),
     "approvals yes": (Answered,),

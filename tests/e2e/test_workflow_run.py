@@ -603,3 +603,78 @@ def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project:
         process.kill()
     assert process.returncode == 0, error
     assert (own_project / "data/output/x").read_text() == "a"
+
+
+# ---- the state of a run, and its proof -----------------------------------------------------------
+
+THREE = """\
+name: three
+steps:
+- {name: a, agent: filesystem, action: write, parameters: {path: data/output/a, content: one}}
+- {name: b, agent: filesystem, action: read, parameters: {path: data/output/a}}
+- {name: c, agent: filesystem, action: exists, parameters: {path: "{steps.b.outputs.text}"}}
+"""
+
+
+def state_of(akios: Daemon, place: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    done = akios.ctl("workflow", "status", "--json", *words, uid=NOBODY, cwd=place)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_ledger_vouches_for_a_journal_and_finds_a_change(akios: Daemon, project: Path) -> None:
+    """The last result too, which no step comes after; a journal that was written anew, with a chain
+    of its own that is whole, is not the one that the ledger has.
+    """
+    (project / "w.yml").write_text(THREE)
+    _, report = run(akios, project, "w.yml")
+    status, found = state_of(akios, project, "--prove")
+    assert status == 0 and found["state"] == "success", found
+    assert [one["state"] for one in found["steps"]] == ["done"] * 3
+    proof = found["proof"]
+    assert proof["proven"] == proof["lines"] - 1 == 8
+    assert [one["what"] for one in proof["witnesses"]] == ["a.0.1", "b.0.1", "c.0.1", "end"]
+    place = (
+        akios.base / f"home-{NOBODY}" / ".local/state/akios/workflows" / report["run"] / "journal"
+    )
+    place.write_bytes(forged(place.read_bytes()))
+    status, found = state_of(akios, project, "--prove", report["run"])
+    assert status == 1 and found["state"] == "success", "the chain alone is whole"
+    assert [one["state"] for one in found["proof"]["witnesses"]] == ["proven"] * 3 + ["changed"]
+
+
+def forged(journal: bytes) -> bytes:
+    """The last step's outputs are others, and every line follows from the one before it."""
+    lines, head = b"", "0" * 64
+    for whole in journal.splitlines(keepends=True):
+        line = json.loads(whole)
+        wanted = line | {"before": head}
+        if (line["line"], line.get("step")) == ("result", "c"):
+            wanted["outputs"] = {"exists": True}
+        same = whole if wanted == line else json.dumps(wanted).encode() + b"\n"
+        lines, head = lines + same, hashlib.sha256(same).hexdigest()
+    return lines
+
+
+def test_the_state_of_a_run_is_told_while_it_goes_on_and_after_its_death(
+    akios: Daemon, project: Path
+) -> None:
+    (project / "w.yml").write_text(WAITS)
+    (project / "slow.py").write_text(SLOW)
+    process = popen(akios, project, "w.yml")
+    try:
+        assert wait_until(lambda: (project / "data/output/begun").exists())
+        _, found = state_of(akios, project)
+        slow, then = found["steps"]
+        assert (found["state"], slow["state"], then["state"]) == (
+            "going on", "running", "not begun",
+        )  # fmt: skip
+        listed = json.loads(akios.ctl("ps", "--json", uid=NOBODY, cwd=project).stdout)
+        assert slow["cage"] in [one["cage"] for one in listed]
+    finally:
+        process.kill()
+        process.communicate()
+    status, found = state_of(akios, project, "--prove")
+    assert (status, found["state"]) == (0, "unfinished"), found
+    assert [one["state"] for one in found["steps"]] == ["not heard of", "not begun"]
+    (project / "data/output/go").touch()
