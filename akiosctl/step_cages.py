@@ -45,15 +45,18 @@ class Heard(NamedTuple):
 class StepCages:
     """Use in ``with``; several threads may call :meth:`perform`."""
 
-    def __init__(self, path: str, workspace: str) -> None:
-        """``path`` is akiosd's socket, ``workspace`` the project.  Raises AkiosError."""
+    def __init__(self, path: str, workspace: str, data: str = "") -> None:
+        """``path`` is akiosd's socket, ``workspace`` the project; ``data`` is where its data lies,
+        "" for as its policy says.  Raises AkiosError.
+        """
         self._path, self._fds = path, list[int]()
         options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
         client = PlainClient(path)
         try:
             self._request, self._policy, _ = prepare(options, False, self._fds, client)
             self.workspace = os.fsdecode(self._request["workspace"])  # type: ignore[arg-type]
-            self._data = make_data(self._fds[0], self.workspace)
+            place = data or self._policy.data
+            self._data, self.base = make_data(self._fds[0], self.workspace, place)
         except BaseException:
             close_fds(self._fds)
             raise

@@ -274,8 +274,13 @@ def _used(heard: Heard | None) -> Sum:
     return Sum(usage.usd_micro, usage.tokens, usage.calls) if usage else Sum(0, 0, 0)
 
 
-def report_of(runner: Runner, journal: JournalFile, purse: Purse, status: str) -> dict[str, Any]:
-    """The run as it stands, as plain data: ``output.json``, and what ``--json`` prints."""
+def report_of(
+    runner: Runner, journal: JournalFile, purse: Purse, status: str, base: str
+) -> dict[str, Any]:
+    """The run as it stands, as plain data: ``output.json``, and what ``--json`` prints.
+
+    ``base`` is the directory above data, with its slash, "" for the project.
+    """
     steps = [runner.report(step.name) for step in runner.plan.steps]
     return {
         "run": journal.run,
@@ -284,5 +289,5 @@ def report_of(runner: Runner, journal: JournalFile, purse: Purse, status: str) -
         "unknown": sorted({name for name, _ in runner.unknown()}),
         "steps": steps,
         **purse.spent._asdict(),
-        "output": f"data/output/{journal.run}",
+        "output": f"{base}data/output/{journal.run}",
     }

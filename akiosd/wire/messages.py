@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.ids import DirectoryId
-from akiosd.values.policy import Budget, Limits, Policy
+from akiosd.values.policy import Budget, DataPlace, Limits, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.records import ShellPlace
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -510,6 +510,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     standing: bool = False
     programs: int = 0
     """How many programs of a standing cage run."""
+    data: DataPlace = "project"
+    """Where its user's client found the data of a standing cage."""
 
 
 class Cages(Message, frozen=True, tag="cages"):

@@ -301,6 +301,7 @@ class Registry:
             settled="discarded" if cage.discarded else "",
             standing=cage.is_standing,
             programs=len(cage.programs.running),
+            data=cage.policy.filesystem.data,
         )
 
     # ---- what outlives this process
