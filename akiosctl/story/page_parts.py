@@ -172,7 +172,7 @@ def redactions(story: Story, words: Words) -> Iterator[str]:
 def denials(story: Story, words: Words) -> Iterator[str]:
     """What was denied, by rule."""
     rows = []
-    for group in story.denied:
+    for group in story.denied.values():
         ranked = sorted(group.counts.items(), key=lambda pair: -pair[1])
         for name, count in ranked[:_MOST_SUBJECTS]:
             rows.append((words.say(describe_rule(group.rule)), words.say(name), f"{count:,}"))

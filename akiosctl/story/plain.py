@@ -42,7 +42,7 @@ def to_json(read: Read) -> dict[str, Any]:
                     {"name": escape(name), "count": count} for name, count in group.counts.items()
                 ],
             }
-            for group in story.denied
+            for group in story.denied.values()
         ],
     }
 

@@ -5,12 +5,12 @@ Pure: entries in, a :class:`Story` out.  Its size does not depend on that of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from akiosctl.denials import Group as DeniedGroup
-from akiosctl.denials import collect, read_denial
+from akiosctl.denials import read_denial
 from akiosctl.records_text import read_record
 from akiosctl.render import quote_command
 from akiosctl.story.lanes import Lane, Tally, shorten
@@ -95,7 +95,7 @@ class Story:
     redacted: Tally = field(default_factory=lambda: Tally(MOST_NAMES))
     """By ``TYPE → towards whom``."""
     written: Tally = field(default_factory=lambda: Tally(MOST_NAMES))
-    denied: list[DeniedGroup] = field(default_factory=list)
+    denied: dict[str, DeniedGroup] = field(default_factory=dict)
     """By rule, with each subject."""
 
     @property
@@ -107,12 +107,6 @@ class Story:
 def tell(entries: Iterable[bytes]) -> Story:
     """The story that the entries of one log tell."""
     story = Story()
-    story.denied = collect(_through(entries, story))
-    return story
-
-
-def _through(entries: Iterable[bytes], story: Story) -> Iterator[bytes]:
-    """Every entry on its way to whoever else reads it."""
     for entry in entries:
         record = read_record(entry)
         story.records += 1
@@ -120,18 +114,24 @@ def _through(entries: Iterable[bytes], story: Story) -> Iterator[bytes]:
             story.first = min(story.first or record.ts, record.ts)
             story.last = max(story.last, record.ts)
         _take(story, record)
-        yield entry
+    return story
 
 
 def _take(story: Story, record: AnyRecord) -> None:
     if not isinstance(record, _SILENT):
         _READERS.get(type(record), _other)(story, record)
-    denial = read_denial(record)
+    # Most records are calls that were let through.
+    denial = read_denial(record) if not _is_let_through(record) else None
     if denial is not None:
-        subject, count, _, rule = denial
+        subject, count, asked, rule = denial
+        story.denied.setdefault(rule, DeniedGroup(rule)).add(subject, count, asked)
         lane = "trouble" if rule == UNCOUNTED else "denied"
         where = "" if rule in _PLAIN_RULES else f" ({rule})"
         story.lanes[lane].add(record.ts, f"{subject}{where}", count)
+
+
+def _is_let_through(record: AnyRecord) -> bool:
+    return isinstance(record, kinds.Syscall) and record.verdict != "denied"
 
 
 def _text(value: bytes) -> str:
