@@ -90,17 +90,23 @@ class StepCages:
         with self._start(run, sent) as talk:
             return _read(talk, data)
 
-    def anchor(self, policy: Policy, words: tuple[str, ...]) -> str:
+    def anchor(self, policy: Policy, words: tuple[str, ...], place: str) -> str:
         """Have ``words`` in the ledger, in the birth of a cage that does nothing; returns its id.
 
-        Raises AkiosError where no cage was started.
+        Its directory is ``place``, not the project, of which it would be the last cage.  Raises
+        AkiosError where no cage was started, OSError for no such directory.
         """
-        run, sent = self._narrowed(policy, ())
+        run, _ = self._narrowed(policy, ())
         argv = [os.fsencode(word) for word in ("true", *words)]
-        run |= {"argv": argv, "command": _NOTHING, "discard": True}
-        with self._start(run, sent) as talk:
-            talk.hear(b"")
-            return talk.cage
+        where = os.fsencode(place)
+        run |= {"argv": argv, "command": _NOTHING, "discard": True, "binds": [], "stores": []}
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self._start(run | {"workspace": where, "cwd": where}, [directory]) as talk:
+                talk.hear(b"")
+                return talk.cage
+        finally:
+            os.close(directory)
 
     def _start(self, run: dict[str, object], sent: list[int]) -> Talk:
         client = connect(self._path)

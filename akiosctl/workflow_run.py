@@ -19,7 +19,7 @@ import msgspec
 from akiosctl.approvals import question_of, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
-from akiosctl.journal_file import JournalFile
+from akiosctl.journal_file import JournalFile, directory
 from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
 from akiosctl.step_cages import Heard, StepCages
@@ -84,11 +84,14 @@ class Drive:
         policy = self._runner.plan.policy
         assert policy is not None
         network = msgspec.structs.replace(policy.network, llm=False)
+        files = msgspec.structs.replace(policy.filesystem, workspace="ro")
         words = (self._journal.run, "finished", self._journal.head)
+        policy = msgspec.structs.replace(policy, network=network, filesystem=files)
         try:
-            cage = self._cages.anchor(msgspec.structs.replace(policy, network=network), words)
-        except AkiosError as error:
-            note(f"the end of the journal is not in the ledger: {error.what}")
+            cage = self._cages.anchor(policy, words, str(directory() / self._journal.run))
+        except (AkiosError, OSError) as error:
+            why = error.what if isinstance(error, AkiosError) else error.strerror
+            note(f"the end of the journal is not in the ledger: {why}")
             return
         self._journal.append(Anchored(cage=cage))
 

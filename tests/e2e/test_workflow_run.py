@@ -634,6 +634,8 @@ def test_the_ledger_vouches_for_a_journal_and_finds_a_change(akios: Daemon, proj
     proof = found["proof"]
     assert proof["proven"] == proof["lines"] - 1 == 8
     assert [one["what"] for one in proof["witnesses"]] == ["a.0.1", "b.0.1", "c.0.1", "end"]
+    last = json.loads(akios.ctl("timeline", "--json", uid=NOBODY, cwd=project).stdout)["birth"]
+    assert "c.0.1" in last["argv"], "the last cage of the project is that of the last step"
     place = (
         akios.base / f"home-{NOBODY}" / ".local/state/akios/workflows" / report["run"] / "journal"
     )
