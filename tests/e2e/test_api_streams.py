@@ -88,7 +88,7 @@ def test_a_websocket_tells_the_same_and_resumes(private: Daemon, server: ApiServ
                     return found
         raise AssertionError(found)
 
-    async def all() -> None:
+    async def work() -> None:
         whole = await read(f"cage={cage}&replay=true")
         assert whole == await read_sse()
         assert await read(f"cage={cage}&after={whole[1]['id']}") == whole[2:]
@@ -101,7 +101,7 @@ def test_a_websocket_tells_the_same_and_resumes(private: Daemon, server: ApiServ
         wrong = Conversation(server, Authorization="Bearer akt_00000000_" + "x" * 43)
         assert [event async for event in wrong.events()] == [] and wrong.refused == 401
 
-    trio.run(limited, all)
+    trio.run(limited, work)
 
 
 @pytest.mark.named_set("api")
@@ -113,7 +113,7 @@ def test_two_hundred_follow_and_one_that_never_reads_delays_nobody(
     async def read(stream: Followed) -> None:
         results.append(await seen_of_one_cage(stream.events()))
 
-    async def all() -> None:
+    async def work() -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(follow(server, buffer=4096))
             streams = [await stack.enter_async_context(follow(server)) for _ in range(MANY)]
@@ -122,7 +122,7 @@ def test_two_hundred_follow_and_one_that_never_reads_delays_nobody(
                 over.start_soon(read, stream)
             over.start_soon(trio.to_thread.run_sync, flood(private, 400).wait)
 
-    trio.run(limited, all)
+    trio.run(limited, work)
     assert len(results) == MANY and len(results[0]) > 400
     assert all(numbers == list(range(len(results[0]))) for numbers in results)
     more = resident(server) - before
@@ -153,7 +153,7 @@ def test_a_slow_one_gets_a_gap_and_catches_up_and_one_that_never_reads_is_cut_of
                     break
         told.update(got=got, missing=missing, cage=cage)
 
-    async def all() -> None:
+    async def work() -> None:
         async with follow(server, buffer=4096), follow(server, buffer=4096) as lazy:
             async with follow(server) as stream, trio.open_nursery() as nursery:
                 go = trio.Event()
@@ -167,7 +167,7 @@ def test_a_slow_one_gets_a_gap_and_catches_up_and_one_that_never_reads_is_cut_of
             while descriptors(server) > open_before:
                 await trio.sleep(0.2)
 
-    trio.run(limited, all)
+    trio.run(limited, work)
     whole = told["whole"]
     assert whole == list(range(len(whole))) and len(whole) > RECORDS
     print(f"{len(whole)} records, {len(told['missing'])} of them left out for the slow one;")
@@ -185,11 +185,11 @@ def test_followers_of_a_server_that_is_killed_resume_without_loss(private: Daemo
     token = first.token
     seen: list[int] = []
 
-    async def all() -> None:
-        last, cage, server = "", "", first
-        process = flood(private, 4000)
+    async def work() -> None:
+        last, cage, server, process = "", "", first, None
         for round in range(4):
             async with follow(server, last_id=last) as stream:
+                process = process or flood(private, 4000)
                 count = 0
                 async for event in stream.events():
                     data = event["data"]
@@ -217,7 +217,7 @@ def test_followers_of_a_server_that_is_killed_resume_without_loss(private: Daemo
 
     servers = [first]
     try:
-        trio.run(limited, all)
+        trio.run(limited, work)
     finally:
         for server in servers:
             server.__exit__()
