@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 408, 413, 421, 422, 500)
 _WITH_TOKEN = (401, 403, 409, 429, 502, 503, 504)
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream; `data` is JSON.",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
 _ABOUT = (
     "What runs in AKIOS's cages and what became of it.  Every request needs a token, which"
     " `akiosctl token create` makes: `Authorization: Bearer akt_…`.  Errors are RFC 9457 problems"
@@ -73,6 +78,8 @@ def _description(row: Endpoint) -> str:
 
 
 def _answer_content(row: Endpoint) -> dict[str, Any]:
+    if row.answer == "text/event-stream":
+        return {row.answer: {"schema": _EVENT}}
     if isinstance(row.answer, str):
         return {row.answer.partition(";")[0]: {"schema": {"type": "string"}}}
     schemas, _ = msgspec.json.schema_components(_types(row), ref_template=_REF)
