@@ -110,6 +110,8 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         ]
         types += [row.takes for row in ENDPOINTS if not isinstance(row.takes, str)]
         _, parts = msgspec.json.schema_components([*types, problems.Problem], ref_template=_REF)
+        for part in parts.values():
+            _use_const(part)
         scopes = "; ".join(f"`{name}`: {does}" for name, does in SCOPES.items())
         document["components"] = {
             "schemas": parts,
@@ -119,6 +121,20 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         }
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _use_const(part: Any) -> None:
+    """Of what is always true or always false: generators of clients know ``const`` there, and take
+    an ``enum`` for one of words.
+    """
+    if isinstance(part, dict):
+        if part.get("enum") in ([True], [False]):
+            part.update({"type": "boolean", "const": part.pop("enum")[0]})
+        for value in part.values():
+            _use_const(value)
+    elif isinstance(part, list):
+        for value in part:
+            _use_const(value)
 
 
 _STYLE = (
