@@ -92,12 +92,16 @@ class Told(msgspec.Struct):
 # ---- from the log --------------------------------------------------------------------------------
 
 
-def collect(entries: Iterable[bytes], ends: DeadEnds | None = None) -> list[Group]:
+def collect(
+    entries: Iterable[bytes],
+    ends: DeadEnds | None = None,
+    groups: dict[str, Group] | None = None,
+) -> list[Group]:
     """The denials among a log's entries, by rule, in the order in which the rules first spoke.
 
-    ``ends`` sees the connections that nobody denied.
+    ``ends`` sees the connections that nobody denied.  ``groups``: what was collected before.
     """
-    groups: dict[str, Group] = {}
+    groups = {} if groups is None else groups
     for entry in entries:
         # Most entries are no denials, and a log may hold millions.
         wanted = any(mark in entry for mark in _MARKS)

@@ -9,6 +9,7 @@ from akiosctl.api.jobs import Jobs
 from akiosctl.api.metrics.follow import Meter
 from akiosctl.api.once import Once
 from akiosctl.api.problems import Refusal
+from akiosctl.api.readings import Readings
 from akiosctl.api.scratch import Scratch
 from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
@@ -32,6 +33,7 @@ class Service:
     sessions: Sessions = field(default_factory=Sessions)
     once: Once = field(default_factory=Once)
     meter: Meter = field(default_factory=Meter)
+    readings: Readings = field(default_factory=Readings)
 
     @property
     def scratch(self) -> Scratch:

@@ -88,5 +88,6 @@ def get_why(service: Service, cage: CageId) -> dict[str, object]:
     with service.connect() as client:
         found = find_cage(client, cage)
         workspace = os.fsdecode(found.workspace)
-        told, same = why.tell_why(client, cage, workspace)
+        with service.readings.take(cage) as reading:
+            told, same = why.tell_why(client, cage, workspace, reading=reading)
     return why.to_json(cage, told, same)
