@@ -48,7 +48,7 @@ def starts(source: str) -> Iterator[ast.Call]:
 
 
 def names_interpreter(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr == "executable"
+    return isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
 
 
 def isolated(tree: ast.AST) -> bool:
