@@ -209,3 +209,34 @@ def test_who_attached_is_attached_again(private: Daemon) -> None:
         out, words = client.communicate(timeout=60)
     assert [int(line) for line in out.split()] == list(range(first + 1, 401)), words
     assert client.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "kind"),
+    [
+        (["--no-logs"], 700, "output"),
+        pytest.param([], 700, "output", marks=pytest.mark.named_set("survival")),
+        # The control: what it writes in all is within the limit.
+        pytest.param(["--no-logs"], 300, "exited", marks=pytest.mark.named_set("survival")),
+    ],
+)
+def test_the_output_of_a_detached_cage_counts_on(
+    private: Daemon, flags: list[str], size: int, kind: str
+) -> None:
+    where = private.workspace()
+    (where / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
+    writes = f"head -c {size}K /dev/zero"
+    agent = f"trap '{writes}; sleep 2; exit 0' TERM; {writes}; touch half; while :; do sleep 0.05; done"
+    run = ("run", "--detach", "--json", *flags, "--", "sh", "-c", agent)
+    done = private.ctl(*run, cwd=where)
+    assert done.returncode == 0, done.stderr
+    cage = the_cage(private)
+
+    def is_half() -> bool:
+        return private.ctl("diff", "--json", cage, cwd=where).stdout.count("half") > 0
+
+    assert wait_until(is_half)
+    kill_and_start(private)
+    private.ctl("stop", "--grace", "30s", cage)
+    expected = {"output": "killed: output limit 1 MiB reached", "exited": "exited 0"}
+    assert host_ends(private)[cage] == expected[kind]

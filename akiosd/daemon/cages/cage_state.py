@@ -73,8 +73,8 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     """What changes.  ``said`` is what init said since ``go``, as it came; ``attached``: a
     client has the output of a detached cage; ``agent_clock_ns``
     (CLOCK_MONOTONIC) is when the agent's clocks began, ``started_index`` where the log has, or was
-    to have, the record of its start, -1 before that.  ``seen_ns`` is Unix time.  ``paused`` is a
-    standing cage's.
+    to have, the record of its start, -1 before that.  ``output``: bytes of it that akiosd read.
+    ``seen_ns`` is Unix time.  ``paused`` is a standing cage's.
 
     ``adoptions`` counts the times in a row that an akiosd began to go on with this cage and did not
     get through.
@@ -90,6 +90,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     dead_ends: int = 0
     refusals: int = 0
     redactions: int = 0
+    output: int = 0
     outdated: bool = False
     paused: bool = False
     adoptions: int = 0

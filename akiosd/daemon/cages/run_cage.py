@@ -110,6 +110,8 @@ class Cage:
         self.life = Life()
         self.detached = request.detach
         self.attached = False
+        self.output_bytes = 0
+        """What akiosd itself read of its output."""
         self.started_ns = time.time_ns()
         self.ended_ns = 0
         self.pid = 0
@@ -189,6 +191,11 @@ class Cage:
     def come_back_s(self) -> int:
         """For how many seconds it goes on without an akiosd; 0 for one that is not kept."""
         return 0 if self.kept.why_not else self.host.config.restart.come_back_s
+
+    def count_output(self, size: int) -> None:
+        """akiosd read so much of what it writes; another akiosd counts on."""
+        self.output_bytes += size
+        self.kept.remember(output=self.output_bytes)
 
     def attach(self, attached: bool) -> None:
         """Whether a client reads the output of a detached cage."""
@@ -726,6 +733,7 @@ class Cage:
         state, life = running.state, running.life
         self.life, self.pid = life.life, state.pid
         self.detached, self.attached = life.detached, life.attached
+        self.output_bytes = life.output
         self.started_ns, self._start_clock_ns = state.started_ns, state.started_clock_ns
         self._pidfd, self._status, self._mounts = running.process, running.status, running.mounts
         self.posture, self.stdio = state.posture, running.stdio

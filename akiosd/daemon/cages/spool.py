@@ -119,8 +119,9 @@ class Spool:
     """Reads a cage's output (pipes, or the master of its terminal), or a client's copy of it, into
     ``target``, or into nothing.
 
-    ``on_limit`` is called once more than ``limit`` bytes (0: any number) have come.  Nothing is
-    read before all of ``after`` have ended, whose output came before this.
+    ``on_read`` is called with the number of bytes that came, ``on_limit`` once more than ``limit``
+    bytes (0: any number) have come.  Nothing is read before all of ``after`` have ended, whose
+    output came before this.
     """
 
     def __init__(
@@ -129,12 +130,14 @@ class Spool:
         limit: int = 0,
         on_limit: Callable[[], None] | None = None,
         *,
+        on_read: Callable[[int], None] = lambda size: None,
         pause_s: float = 0,
         after: Sequence[Spool] = (),
     ) -> None:
         self._target = target
         self._left = limit
         self._on_limit = on_limit if limit else None
+        self._on_read = on_read
         self._pause_s = pause_s
         self._after = after
         self._scope = trio.CancelScope()
@@ -177,6 +180,7 @@ class Spool:
             await trio.sleep(self._pause_s)
 
     def _count(self, size: int) -> None:
+        self._on_read(size)
         self._left -= size
         if self._on_limit is not None and self._left < 0:
             self._on_limit()

@@ -180,7 +180,7 @@ class RunRequests:
             started = wire.Started(
                 cage=cage.id,
                 tty=cage.request.tty is not None,
-                output=cage.policy.limits.output,
+                output=self._output_left(cage),
                 come_back_s=cage.come_back_s,
                 posture=cage.posture,
             )
@@ -286,7 +286,7 @@ class RunRequests:
                 cage=cage.id,
                 tty=cage.master is not None,
                 one_output=cage.has_one_output,
-                output=cage.policy.limits.output,
+                output=self._output_left(cage),
                 come_back_s=cage.come_back_s,
                 posture=cage.posture,
             )
@@ -356,11 +356,18 @@ class RunRequests:
         with file:
             await client.reply(reply, [file.fileno()])
 
+    def _output_left(self, cage: Cage) -> int:
+        """How much a cage may still write, whoever read the rest; 0 for any amount."""
+        output, most = self._outputs.get(cage.id), cage.policy.limits.output
+        read = max(cage.output_bytes, output.written if output is not None else 0)
+        return max(1, most - read) if most else 0
+
     def _begin_spool(self, cage: Cage, after: Sequence[Spool] = ()) -> None:
         if cage.id not in self._spools:
             reached = partial(cage.post, Event("limit", "output"))
             output = self._outputs.get(cage.id)
-            spool = Spool(output, cage.policy.limits.output, reached, after=after)
+            left, count = self._output_left(cage), cage.count_output
+            spool = Spool(output, left, reached, on_read=count, after=after)
             self._spools[cage.id] = spool
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
             # Copies: what is still in them is read also when the cage has closed its own.
