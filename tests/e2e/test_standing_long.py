@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.daemon import BIN, NOBODY, Daemon
 from tests.e2e.resources import wait_until
 from tests.e2e.survival import kill_and_start
+from tests.e2e.terminal import Terminal
 from tests.e2e.test_standing_cages import Standing
 from tests.e2e.test_standing_down import destroyed
 
@@ -37,6 +38,7 @@ def private() -> Iterator[Daemon]:
 def test_a_hundred_are_up_at_once(private: Daemon) -> None:
     project = private.workspace(uid=NOBODY)
     names, took = [f"n{number}" for number in range(100)], []
+    free = available()
     for name in names:
         begun = time.monotonic()
         done = private.ctl("cage", "up", name, uid=NOBODY, cwd=project)
@@ -47,14 +49,44 @@ def test_a_hundred_are_up_at_once(private: Daemon) -> None:
         assert done.stdout == f"{name}\n", done.stderr
     listed = json.loads(private.ctl("cage", "list", "--json", uid=NOBODY).stdout)
     assert [one["state"] for one in listed] == ["up"] * 100
+    used = free - available()
     begun = time.monotonic()
     done = private.ctl("cage", "down", "--fast", *names, uid=NOBODY, cwd=project, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(private.ctl("cage", "list", "--json", uid=NOBODY).stdout) == []
     print(
         f"\ncage up: p50 {statistics.median(took) * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms;"
-        f" 100 down in {time.monotonic() - begun:.1f} s"
+        f" 100 down in {time.monotonic() - begun:.1f} s; memory of the host: {used // 1024} MiB less"
+        " available"
     )
+
+
+def available() -> int:
+    """Memory that the kernel could give, in KiB (proc_meminfo(5))."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1])
+    raise AssertionError("this kernel does not say what is available")
+
+
+def test_twenty_at_once_and_one_with_a_terminal(private: Daemon) -> None:
+    standing = Standing(private, "work")
+    begun = time.monotonic()
+    assert standing.run("true").returncode == 0
+    alone = time.monotonic() - begun
+    begun = time.monotonic()
+    clients = [standing.popen("true") for _ in range(20)]
+    assert [one.wait(120) for one in clients] == [0] * 20
+    together = time.monotonic() - begun
+    begun = time.monotonic()
+    with Terminal(private, "exec", "work", "--", "sh", "-c", "tty", uid=NOBODY) as term:
+        term.expect("/dev/pts/")
+        assert term.process.wait(60) == 0
+    print(
+        f"\nrun --cage: one {alone * 1000:.0f} ms, 20 at once {together * 1000:.0f} ms in all;"
+        f" exec with a terminal {(time.monotonic() - begun) * 1000:.0f} ms"
+    )
+    standing.down("--discard")
 
 
 def test_down_is_killed_anywhere_and_given_again(private: Daemon) -> None:
@@ -84,7 +116,8 @@ def test_ten_kills_of_akiosd_end_no_program(private: Daemon) -> None:
         "n=0; while [ ! -e data/output/stop ]; do n=$((n+1)); echo $n; sleep 0.01; done; exit {}"
     )
     clients = [
-        standing.popen("sh", "-c", counts.format(number), stdout=subprocess.PIPE)
+        # Without a buffer: what readline took into one, communicate would not see.
+        standing.popen("sh", "-c", counts.format(number), stdout=subprocess.PIPE, bufsize=0)
         for number in range(10)
     ]
     for client in clients:
