@@ -11,7 +11,7 @@ from akiosctl.data_directories import base_of
 from akiosctl.render import escape, quote_command
 from akiosctl.standing_cages import state_of
 from akiosd.cage.unprotected import describe
-from akiosd.values.places import DATA
+from akiosd.values.places import DATA, DIRECT
 from akiosd.values.posture import LayerState
 from akiosd.values.units import format_duration, format_size, format_usd
 from akiosd.wire.messages import CageInfo, CageStatusReply, ProgramInfo
@@ -69,7 +69,8 @@ def _usage(reply: CageStatusReply) -> list[str]:
 
 def _posture(posture: tuple[LayerState, ...]) -> str:
     less = [f"{one.layer}: {one.status} ({one.detail})" for one in posture if _is_less(one)]
-    return f"  posture   {'; '.join(less) if less else f'all {len(posture)} layers enforced'}"
+    held = "; ".join(less) if less else f"all {len(posture)} layers enforced"
+    return f"  posture   {held}; outside them: {DIRECT}"
 
 
 def _is_less(layer: LayerState) -> bool:

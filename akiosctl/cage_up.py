@@ -13,7 +13,7 @@ from akiosctl.verbs.run import make_bind, missing_layers, prepare, take_started
 from akiosd.cage.unprotected import UNPROTECTED
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.ids import is_cage_name
-from akiosd.values.places import DATA
+from akiosd.values.places import DATA, DIRECT
 
 _ANY_PROGRAM = "sh"
 """What is shown inside is found behind PATH; a program of the system adds nothing to it."""
@@ -56,7 +56,7 @@ def cage_up(
     for line in started.get("notes", ()):
         if not quiet or str(line).startswith(UNPROTECTED):
             note(str(line))
-    for line in () if quiet else missing_layers(started["posture"]):
+    for line in () if quiet else (*missing_layers(started["posture"]), DIRECT):
         note(line)
     if policy.data == "state" and not quiet:
         note(f"its data is in {data.base}/data")

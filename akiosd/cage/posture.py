@@ -54,6 +54,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str
     workspace_mode: str
     tty: bool
+    direct: tuple[str, ...] = ()
+    """Directories of the user's that are written at once, and so are outside disk and workspace."""
     as_caller: bool = False
     files: bool = False
     """Whether executed and written files are to be recorded from the kernel's own reports."""
@@ -70,7 +72,7 @@ def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
         _namespaces(evidence),
         _network(evidence),
         *(_cgroup(name, evidence) for name in ("memory", "pids", "cpu")),
-        _say("disk", bool(evidence.disk), evidence.disk, "no budget is set"),
+        _disk(evidence, wanted),
         _capabilities(fields),
         _landlock(evidence),
         _seccomp(fields, evidence),
@@ -199,7 +201,9 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
             return LayerState(
                 "workspace", "unavailable", f"options read back as {','.join(sorted(options))}"
             )
-        return LayerState("workspace", "enforced", f"{mode}: overlay, changes wait for a commit")
+        outside = f"; {', '.join(wanted.direct)} is written at once" if wanted.direct else ""
+        detail = f"{mode}: overlay, changes wait for a commit{outside}"
+        return LayerState("workspace", "enforced", detail)
     if mode == "ro":
         sealed = mount.kind == "overlay" and "ro" in mount.options
         return _say(
@@ -213,6 +217,13 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
         "degraded",
         _RW_DIRECT,
     )
+
+
+def _disk(evidence: Evidence, wanted: Wanted) -> LayerState:
+    outside = (
+        f"; {', '.join(wanted.direct)} is outside it, without a limit" if wanted.direct else ""
+    )
+    return _say("disk", bool(evidence.disk), evidence.disk + outside, "no budget is set")
 
 
 def _namespaces(evidence: Evidence) -> LayerState:

@@ -277,6 +277,37 @@ def test_its_name_is_taken_until_it_is_down(standing: Standing, tmp_path: Path) 
     assert done.returncode == 125 and "akiosctl cage down work" in done.stderr
 
 
+def test_what_is_outside_the_layers_is_said(standing: Standing) -> None:
+    """And it is so: what the disk limit refuses elsewhere, data/output takes."""
+    made = standing.ctl("cage", "up", "small", "--disk", "64M")
+    words = "data/output is written at once and with your uid"
+    assert made.returncode == 0 and words in made.stderr
+    status = standing.ctl("cage", "status", "small")
+    assert words in status.stdout
+    found = json.loads(standing.ctl("cage", "status", "small", "--json").stdout)["posture"]
+    said = {layer["layer"]: layer["detail"] for layer in found}
+    assert "data/output is outside it, without a limit" in said["disk"]
+    assert "data/output is written at once" in said["workspace"]
+    fill = "head -c 80M /dev/zero >{}; e=$?; rm -f {}; exit $e"
+    for place, refused in (("/tmp/big", True), ("data/output/big", False)):
+        done = standing.ctl("exec", "small", "--", "sh", "-c", fill.format(place, place))
+        assert (done.returncode != 0) == refused, done.stderr
+    assert standing.ctl("cage", "down", "small", "--fast", "--discard").returncode == 0
+
+
+def test_a_system_policy_of_reading_only_holds_for_the_output() -> None:
+    daemon = Daemon(system_policy="filesystem: {workspace: ro}\n").start()
+    try:
+        where = daemon.workspace(uid=NOBODY)
+        done = daemon.ctl("cage", "up", "work", uid=NOBODY, cwd=where)
+        assert done.returncode == 125 and "lets nothing be written in a project" in done.stderr
+        # The control: it is the directory that is refused, not the cage.
+        run = daemon.ctl("run", "--", "true", uid=NOBODY, cwd=where)
+        assert run.returncode == 0, run.stderr
+    finally:
+        daemon.close()
+
+
 FOR_COMPARISON = ("--no-pii", "--no-audit", "--no-budget")
 
 

@@ -226,7 +226,9 @@ def test_the_output_of_a_detached_cage_counts_on(
     where = private.workspace()
     (where / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
     writes = f"head -c {size}K /dev/zero"
-    agent = f"trap '{writes}; sleep 2; exit 0' TERM; {writes}; touch half; while :; do sleep 0.05; done"
+    agent = (
+        f"trap '{writes}; sleep 2; exit 0' TERM; {writes}; touch half; while :; do sleep 0.05; done"
+    )
     run = ("run", "--detach", "--json", *flags, "--", "sh", "-c", agent)
     done = private.ctl(*run, cwd=where)
     assert done.returncode == 0, done.stderr

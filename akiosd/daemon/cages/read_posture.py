@@ -11,6 +11,7 @@ from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.host import Host
 from akiosd.kernel import probe
 from akiosd.policy.compile.landlock import describe as describe_landlock
+from akiosd.values.places import DATA
 from akiosd.values.posture import LayerState
 from akiosd.wire.messages import Run
 
@@ -56,6 +57,7 @@ def read_posture(
         workspace=os.fsdecode(request.workspace),
         workspace_mode=request.policy.filesystem.workspace,
         tty=request.tty is not None,
+        direct=tuple(DATA[bind.kind] for bind in request.binds if bind.kind == "output"),
         as_caller=prepared.is_caller,
         files=files is not None,
     )

@@ -13,6 +13,7 @@ from akiosd.errors import DeniedError
 from akiosd.policy.merge import check_authority, refuse_excess
 from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.policy.schema import validate
+from akiosd.values.places import DATA
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Run
 
@@ -49,6 +50,7 @@ class Admission:
         self._check_logs()
         self._check_quotas(peer, run)
         self._check_policy(run.policy)
+        self._check_direct(run)
         self._check_account(peer, run)
 
     def admit_request(self, peer: Peer, policy: Policy, uids: list[int]) -> None:
@@ -102,6 +104,20 @@ class Admission:
             "quotas",
             f"{do}, or have {ADMINISTRATOR} raise it there and reload akiosd",
         )
+
+    def _check_direct(self, run: Run) -> None:
+        """A system policy with which nothing is written in projects holds for data/output, too."""
+        settings = self._host.settings
+        if settings.policy.filesystem.workspace == "ro" and any(
+            bind.kind == "output" for bind in run.binds
+        ):
+            raise DeniedError(
+                f"{settings.system.file} lets nothing be written in a project"
+                f" (filesystem.workspace: ro), and {DATA['output']} would be",
+                "filesystem.workspace",
+                f"{ADMINISTRATOR} may write there filesystem: {{workspace: cow}}; until then start"
+                " programs with akiosctl run",
+            )
 
     def _check_account(self, peer: Peer, run: Run) -> None:
         if not peer.uid:
