@@ -8,7 +8,7 @@ DATA = {"input": "data/input", "output": "data/output"}
 """Where a standing cage has its data, in the project: the kind of the bind, and its path there."""
 
 DIRECT = (
-    f"{DATA['output']} is written at once and with your uid: it counts to no disk limit of the cage,"
-    " and no name in it is protected"
+    f"{DATA['output']} is written at once and with your uid: it counts to no disk limit of the"
+    " cage, and no name in it is protected"
 )
 """What is to be known of a directory that is the user's own and no overlay."""
