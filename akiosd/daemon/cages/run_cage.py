@@ -51,7 +51,7 @@ from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
 from akiosd.daemon.gateways.kept_gateway import GATEWAY, read_left
 from akiosd.daemon.gateways.spend import Spend
-from akiosd.daemon.gateways.spend_memory import SPEND
+from akiosd.daemon.gateways.spend_memory import MORE, SPEND
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import pidfd
@@ -759,6 +759,7 @@ class Cage:
             self._book,
             self._end_by_spending,
             running.sections.get(SPEND),
+            running.sections.get(MORE),
             loops_up_to=self.policy.loops_up_to,
         )
         self.spend.memory.keep_in(self.kept.write)

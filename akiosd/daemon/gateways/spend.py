@@ -75,14 +75,16 @@ class Spend:
         book: Book,
         on_final: OnFinal,
         data: bytes | None,
+        more: bytes | None = None,
         *,
         loops_up_to: Most = None,
     ) -> Spend:
-        """The account as an earlier akiosd left it; ``data`` is the section ``SPEND`` of the cage's
-        state memory.  Call :meth:`resume` before anything else is asked of it.  Raises StateError.
+        """The account as an earlier akiosd left it; ``data`` and ``more`` are the sections
+        ``SPEND`` and ``MORE`` of the cage's state memory.  Call :meth:`resume` before anything else
+        is asked of it.  Raises StateError.
         """
         spend = cls(budget, book, on_final, loops_up_to=loops_up_to)
-        spend.memory = SpendMemory.restore(book, data, spend.account)
+        spend.memory = SpendMemory.restore(book, data, spend.account, more)
         return spend
 
     @property

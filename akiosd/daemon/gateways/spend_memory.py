@@ -1,5 +1,9 @@
-"""What the account of a cage must not forget when akiosd dies: one section of the cage's state
+"""What the account of a cage must not forget when akiosd dies: a section of the cage's state
 memory, written whole, so that what belongs together changes in one moment.
+
+Where a thousand calls are open, the whole is not written for each message: a second section has
+what changed since, and names the whole it belongs to.  Each change writes one of the two, so it is
+there or is not; a newer whole makes the other section one that belongs to nothing.
 
 A record that is about to be appended stands in it, with its place in the log, until it is durable:
 whoever goes on compares that place in the recovered log with it, and appends what is not there.
@@ -8,19 +12,26 @@ whoever goes on compares that place in the recovered log with it, and appends wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from akiosd.cage.state_format import StateError
-from akiosd.meter.account import Account
+from akiosd.meter.account import Account, Open
 from akiosd.values.denial import Denial
 from akiosd.values.records import Record, encode_entry
 from akiosd.values.spend import ModelSpend
 
 SPEND = "spend"
 """The name of the section."""
+MORE = "spend.more"
+"""The name of the section with what changed since."""
+WHOLE_UP_TO, MOST_CHANGED = 64, 64
+"""Calls up to which the whole is written each time; with more of them it is not for so many that
+changed.
+"""
 MOST_UNWRITTEN_BYTES = 256 << 10
 """Of records that are not durable yet; beyond it the next ones wait."""
 
@@ -41,7 +52,7 @@ class SpendState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``waiting``, ``denied``: numbers of calls.  ``taken``: the last message of the present gateway
     (:class:`akiosd.wire.gateway.Told`) whose effect is in here.  ``unwritten``: entries that may be
-    missing in the log, each with its index.
+    missing in the log, each with its index.  ``generation`` is of the whole.
     """
 
     account: Account
@@ -51,6 +62,17 @@ class SpendState(msgspec.Struct, kw_only=True, omit_defaults=True):
     denied: dict[int, Refused] = msgspec.field(default_factory=dict)
     taken: int = 0
     unwritten: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
+    generation: int = 0
+
+
+class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The state without calls, and which of them changed since the whole of that ``generation``;
+    None stands for one that is gone.
+    """
+
+    state: SpendState
+    open: dict[int, Open | None]
+    denied: dict[int, Refused | None]
 
 
 class Book(Protocol):
@@ -69,6 +91,31 @@ class Book(Protocol):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(SpendState).decode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
+_Call = TypeVar("_Call")
+
+
+def decode(data: bytes, more: bytes | None) -> SpendState:
+    """The state of both sections.  Raises what msgspec does."""
+    whole = _decode(data)
+    change = _decode_change(more) if more else None
+    if change is None or change.state.generation != whole.generation:
+        return whole
+    state = change.state
+    state.account = replace(state.account, open=_changed(whole.account.open, change.open))
+    state.denied = _changed(whole.denied, change.denied)
+    return state
+
+
+def _changed(whole: dict[int, _Call], change: dict[int, _Call | None]) -> dict[int, _Call]:
+    """In the same order as they came to be."""
+    found = {**whole, **change}
+    return {call: value for call, value in found.items() if value is not None}
+
+
+def _difference(whole: dict[int, _Call], now: dict[int, _Call]) -> dict[int, _Call | None]:
+    gone: dict[int, _Call | None] = {call: None for call in whole if call not in now}
+    return gone | {call: value for call, value in now.items() if whole.get(call) is not value}
 
 
 class SpendMemory:
@@ -81,25 +128,27 @@ class SpendMemory:
         self._book = book
         self._write: Write | None = None
         self._recovering = trio.Lock()
+        self._whole: tuple[dict[int, Open], dict[int, Refused]] | None = None
+        """The calls of the whole that is in the memory."""
         self._left = list(state.unwritten)
         """What an earlier akiosd may not have got onto the disk."""
 
     @classmethod
-    def restore(cls, book: Book, data: bytes | None, fresh: Account) -> SpendMemory:
-        """From a section that an earlier akiosd wrote; ``fresh`` has the limits of the cage's
+    def restore(
+        cls, book: Book, data: bytes | None, fresh: Account, more: bytes | None = None
+    ) -> SpendMemory:
+        """From the sections that an earlier akiosd wrote; ``fresh`` has the limits of the cage's
         policy.  Raises StateError.
         """
         if data is None:
             raise StateError(f"the state memory of a cage lacks its section {SPEND}", SPEND)
         try:
-            state = _decode(data)
+            state = decode(data, more)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             what = f"the state memory of a cage has a section {SPEND} that is not known here"
             raise StateError(f"{what}: {error}", SPEND) from None
         limits, loops_up_to = fresh.limits, fresh.loops_up_to
-        state.account = msgspec.structs.replace(
-            state.account, limits=limits, loops_up_to=loops_up_to
-        )
+        state.account = replace(state.account, limits=limits, loops_up_to=loops_up_to)
         return cls(book, state)
 
     def keep_in(self, write: Write) -> None:
@@ -108,9 +157,20 @@ class SpendMemory:
         self.save()
 
     def save(self) -> None:
-        """Write the state."""
-        if self._write is not None:
-            self._write(SPEND, _encode(self.state))
+        """Write the state, or what changed of it."""
+        if self._write is None:
+            return
+        state, account = self.state, self.state.account
+        if self._whole is not None and len(account.open) + len(state.denied) > WHOLE_UP_TO:
+            opened = _difference(self._whole[0], account.open)
+            denied = _difference(self._whole[1], state.denied)
+            if len(opened) + len(denied) <= MOST_CHANGED:
+                rest = replace(state, account=replace(account, open={}), denied={})
+                self._write(MORE, _encode(Change(state=rest, open=opened, denied=denied)))
+                return
+        state.generation += 1
+        self._whole = dict(account.open), dict(state.denied)
+        self._write(SPEND, _encode(state))
 
     async def wait_turn(self, records: int) -> None:
         """Wait until so many records may be written, behind those of an earlier akiosd."""

@@ -19,9 +19,10 @@ import msgspec
 import pytest
 import trio
 
+from akiosd.daemon.gateways import spend_memory
 from akiosd.daemon.gateways.gateway_link import GatewayLink
 from akiosd.daemon.gateways.spend import Spend
-from akiosd.daemon.gateways.spend_memory import SPEND, SpendState
+from akiosd.daemon.gateways.spend_memory import MORE, SPEND, SpendState, decode
 from akiosd.gateway.daemon_link.link import Link, LinkLostError
 from akiosd.kernel import scm_rights
 from akiosd.values.denial import Denial
@@ -47,6 +48,14 @@ PLACES = {
 BUDGET = Budget(usd_micro=USD * 40, same_request=0, cycles=0)
 
 
+@pytest.fixture(params=["whole", "changes"], autouse=True)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few calls the state is written whole each time, with many what changed of it."""
+    if request.param == "changes":
+        monkeypatch.setattr(spend_memory, "WHOLE_UP_TO", -1)
+        monkeypatch.setattr(spend_memory, "MOST_CHANGED", 2)
+
+
 class DeathError(BaseException):
     """akiosd dies here."""
 
@@ -59,7 +68,7 @@ class Machine:
 
     def __init__(self, fate: Callable[[str], bool]) -> None:
         self.fate = fate
-        self.memory = b""
+        self.memory: dict[str, bytes] = {}
         self.log: list[bytes] = []
         self.durable = 0
         self.deaths: Counter[str] = Counter()
@@ -106,14 +115,20 @@ class Machine:
         return self.log[index] if index < len(self.log) else None
 
     def save(self, name: str, data: bytes) -> None:
-        assert name == SPEND
+        assert name in (SPEND, MORE)
         self.die("before the memory")
-        self.memory = data
+        self.memory[name] = data
         self.die("behind the memory")
+
+    def sections(self) -> tuple[bytes | None, bytes | None]:
+        return self.memory.get(SPEND), self.memory.get(MORE)
+
+    def state(self) -> SpendState:
+        return decode(self.memory[SPEND], self.memory.get(MORE))
 
     def has_to_write(self) -> bool:
         """Whether something that was written down is missing in the log."""
-        state = msgspec.msgpack.decode(self.memory, type=SpendState)
+        state = self.state()
         return any(self.log[index : index + 1] != [entry] for index, entry in state.unwritten)
 
     def keep_addresses(self, link: GatewayLink) -> None:
@@ -134,7 +149,7 @@ class Machine:
         if first:
             spend = Spend(BUDGET, self, lambda kind, detail: told(kind))
         else:
-            spend = Spend.restore(BUDGET, self, lambda kind, detail: told(kind), self.memory)
+            spend = Spend.restore(BUDGET, self, lambda kind, detail: told(kind), *self.sections())
         link = GatewayLink(sock, spend)
         link._plain = Dying(self, sock)  # type: ignore[assignment]
         link.addresses, link.on_address = dict(self.addresses), partial(self.keep_addresses, link)
@@ -165,7 +180,7 @@ class Machine:
             self.lose_power_of_the_process()
             sock, other = socket.socketpair()
             sock.setblocking(False)
-            taken = msgspec.msgpack.decode(self.memory, type=SpendState).taken
+            taken = self.state().taken
             with other:
                 scm_rights.send_blocking(
                     self.relink, msgspec.msgpack.encode(Resume(taken=taken)), [other.fileno()]
@@ -277,7 +292,7 @@ def denied(host: str) -> NetDenied:
 
 
 def check(machine: Machine, model: Model, reported: list[str], refusals: int = 0) -> None:
-    state = msgspec.msgpack.decode(machine.memory, type=SpendState)
+    state = machine.state()
     records = [decode_entry(entry) for entry in machine.log]
     paid = [found for found in records if isinstance(found, LlmCall) and found.usd_micro]
     assert state.account.open == {} and state.waiting == set() and state.denied == {}
