@@ -92,7 +92,7 @@ def split(word: str) -> tuple[str, str] | None:
 def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
     """Copy ``source`` of the user's to ``target`` in the standing cage ``name``."""
     cage = find_standing(client, name)
-    source = source.rstrip("/")
+    source = source.rstrip("/") or "/"
     if os.path.basename(source) in ("", ".", ".."):
         source = os.path.abspath(source)
     place = _inside(cage, target)
@@ -105,16 +105,24 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
             "cp",
             "make that directory first, or write a file: leave out the / at the end",
         )
-    program = Piped(
-        client,
-        str(cage["cage"]),
-        [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"],
-    )
     here, last = os.path.split(source)
     fd = open_directory(here or ".")
-    packing = Packing(program.stdin)
     try:
-        packing.add(fd, last, called)
+        words = [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"]
+        program = Piped(client, str(cage["cage"]), words)
+        packing = Packing(program.stdin)
+        _pack(packing, program, fd, last, called, source)
+    finally:
+        os.close(fd)
+    _finish(program, f"{name}:{place}")
+    return packing
+
+
+def _pack(
+    packing: Packing, program: Piped, directory: int, last: str, called: str, source: str
+) -> None:
+    try:
+        packing.add(directory, last, called)
         packing.close()
     except BrokenPipeError:
         pass  # tar has ended; its words tell why
@@ -123,10 +131,6 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
         raise AkiosError(
             f"{source} cannot be read: {os.strerror(error.errno or 0)}", "cp", "check its name"
         ) from None
-    finally:
-        os.close(fd)
-    _finish(program, f"{name}:{place}")
-    return packing
 
 
 def copy_out(

@@ -223,8 +223,9 @@ def test_akiosd_itself_refuses_another_user(standing: Standing) -> None:
 
 def test_paused_nothing_runs_and_nothing_is_lost(standing: Standing) -> None:
     counts = "n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo $n; sleep 0.01; done"
-    client = standing.popen("sh", "-c", counts, stdout=subprocess.PIPE, text=True)
-    assert client.stdout is not None and client.stdout.readline() == "1\n"
+    # Unbuffered: what a buffer had read beyond the first line would not be in the rest.
+    client = standing.popen("sh", "-c", counts, stdout=subprocess.PIPE, bufsize=0)
+    assert client.stdout is not None and client.stdout.readline() == b"1\n"
     assert standing.ctl("cage", "pause", "work").returncode == 0
     assert json.loads(standing.ctl("cage", "list", "--json").stdout)[-1]["state"] == "paused"
     refused = standing.run("true")
