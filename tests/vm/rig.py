@@ -45,6 +45,7 @@ TOOLS = {
 SUITE = os.environ.get("AKIOS_VM_SUITE", "trixie")
 NOT_IN_GUEST = ("ruff", "mypy", "schemathesis", "types-")
 MEMORY_MIB = 2048
+_READY, _AGAIN, _END = "AKIOS-READY", "AKIOS-AGAIN", "AKIOS-END"
 _TAIL = 4096
 """Characters of the log in which its last line is looked for."""
 DISK_BYTES = 256 << 20
@@ -186,6 +187,7 @@ class Guest:
         self.work = work
         self.errors = work / "qemu.log"
         (work / "log").touch()
+        self.log = (work / "log").open("rb")
         command = [*qemu(), *machine(work), *disk("root", root, throwaway=throwaway)]
         for name in ("in", "out"):
             path = work / name
@@ -230,45 +232,47 @@ class Guest:
             "read its words above",
         )
 
-    def wait_line(self, prefix: str, limit_s: float) -> str:
-        """What follows `prefix` on its line of the serial port, or of the log; prints new log lines
-        while it waits.
+    def wait_line(self, limit_s: float, *words: str) -> tuple[str, str]:
+        """The first of ``words`` that begins a line of the serial port or of the log, and what
+        follows it there; prints new log lines while it waits.
         """
         deadline = time.monotonic() + limit_s
         received = b""
-        line = re.compile(rf"^{prefix} (.*)\n", re.MULTILINE)
+        line = re.compile(rf"^({'|'.join(words)})(?: (.*))?\n", re.MULTILINE)
+        # Anywhere in a line: the console's own escape sequences and kernel messages come without a
+        # line end.
+        spoken = re.compile(rf"({'|'.join(words)})(?: (.*?))?\r?\n")
         tail = ""
-        with (self.work / "log").open("rb") as log:
-            while True:
-                said = log.read().decode(errors="replace")
-                sys.stdout.write(line.sub("", said))
-                sys.stdout.flush()
-                tail = (tail + said)[-_TAIL:]
-                if ended := line.search(tail):
-                    return ended[1].strip()
-                # Anywhere in a line: the console's own escape sequences and kernel messages come
-                # without a line end.
-                _, found, rest = received.decode(errors="replace").partition(prefix)
-                if found and "\n" in rest:
-                    return rest.partition("\n")[0].strip()
-                if time.monotonic() > deadline:
-                    what = (
-                        f"no {prefix} in {limit_s:.0f} s\n"
-                        + received.decode(errors="replace")[-2000:]
-                    )
-                    raise RigError(what, "the guest", "find what hangs, or raise AKIOS_VM_LIMIT")
-                self.serial.settimeout(0.2)
-                try:
-                    part = self.serial.recv(65536)
-                except TimeoutError:
-                    continue
-                if not part:
-                    raise RigError(
-                        "QEMU ended early\n" + self.errors.read_text(),
-                        self.work,
-                        "read its words above",
-                    )
-                received += part
+        while True:
+            said = self.log.read().decode(errors="replace")
+            sys.stdout.write(line.sub("", said))
+            sys.stdout.flush()
+            tail = (tail + said)[-_TAIL:]
+            ended = line.search(tail) or spoken.search(received.decode(errors="replace"))
+            if ended:
+                return ended[1], (ended[2] or "").strip()
+            if time.monotonic() > deadline:
+                what = (
+                    f"no {' or '.join(words)} in {limit_s:.0f} s\n"
+                    + received.decode(errors="replace")[-2000:]
+                )
+                raise RigError(what, "the guest", "find what hangs, or raise AKIOS_VM_LIMIT")
+            self.serial.settimeout(0.2)
+            try:
+                part = self.serial.recv(65536)
+            except TimeoutError:
+                continue
+            if not part:
+                raise RigError(
+                    "QEMU ended early\n" + self.errors.read_text(),
+                    self.work,
+                    "read its words above",
+                )
+            received += part
+
+    def go(self) -> None:
+        """Have it run what is on its disk, and tell it the time, which it does not know."""
+        self.serial.sendall(f"go {time.time():.3f}\n".encode())
 
     def stop(self) -> None:
         self.process.terminate()
@@ -279,6 +283,7 @@ class Guest:
             self.process.wait()
         self.serial.close()
         self.monitor.close()
+        self.log.close()
 
 
 @contextmanager
@@ -326,7 +331,7 @@ def machine(work: Path) -> list[str]:
             "-m",
             str(MEMORY_MIB),
         ),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-M", "q35,smm=off,vmport=off,hpet=off,usb=off,sata=off,graphics=off"),
         *("-chardev", f"socket,id=serial,path={work / 'serial'}", "-serial", "chardev:serial"),
         *("-chardev", f"file,id=log,path={work / 'log'}"),
@@ -365,7 +370,7 @@ def create() -> Path:
             )
             guest = Guest(work, state / "root", throwaway=False)
             try:
-                guest.wait_line("AKIOS-READY", 300)
+                guest.wait_line(300, _READY)
                 guest.command("stop")
                 guest.command("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
                 guest.command("migrate", uri=f"file:{state / 'memory'}")
@@ -447,10 +452,14 @@ def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def run(
-    command: list[str], out: Path | None = None, limit_s: float = 900, files: Sequence[Path] = ()
+    command: list[str],
+    out: Path | None = None,
+    limit_s: float = 900,
+    files: Sequence[Path] = (),
 ) -> int:
     """Restores the guest, runs `command`, prints its output as it comes, unpacks what it left in
-    $VM_OUT into `out`; `files` lie in /srv/akios/.vm-files meanwhile.
+    $VM_OUT into `out`; `files` lie in /srv/akios/.vm-files meanwhile.  A command that boots the
+    guest again says AKIOS-AGAIN on the serial line before, and is run once more after it.
     """
     saved = create()
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="run.") as name:
@@ -461,8 +470,17 @@ def run(
             while guest.command("query-status")["status"] == "inmigrate":
                 time.sleep(0.02)
             guest.command("cont")
-            guest.serial.sendall(f"go {time.time():.3f}\n".encode())
-            code = int(guest.wait_line("AKIOS-END", limit_s))
+            guest.go()
+            while (said := guest.wait_line(limit_s, _END, _AGAIN, _READY))[0] == _AGAIN:
+                guest.wait_line(limit_s, _READY)
+                guest.go()
+            if said[0] == _READY:
+                raise RigError(
+                    "the guest booted again unasked",
+                    work,
+                    "look for a panic in its last words, above",
+                )
+            code = int(said[1])
         finally:
             guest.stop()
         if out:
