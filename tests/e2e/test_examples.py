@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -248,7 +249,8 @@ def leave(
     """A line that goes on until somebody ends it, once it has shown something."""
     with scene.popen(line, place, uid) as process:
         assert process.stdout is not None
-        if "--follow" in line:
+        # One that ran before it followed was not told of.
+        while "--follow" in line and not select.select([process.stdout], [], [], 0)[0]:
             scene.fresh("ended")
         first = process.stdout.readline()
         assert first, process.stderr and process.stderr.read()

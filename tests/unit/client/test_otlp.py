@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 
 from akiosctl.otlp.meters import MOST_MODELS, Meters
 from akiosctl.otlp.spans import MOST_CAGES, STEP_PROGRAM, Span, Tracer
+from akiosctl.reconnect import Births
 from akiosd.values.records import (
     Birth,
     End,
@@ -176,3 +177,11 @@ def test_events_alone_load_no_library_for_it() -> None:
         "sys.exit(any(n.startswith(('opentelemetry', 'textual', 'requests')) for n in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_cages_that_began_while_nobody_listened_are_read_from_their_start() -> None:
+    births = Births([info("c-1", order=5), info("c-old", order=1, ended_ns=1)])
+    there = [info("c-1", order=5), info("c-2", order=6, ended_ns=9), info("c-3", order=7)]
+    assert births.missed(there, {"c-1": 4, "c-3": 2}) == {"c-2": 0}
+    assert births.missed(there, {}) == {}, "they were given once"
+    assert Births([]).missed(there, {}) == {"c-1": 0, "c-2": 0, "c-3": 0}
