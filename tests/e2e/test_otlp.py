@@ -29,6 +29,17 @@ urllib.request.urlopen(request).read()
 """
 
 
+FILES = 60_000
+FLOOD = f"""
+for n in range({FILES}):
+    try:
+        open("/nowhere/" + 100 * "x" + str(n))
+    except OSError:
+        pass
+"""
+"""More records than akiosd keeps for one reader."""
+
+
 class Collector:
     """A receiver of OTLP over HTTP; ``status`` is what it answers."""
 
@@ -193,6 +204,24 @@ def test_what_a_collector_refuses_is_said_and_left_behind(
     later = akios.report("true", uid=NOBODY)["cage"]
     collector.wait(lambda: collector.of("cage", later))
     assert not collector.of("cage", lost)
+
+
+@pytest.mark.named_set("live")
+def test_what_akiosd_did_not_keep_for_a_slow_reader_is_read_back(
+    akios: Daemon, collector: Collector, export: subprocess.Popen[str]
+) -> None:
+    collector.status = 503
+    waiting = akios.report("true", uid=NOBODY)["cage"]
+    collector.wait(lambda: collector.refused >= 1)
+    report = akios.report("/usr/bin/python3", "-c", FLOOD, flags=["--trace", "files"], uid=NOBODY)
+    assert report["usage"]["records"] > FILES, report
+    collector.status = 200
+    collector.wait(lambda: collector.of("cage", report["cage"]))
+    assert collector.of("cage", waiting)
+    export.send_signal(signal.SIGINT)
+    assert export.wait(60) == 130
+    counted = {attributes(one)["kind"]: one for one in collector.metrics["akios.records"]}
+    assert counted["syscall"].as_int >= report["usage"]["records"], "each record, once"
 
 
 @pytest.mark.parametrize(("words", "says"), [
