@@ -239,6 +239,8 @@ class PlainClient:
             close_fds(fds)
             raise self._connection.gone()
         self._ready += self._frames.receive(data, fds, truncated=truncated)
+        # Behind a hello that comes alone, receive would wait where nobody expects it to.
+        self._take_hello()
         return bool(self._ready)
 
     @property

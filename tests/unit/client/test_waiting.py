@@ -56,3 +56,20 @@ def test_an_answer_that_comes_late_is_an_answer(
     assert waiting.system_digest() == b"late"
     assert "waiting until it is back" in "".join(said)
     waiting.close()
+
+
+def test_a_hello_that_comes_alone_is_no_message_that_is_ready(listener: socket.socket) -> None:
+    """Who polls would else wait for the next one, deaf to signals, and fall with an akiosd that is
+    killed before it has answered.
+    """
+    polls = PlainClient("s")
+    taken, _ = listener.accept()
+    with taken:
+        taken.sendall(encode_frame(pack({"m": "hello", "protocol": client.PROTOCOL})))
+        assert not polls.feed() and not polls.ready
+        taken.sendall(encode_frame(pack({"m": "ok", "id": 1})))
+        assert polls.feed() and polls.ready, "the control"
+        assert polls.receive()[0]["m"] == "ok"
+    with pytest.raises(GoneError):
+        polls.feed()
+    polls.close()
