@@ -153,6 +153,7 @@ def test_a_key_is_not_passed_on_by_an_option(monkeypatch: pytest.MonkeyPatch) ->
     parts = {
         "policy": b"",
         "workspace_mode": "cow",
+        "data": "project",
         "keep": ["PLAIN"],
         "set": {"OPENAI_API_KEY": "own"},
         "read": [],
