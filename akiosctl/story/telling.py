@@ -147,7 +147,8 @@ def _birth(story: Story, record: kinds.Birth) -> None:
 
 
 def _started(story: Story, record: kinds.Started) -> None:
-    story.lanes["cage"].add(record.ts, "the agent starts")
+    is_standing = story.birth is not None and not story.birth.argv
+    story.lanes["cage"].add(record.ts, "it stands" if is_standing else "the agent starts")
 
 
 def _end(story: Story, record: kinds.End) -> None:
