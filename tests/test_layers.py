@@ -140,15 +140,17 @@ ONLY: dict[str, tuple[str, ...]] = {
     "akiosd.meter.prices": ("akiosd.gateway", "akiosctl.preview"),
     # A framework is loaded by the server alone: no other verb waits for it.
     **dict.fromkeys(
-        ("fastapi", "starlette", "hypercorn", "pydantic", "prometheus_client"),
+        ("fastapi", "starlette", "hypercorn", "prometheus_client"),
         ("akiosctl.api",),
     ),
     # Spans and metrics for a collector.
     **dict.fromkeys(("opentelemetry", "requests"), ("akiosctl.otlp",)),
     # It draws the one live view.
     **dict.fromkeys(("textual", "rich"), ("akiosctl.top", "akiosctl.verbs.top")),
+    "pydantic": ("akiosctl.api", "akiosctl.mcp_server"),
     # Threads for async programs: who uses cages without them needs it not.
-    "anyio": ("akiosctl.api", "akiosctl.library.aio"),
+    "anyio": ("akiosctl.api", "akiosctl.library.aio", "akiosctl.mcp_server"),
+    "mcp": ("akiosctl.mcp_server",),
     # It hides what it imports from this test.  The verbs of the command line and the providers are
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),

@@ -21,6 +21,7 @@ from akiosctl.api.handlers import (
     programs,
     redaction,
     running,
+    workflows,
 )
 from akiosctl.api.jobs import ANY_JOB
 from akiosctl.help import schemas
@@ -147,6 +148,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "read",
         (forms.PolicyChecked, schemas.Unacceptable),
         takes=_YAML,
+    ),
+    Endpoint("GET", "/workflows/runs", workflows.list_runs, "read", forms.RunList),
+    Endpoint("GET", "/approvals", workflows.list_questions, "read", forms.QuestionList),
+    Endpoint(
+        "POST",
+        "/approvals/{question}",
+        workflows.answer,
+        "approve",
+        schemas.Answered,
+        (404,),
+        takes=forms.NewAnswer,
     ),
     Endpoint("GET", "/events", events.stream, "events", _EVENTS, (404,)),
     Endpoint("WS", "/events", events.converse, "events", "application/json"),

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from akiosctl.help.schemas import Cage, Commit, Finding, Form, Record, Report, TakenDown
+from akiosctl.help.schemas import (
+    Cage,
+    Commit,
+    Finding,
+    Form,
+    KeptRun,
+    Question,
+    Record,
+    Report,
+    TakenDown,
+)
 
 Text = Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=1 << 17)]
 """What may be an argument, a variable or a path: no NUL."""
@@ -69,6 +79,25 @@ class NewProgram(Form):
     stdin: str = ""
     stdin_base64: Annotated[str, Meta(pattern="^[A-Za-z0-9+/=]*$")] = ""
     timeout_seconds: Annotated[float, Meta(gt=0, le=86400)] = 3600
+
+
+class NewAnswer(Form):
+    """A yes or no to what a workflow asks; the workflow sees the ``comment``."""
+
+    yes: bool
+    comment: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class QuestionList(Form):
+    """What workflows ask, the oldest first."""
+
+    questions: list[Question]
+
+
+class RunList(Form):
+    """Runs of workflows, the oldest first."""
+
+    runs: list[KeptRun]
 
 
 class ProgramDone(Form):

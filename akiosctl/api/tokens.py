@@ -32,6 +32,7 @@ SCOPES: dict[str, str] = {
     "output": "read what programs in cages print, and files inside; write files inside",
     "stop": "pause and end cages",
     "changes": "see, commit and discard what cages changed",
+    "approve": "answer what workflows ask",
     "redact": "find and mask personal data in texts it sends",
 }
 _ID = re.compile(r"[0-9a-z]{8}")

@@ -223,6 +223,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl serve", "on http://127.0.0.1:8470, until Ctrl-C"),
         ("akiosctl serve --listen unix:api.sock", "where only this user comes"),
     ),
+    "mcp": (("akiosctl mcp --budget 1.00", "tools of a cage here, for the client that starts it"),),
     "token": (("akiosctl token list", "who may ask the REST API"),),
     "token create": (
         ("akiosctl token create --scope read --scope events", "for a program that watches"),

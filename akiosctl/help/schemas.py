@@ -1152,6 +1152,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "protect show-prompt": (ShownPrompts,),
     "protect patterns": (list[Pattern],),
     "serve": (Serving,),
+    "mcp": (dict[str, Any],),
     "token create": (NewApiToken,),
     "token list": (list[ApiToken],),
     "token revoke": (Revoked,),
@@ -1159,7 +1160,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "completion": (Script,),
     "schema": (dict[str, Any],),
 }
-LINES = frozenset(("events", "logs", "ledger show", "serve"))
+LINES = frozenset(("events", "logs", "ledger show", "mcp", "serve"))
 """Verbs that print one JSON object a line instead of one document."""
 
 

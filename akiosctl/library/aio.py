@@ -97,6 +97,10 @@ class AsyncCage:
         """As :meth:`Cage.discard`."""
         await _in_thread(self.cage.discard)
 
+    async def why_down(self) -> str:
+        """As :meth:`Cage.why_down`."""
+        return await _in_thread(self.cage.why_down)
+
     async def budget(self) -> Spent:
         """As :meth:`Cage.budget`."""
         return await _in_thread(self.cage.budget)

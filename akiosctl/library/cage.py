@@ -237,6 +237,11 @@ class Cage:
             with Client(self._path) as client:
                 discard_cage(client, self.id)
 
+    def why_down(self) -> str:
+        """Why nothing can run in it any more, as after a limit; "" while it is up."""
+        info = self._info()
+        return info.reason or "it ended" if info.ended_ns else ""
+
     def budget(self) -> Spent:
         """What its calls to models cost so far."""
         with Client(self._path) as client:

@@ -39,7 +39,7 @@ def group() -> None:
 @click.pass_context
 def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
     """List the runs of workflows here, the oldest first."""
-    found = [_short(one) for one in (list_kept() if everywhere else _here())]
+    found = [describe_run(one) for one in (list_kept() if everywhere else _here())]
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
         return
@@ -119,7 +119,8 @@ def find_run(run: str) -> Kept:
     return found[-1]
 
 
-def _short(kept: Kept) -> dict[str, Any]:
+def describe_run(kept: Kept) -> dict[str, Any]:
+    """A run in a list, as ``--json`` has it."""
     past = look_back(kept.lines)
     return {
         "run": kept.run,
@@ -141,4 +142,4 @@ def _whole(kept: Kept) -> dict[str, Any]:
         if place not in past.unknown
     ]
     unknown = sorted({name for name, _ in past.unknown})
-    return _short(kept) | {"inputs": kept.begun.inputs, "unknown": unknown, "steps": steps}
+    return describe_run(kept) | {"inputs": kept.begun.inputs, "unknown": unknown, "steps": steps}

@@ -57,6 +57,9 @@ ASKED: dict[tuple[str, str], Asked] = {
     ("GET", "/policies/{name}/explain"): Asked(),
     ("POST", "/policies/explain"): Asked(body=b"version: 1\n", kind=YAML),
     ("POST", "/policies/check"): Asked(body=b"version: 1\n", kind=YAML),
+    ("GET", "/workflows/runs"): Asked(),
+    ("GET", "/approvals"): Asked(),
+    ("POST", "/approvals/{question}"): Asked(body=b'{"yes": true}', status=404),  # none waits
     ("GET", "/events"): Asked(status=0),
     ("WS", "/events"): Asked(status=0),
     ("GET", "/ledger/{log}/entries"): Asked(ENDED),
@@ -114,7 +117,14 @@ def ask(
     asked = ASKED[row.method, row.path]
     cage = own.get(asked.of, "")
     path = BASE + row.path
-    values = {"{cage}": cage, "{log}": cage, "{index}": "0", "{name}": "strict", "{job}": job}
+    values = {
+        "{cage}": cage,
+        "{log}": cage,
+        "{index}": "0",
+        "{name}": "strict",
+        "{job}": job,
+        "{question}": "w-1.ask",
+    }
     for name, value in {**values, "{path:path}": own.get("tile", "tile/entries/000")}.items():
         path = path.replace(name, value)
     query = asked.query

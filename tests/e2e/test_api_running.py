@@ -229,3 +229,26 @@ def test_files_are_those_of_the_cage(daemon: Daemon, server: ApiServer) -> None:
     assert secret.read_text() == "of the host\n"
     assert server.ask(f"{base}?path=/etc/passwd").status == 200  # control: the cage's own
     finish(server, _down(server, cage, "fast=true"))
+
+
+def test_what_a_workflow_asks_is_answered(daemon: Daemon, server: ApiServer) -> None:
+    project = daemon.workspace(uid=NOBODY)
+    (project / "w.yml").write_text(
+        "name: w\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 60}, "
+        "parameters: {message: so}}\n"
+    )
+    process = daemon.popen(
+        "workflow", "run", "w.yml", "--json", uid=NOBODY, cwd=project, stdout=-1, stderr=-1
+    )
+    assert process.stderr is not None
+    while b"waits for a person" not in (line := process.stderr.readline()):
+        assert line
+    asked = server.ask(f"{BASE}/approvals").json()["questions"]
+    assert [(one["workflow"], one["message"]) for one in asked] == [("w", "so")]
+    said = begin(server, f"/approvals/{asked[0]['id']}", yes=True, comment="by API")
+    assert said.json() == {"id": asked[0]["id"], "state": "approved", "by": "nobody"}
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 0 and json.loads(out)["status"] == "success"
+    runs = server.ask(f"{BASE}/workflows/runs").json()["runs"]
+    assert [one["status"] for one in runs if one["workspace"] == str(project)] == ["success"]
+    assert begin(server, f"/approvals/{asked[0]['id']}", yes=True).status == 404

@@ -16,6 +16,7 @@ from akiosctl.api.params import CageId, Inside, Offset, Piece
 from akiosctl.api.service import Service
 from akiosctl.client import PlainClient
 from akiosctl.library.files import read_piece, write_piece
+from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
 from akiosctl.library.values import ProgramTimeout
 from akiosctl.programs import program_request
@@ -64,7 +65,7 @@ def _collect(
     program: Program, body: NewProgram, input: bytes | None, progress: Progress
 ) -> dict[str, object]:
     """All that it prints goes by; what is kept of it is bounded."""
-    kept = {"stdout": _Kept(), "stderr": _Kept()}
+    kept = {"stdout": Kept(_KEPT), "stderr": Kept(_KEPT)}
     program.give(input or b"")
     try:
         for name, data in program.pieces(body.timeout_seconds):
@@ -84,25 +85,6 @@ def _collect(
         "stderr_base64": base64.b64encode(err).decode(),
         "left_out": kept["stdout"].left_out + kept["stderr"].left_out,
     }
-
-
-class _Kept:
-    """The beginning and the end of an output."""
-
-    def __init__(self) -> None:
-        self._head, self._tail = bytearray(), bytearray()
-        self.left_out = 0
-
-    def take(self, data: bytes) -> None:
-        room = _KEPT // 2 - len(self._head)
-        self._head += data[: max(room, 0)]
-        self._tail += data[max(room, 0) :]
-        if (more := len(self._tail) - _KEPT // 2) > 0:
-            del self._tail[:more]
-            self.left_out += more
-
-    def join(self) -> bytes:
-        return bytes(self._head + self._tail)
 
 
 def read_file(

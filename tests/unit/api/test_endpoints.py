@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
-from akiosctl.api.forms import CommitJob, NewCage, NewProgram, VerifyJob
+from akiosctl.api.forms import CommitJob, NewAnswer, NewCage, NewProgram, VerifyJob
 from akiosctl.api.jobs import Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
@@ -24,6 +24,7 @@ GUARDED = [row for row in ENDPOINTS if row.scope]
 BODIES = {
     NewCage: b'{"argv": ["true"], "workspace": "/nowhere"}',
     NewProgram: b'{"argv": ["true"]}',
+    NewAnswer: b'{"yes": true}',
 }
 
 
@@ -36,7 +37,14 @@ def body_of(row: Endpoint) -> tuple[tuple[tuple[str, str], ...], bytes]:
 
 
 CAGE = "c-000000000000"
-VALUES = {"cage": CAGE, "log": CAGE, "index": "0", "job": "0" * 16, "name": "strict"}
+VALUES = {
+    "cage": CAGE,
+    "log": CAGE,
+    "index": "0",
+    "job": "0" * 16,
+    "name": "strict",
+    "question": "q",
+}
 
 
 def path_of(row: Endpoint) -> str:
