@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -227,6 +228,18 @@ def stand(scene: Scene, verb: str, place: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+HELLO_OF_MCP = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "example", "version": "1"},
+    },
+}
+
+
 def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[str]:
     place = place_for(scene, verb, line)
     # The group's own example has all of its verbs.
@@ -235,6 +248,8 @@ def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[
     uid = 0 if line.startswith("sudo ") else NOBODY
     if verb == "serve" and "--listen" not in line:
         line += " --listen 127.0.0.1:0"  # another may have the port of everybody
+    if verb == "mcp":  # a client that says who it is, and leaves
+        line = f"printf '%s\\n' {shlex.quote(json.dumps(HELLO_OF_MCP))} | {line}"
     if verb in ("attach", "serve") or "--follow" in line or "--otlp" in line:
         return leave(scene, verb, line, place, uid)
     done = scene.bash(line, place, uid)
