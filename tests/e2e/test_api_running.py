@@ -54,7 +54,8 @@ def output(server: ApiServer, cage: str, **headers: str) -> Answer:
 
 def finish(server: ApiServer, begun: Answer) -> dict[str, Any]:
     assert begun.status == 202, begun.body
-    while (job := server.ask(begun.headers["location"]).json())["state"] == "running":
+    where = f"{begun.headers['location']}?wait=20"
+    while (job := server.ask(where).json())["state"] == "running":
         pass
     assert job["state"] == "done", job
     found: dict[str, Any] = job["result"]
@@ -142,8 +143,11 @@ def test_output_is_read_in_ranges_and_followed(server: ApiServer) -> None:
     assert part.headers["content-range"] == "bytes 2-4/13"
     assert output(server, cage, Range="bytes=-3").body == b"abc"
     assert output(server, cage, Range="bytes=13-").status == 416
-    while (pages := server.ask(f"{BASE}/cages/{cage}/logs?offset=5").json())["running"]:
-        pass
+    with Follower(server, path=f"/cages/{cage}/output/follow") as follower:
+        while follower.next()["event"] != "end":
+            pass
+    pages = server.ask(f"{BASE}/cages/{cage}/logs?offset=5").json()
+    assert not pages["running"]
     assert "".join(piece["text"] for piece in pages["pieces"]) == "56789abc"
     assert pages["next"] == 13
     with Follower(server, path=f"/cages/{cage}/output/follow?offset=1") as follower:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import trio
 from fastapi import Header, Path, Query, Request, Response
 
 from akiosctl.api.forms import Consistency, VerifyJob
 from akiosctl.api.handlers.events import Kinds, check_kinds
 from akiosctl.api.jobs import AnyJob
+from akiosctl.api.params import Wait
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
@@ -33,6 +35,7 @@ from akiosd.wire.messages import LogEntries, ReadLog
 
 _MOST_LOOKED_AT = 20_000
 """Records of other kinds that one request passes over."""
+_LOOK_SECONDS = 0.05
 _FOR_EVER = "private, max-age=31536000, immutable"
 
 LogName = Annotated[
@@ -176,11 +179,19 @@ def _watched(service: Service, log: str, progress: Progress) -> Iterator[LogSour
         yield source
 
 
-def get_job(
-    service: Service, request: Request, job: Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+async def get_job(
+    service: Service,
+    request: Request,
+    job: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
+    wait: Wait = 0,
 ) -> AnyJob:
-    """How far a job is, and what came of it."""
+    """How far a job is, and what came of it; with `wait` the answer comes when it has ended, or
+    after so many seconds.
+    """
     token: Token = request.state.token
+    with trio.move_on_after(wait):
+        while service.jobs.find(token.id, job).state == "running":
+            await trio.sleep(_LOOK_SECONDS)
     return service.jobs.find(token.id, job)
 
 
