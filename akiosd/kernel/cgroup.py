@@ -413,6 +413,18 @@ class CageCgroup:
             pids_denied=read_field(f"{pids}/pids.events", "max"),
         )
 
+    def in_use(self) -> tuple[int, int]:
+        """(bytes, processes) at this moment.  The cache of files that nothing asked for lately is
+        left out: the kernel gives it back before anything else (cgroup-v2.rst, memory.stat).
+        """
+        memory, pids = self.v1.get("memory"), self.v1.get("pids", self.v2)
+        if memory is not None:
+            used, cache = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            memory, used, cache = self.v2, "memory.current", "inactive_file"
+        size = _number(read(f"{memory}/{used}")) - read_field(f"{memory}/memory.stat", cache)
+        return max(0, size), _number(read(f"{pids}/pids.current"))
+
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without
         the controller.

@@ -259,6 +259,15 @@ class Discard(Message, frozen=True, tag="discard"):
     wipe: bool = False
 
 
+class Measure(Message, frozen=True, tag="measure"):
+    """What running cages use at this moment; answered by :class:`Measured`.  ``everyone`` and
+    ``after`` as in :class:`List`.
+    """
+
+    everyone: bool = False
+    after: str = ""
+
+
 class BudgetInfo(Message, frozen=True, tag="budget"):
     """What a running cage spent on calls to models; answered by :class:`BudgetReply`."""
 
@@ -509,6 +518,33 @@ class Cages(Message, frozen=True, tag="cages"):
     here: DirectoryId | None = None
 
 
+class CageUse(msgspec.Struct, frozen=True):
+    """What a running cage uses.  ``memory`` (bytes, without the cache of files that the kernel
+    gives back first) and ``pids`` are of this moment, ``usage`` is of the time since its start.
+
+    ``cpu_percent`` (100 is one CPU) and ``budget_usd_micro`` are limits, 0 for none.
+    ``redactions``: pieces of personal data that did not leave.
+    """
+
+    cage: str
+    state: str
+    memory: int = 0
+    pids: int = 0
+    cpu_percent: int = 0
+    budget_usd_micro: int = 0
+    reserved_usd_micro: int = 0
+    redactions: int = 0
+    programs: int = 0
+    usage: Usage = Usage()
+
+
+class Measured(Message, frozen=True, tag="measured"):
+    """In the order of their ids.  ``more``: ask again with ``after`` the last."""
+
+    cages: tuple[CageUse, ...] = ()
+    more: bool = False
+
+
 class ViewReply(Message, frozen=True, tag="view_reply"):
     """fds: the merged view's root (directory of a detached read-only mount), then the workspace as
     it was opened; the same two of the git directory that was shown with it, if one was.
@@ -757,6 +793,7 @@ Request = (
     | Signal
     | Stop
     | List
+    | Measure
     | Attach
     | Rejoin
     | Detach
@@ -788,6 +825,7 @@ Reply = (
     | Started
     | Ended
     | Cages
+    | Measured
     | BudgetReply
     | CageStatusReply
     | OutputReply

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -205,3 +206,33 @@ def test_the_layout_is_read_from_the_mount_table() -> None:
 def test_a_directory_that_only_looks_like_a_hierarchy_is_none() -> None:
     with pytest.raises(KernelError, match="no cgroup v2"):
         find_layout("30 20 0:26 / /sys/fs/cgroup ro - tmpfs cgroup2 rw\n")
+
+
+@needs_cgroups
+async def test_what_is_in_use_is_of_this_moment_and_without_the_cache_of_files(
+    host: CgroupHost, tmp_path: Path
+) -> None:
+    leaf, _ = make(host)
+    program = (
+        "import os, sys; sys.stdin.readline(); held = bytearray(b'x' * (8 << 20));"
+        f"fd = os.open({str(tmp_path / 'big')!r}, os.O_CREAT | os.O_RDWR);"
+        "os.write(fd, b'y' * (24 << 20)); os.fsync(fd); print('wrote', flush=True);"
+        "sys.stdin.readline()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child: subprocess.Popen[bytes] = subprocess.Popen([sys.executable, "-c", program], **pipes)  # type: ignore[call-overload]
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        place(leaf, child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"wrote\n"
+        used, pids = leaf.in_use()
+        assert 8 * MIB <= used < 24 * MIB and pids == 1
+        assert leaf.events().peak >= 24 * MIB, "control: the cache is counted elsewhere"
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+    assert leaf.in_use()[1] == 0

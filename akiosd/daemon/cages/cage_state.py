@@ -89,6 +89,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     audit_bytes: int = 0
     dead_ends: int = 0
     refusals: int = 0
+    redactions: int = 0
     outdated: bool = False
     paused: bool = False
     adoptions: int = 0

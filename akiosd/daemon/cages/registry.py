@@ -216,6 +216,16 @@ class Registry:
         ]
         return page, len(wanted) > MAX_LISTED
 
+    def running_page(self, peer: Peer, everyone: bool, after: str) -> tuple[list[Cage], bool]:
+        """Running cages that :meth:`list_page` would show, and whether there are more."""
+        everyone = everyone and (peer.reads_all or peer.role in ("root", "admin"))
+        wanted = sorted(
+            name
+            for name, cage in self.running.items()
+            if name > after and (everyone or cage.peer.uid == peer.uid)
+        )
+        return [self.running[name] for name in wanted[:MAX_LISTED]], len(wanted) > MAX_LISTED
+
     def _with_expiry(self, info: wire.CageInfo) -> wire.CageInfo:
         days = self._host.config.ended.changes_days
         expires = info.ended_ns + days * DAY_NS if days else 0
@@ -253,7 +263,7 @@ class Registry:
             cage=cage.id,
             uid=cage.peer.uid,
             user=user_name(cage.peer.uid),
-            state="paused" if cage.is_paused else cage.life.state,
+            state=cage.state,
             argv=cut_argv(cage.request.argv),
             workspace=cage.workspace_name,
             started_ns=cage.started_ns,

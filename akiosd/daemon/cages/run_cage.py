@@ -63,7 +63,7 @@ from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.plan import GO_KEPT, GO_STANDING, encode
 from akiosd.values.posture import LayerState
 from akiosd.values.usage import Usage
-from akiosd.wire.messages import Ended, Program, Run, Started
+from akiosd.wire.messages import CageUse, Ended, Program, Run, Started
 
 _log = get_log("cage")
 
@@ -339,6 +339,27 @@ class Cage:
             wall_ns,
             self._book.refusals,
         )
+
+    def measure(self) -> CageUse:
+        """What it uses at this moment."""
+        memory, pids = self._cgroup.in_use()
+        return CageUse(
+            cage=self.id,
+            state=self.state,
+            memory=memory,
+            pids=pids,
+            cpu_percent=self.policy.limits.cpu_percent,
+            budget_usd_micro=self.policy.budget.usd_micro,
+            reserved_usd_micro=self.spend.account.reserved_usd_micro,
+            redactions=self._book.redactions,
+            programs=len(self.programs.running),
+            usage=self.read_usage(),
+        )
+
+    @property
+    def state(self) -> str:
+        """In the words of ``ps``."""
+        return "paused" if self.is_paused else self.life.state
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -648,6 +669,7 @@ class Cage:
             audit_bytes=self._calls.bytes,
             dead_ends=self._calls.dead_ends,
             refusals=self._book.refusals,
+            redactions=self._book.redactions,
         )
 
     @property
@@ -706,6 +728,7 @@ class Cage:
         self._is_kept.set()
         self._begun.set()
         self._book.refusals = life.refusals
+        self._book.redactions = life.redactions
         if PROGRAMS in running.sections:
             before = decode(dict(running.sections), PROGRAMS, ProgramsState)
             self.programs = Programs(self.host.ledger, self.log, self.kept, before)

@@ -13,7 +13,7 @@ from akiosd.daemon.ledger.append import Ledger
 from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
-from akiosd.values.records import NetDenied, Record, SpendWarning, encode_entry
+from akiosd.values.records import NetDenied, Record, Redaction, SpendWarning, encode_entry
 
 
 class Book:
@@ -26,6 +26,8 @@ class Book:
         self._bulk = bulk
         self.refusals = 0
         """Records of denials so far."""
+        self.redactions = 0
+        """Pieces of personal data that did not leave, so far."""
         rate = limits.events_per_second
         # Those of one second may come at once.
         self._bucket = TokenBucket(rate, rate, trio.current_time()) if rate else None
@@ -59,6 +61,9 @@ class Book:
     def write(self, records: Sequence[Record], entries: Sequence[bytes]) -> None:
         """Append ``records``, of which ``entries`` are the bytes, after :meth:`wait_turn`."""
         self.refusals += sum(isinstance(record, NetDenied | SpendWarning) for record in records)
+        for record in records:
+            if isinstance(record, Redaction):
+                self.redactions += sum(finding.count for finding in record.findings)
         self.write_again(entries)
         self._count(sum(map(len, entries)))
 

@@ -68,6 +68,10 @@ class Domain(CageCgroup):
         """Nobody counts."""
         return MemoryEvents(peak=0, limit=0, oom_kills=0, pids_peak=0, pids_limit=0, pids_denied=0)
 
+    def in_use(self) -> tuple[int, int]:
+        """Nobody counts."""
+        return 0, 0
+
     def cpu_ns(self) -> tuple[int, int]:
         """What init has reaped is in its own report; nobody counts the rest."""
         return 0, 0

@@ -14,7 +14,9 @@ from akiosd.wire import messages as wire
 
 
 class CageRequests:
-    """Handlers of :class:`Signal`, :class:`Stop`, :class:`BudgetInfo` and :class:`List`."""
+    """Handlers of :class:`Signal`, :class:`Stop`, :class:`BudgetInfo`, :class:`Measure` and
+    :class:`List`.
+    """
 
     def __init__(self, registry: Registry, standing: StandingRequests) -> None:
         self._registry, self._standing = registry, standing
@@ -58,6 +60,17 @@ class CageRequests:
         """Answer with the state of a running cage's account."""
         cage = self._registry.find(peer, request.cage)
         await client.reply(cage.spend.describe(cage.id))
+
+    async def measure(
+        self, peer: Peer, request: wire.Measure, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Answer with what running cages use; between two of them others have their turn."""
+        page, more = self._registry.running_page(peer, request.everyone, request.after)
+        used = []
+        for cage in page:
+            await trio.lowlevel.checkpoint()
+            used.append(cage.measure())
+        await client.reply(wire.Measured(cages=tuple(used), more=more))
 
     async def list(
         self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection

@@ -132,7 +132,7 @@ class StandingRequests:
         await client.reply(
             wire.CageStatusReply(
                 cage=cage.id,
-                state="paused" if cage.is_paused else cage.life.state,
+                state=cage.state,
                 limits=cage.policy.limits,
                 usage=cage.read_usage(),
                 budget=cage.policy.budget,

@@ -60,6 +60,7 @@ class Supervisor:
             wire.Signal: cages.signal,
             wire.Stop: cages.stop,
             wire.List: cages.list,
+            wire.Measure: cages.measure,
             wire.BudgetInfo: cages.budget,
             wire.View: self.changes.view,
             wire.Discard: self.changes.discard,

@@ -137,3 +137,32 @@ def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_cage(asker, theirs.info.cage).cage == theirs.info.cage  # type: ignore[arg-type]
     with pytest.raises(AkiosError, match="you have no cages"):
         find_cage(Asker([theirs], "root", 0), "last")  # type: ignore[arg-type]
+
+
+class _Running:
+    """A cage of ``uid``, as far as the registry looks at one that is measured."""
+
+    def __init__(self, uid: int) -> None:
+        self.peer = SimpleNamespace(uid=uid)
+
+
+@pytest.mark.parametrize(("role", "everyone", "shown"), [
+    ("user", True, {7}), ("admin", False, {7}), ("admin", True, {7, 8}), ("monitor", True, {7, 8}),
+])  # fmt: skip
+def test_whose_cages_are_measured(role: Role, everyone: bool, shown: set[int]) -> None:
+    asker = Asker([], role, 7)
+    cages: Any = {"c-1": _Running(7), "c-2": _Running(8), "c-3": _Running(7)}
+    asker.registry.running = cages
+    page, more = asker.registry.running_page(asker._peer, everyone, "")
+    assert {cage.peer.uid for cage in page} == shown and not more
+    rest, _ = asker.registry.running_page(asker._peer, everyone, "c-2")
+    assert rest == [cages["c-3"]]
+
+
+def test_cages_are_measured_page_by_page() -> None:
+    asker = Asker([], "root", 0)
+    cages: Any = {f"c-{number:03}": _Running(7) for number in range(MAX_LISTED + 1)}
+    asker.registry.running = cages
+    page, more = asker.registry.running_page(asker._peer, True, "")
+    assert len(page) == MAX_LISTED and more
+    assert asker.registry.running_page(asker._peer, True, f"c-{MAX_LISTED - 1:03}")[1] is False
