@@ -10,6 +10,8 @@ from akiosctl.api.metrics.follow import Meter
 from akiosctl.api.problems import Refusal
 from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
+from akiosctl.api.views.cages import Watch
+from akiosctl.api.views.tallies import Tallies
 from akiosctl.client import Client
 from akiosctl.verbs.events import events_path
 from akiosd.wire.messages import CageInfo, Cages, List
@@ -25,6 +27,8 @@ class Service:
     jobs: Jobs = field(default_factory=Jobs)
     sessions: Sessions = field(default_factory=Sessions)
     meter: Meter = field(default_factory=Meter)
+    watch: Watch = field(default_factory=Watch)
+    tallies: Tallies = field(default_factory=Tallies)
 
     @property
     def events(self) -> str:

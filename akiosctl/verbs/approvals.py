@@ -35,7 +35,7 @@ def list_command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    found = [_shown(one) for one in list_waiting()]
+    found = [describe_question(one) for one in list_waiting()]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -52,7 +52,8 @@ def _list(as_json: bool) -> None:
         click.echo(line)
 
 
-def _shown(one: dict[str, Any]) -> dict[str, Any]:
+def describe_question(one: dict[str, Any]) -> dict[str, Any]:
+    """A question as ``--json`` has it."""
     names = ("id", "run", "workflow", "step", "message")
     times = ("asked_ns", "until_ns")
     return {name: str(one.get(name, "")) for name in names} | {
@@ -66,7 +67,7 @@ def _shown(one: dict[str, Any]) -> dict[str, Any]:
 @click.pass_context
 def show_command(ctx: click.Context, question: str, as_json: bool) -> int:
     """Print a question whole."""
-    found = [one for one in map(_shown, list_waiting()) if one["id"] == question]
+    found = [one for one in map(describe_question, list_waiting()) if one["id"] == question]
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
         return 0 if found else 1

@@ -25,6 +25,7 @@ from akiosctl.api.positions import PATTERN, Positions, parse_id
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
+from akiosctl.api.views.timeline import is_notable
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
@@ -59,6 +60,9 @@ LastId = Annotated[
     str,
     Header(alias="Last-Event-ID", pattern=Id, max_length=2000, description="The same."),
 ]
+Notable = Annotated[
+    bool, Query(description="Without the calls and files that nobody denied: they are many.")
+]
 Replay = Annotated[bool, Query(description="Begin with what was recorded so far.")]
 
 
@@ -72,6 +76,7 @@ class Follow(msgspec.Struct):
     positions: Positions
     floors: dict[str, int] = {}
     last_ns: int = 0
+    notable: bool = False
 
 
 async def stream(
@@ -81,6 +86,7 @@ async def stream(
     kind: Kinds = [],  # noqa: B006
     after: After = "",
     replay: Replay = False,
+    notable: Notable = False,
     last_event_id: LastId = "",
 ) -> StreamingResponse:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
@@ -90,6 +96,7 @@ async def stream(
     check_kinds(kind)
     begin = _Begin(service, tuple(cage), tuple(kind), last_event_id or after, replay)
     follow = await anyio.to_thread.run_sync(begin.find)
+    follow.notable = notable
     token: Token = request.state.token
     return EventStream(service, send_all(service, token, follow))
 
@@ -182,13 +189,13 @@ async def send_all(
             request = _ask(follow)
             async with aclosing(subscribe(service.events, request, beat)) as messages:
                 async for message in messages:
-                    if not _is_valid(service, token):
-                        yield _event("end", {"what": "the token expired or was revoked"})
+                    if not is_valid(service, token):
+                        yield write_event("end", {"what": "the token expired or was revoked"})
                         return
                     yield b": beat\n\n" if message is None else _write(form, follow, message)
         except GoneError as error:
             away = True
-            yield _event("away", {"what": error.what, "next": error.next})
+            yield write_event("away", {"what": error.what, "next": error.next})
 
 
 def _ask(follow: Follow) -> Subscribe:
@@ -196,7 +203,8 @@ def _ask(follow: Follow) -> Subscribe:
     return Subscribe(kinds=follow.kinds, cages=follow.cages, cursors=cursors)
 
 
-def _is_valid(service: Service, token: Token) -> bool:
+def is_valid(service: Service, token: Token) -> bool:
+    """Whether a token that opened a stream is still one: not revoked, not expired."""
     kept = service.tokens.read().get(token.id)
     return kept is not None and not kept.expired(time.time_ns())
 
@@ -227,16 +235,19 @@ def _write(form: Form, follow: Follow, message: object) -> bytes:
         lines = form.lines(message.log, message.start, message.entries)
         for number, line in enumerate(lines, message.start):
             name = follow.positions.move(message.log, number + 1)
-            if not floor or time_of(message.entries[number - message.start]) >= floor:
+            entry = message.entries[number - message.start]
+            late = not floor or time_of(entry) >= floor
+            if late and (not follow.notable or is_notable(entry)):
                 parts.append(f"id: {name}\nevent: record\ndata: {line}\n\n")
         follow.last_ns = max(follow.last_ns, time_of(message.entries[-1]))
         return "".join(parts).encode() or b": older\n\n"
     log, start, stop = message.log, message.start, message.stop  # type: ignore[attr-defined]
     name = follow.positions.move(log, stop)
-    return f"id: {name}\n".encode() + _event("gap", {"log": log, "gap": [start, stop]})
+    return f"id: {name}\n".encode() + write_event("gap", {"log": log, "gap": [start, stop]})
 
 
-def _event(kind: str, data: object) -> bytes:
+def write_event(kind: str, data: object) -> bytes:
+    """One event without an id."""
     return f"event: {kind}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
 
 

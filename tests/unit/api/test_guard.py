@@ -130,7 +130,7 @@ async def test_a_body_has_a_time(tmp_path: Path, autojump_clock: object) -> None
 async def test_every_answer_has_the_headers_that_browsers_obey(tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
     token = bearer(new_token(tokens)[0])
-    for path in ("/", "/docs", "/openapi.json", VERSION, "/api/v1/nothing", "/sign-in.js"):
+    for path in ("/", "/docs", "/openapi.json", VERSION, "/api/v1/nothing", "/app.js"):
         headers = (await ask(app, path, headers=token)).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert "default-src 'none'" in headers["content-security-policy"], path
