@@ -260,7 +260,6 @@ def banner(page: Any) -> Any:
 
 
 def test_akiosd_away_is_said_and_the_page_comes_back(browser: Any, private: Daemon) -> None:
-    private.start()
     with ApiServer(private) as server:
         visitor = Visitor(browser, server).sign_in()
         page = visitor.page
@@ -342,7 +341,7 @@ def test_everybody_can_read_it(
 ) -> None:
     visitor = Visitor(browser, server, color_scheme=scheme, viewport=size, bypass_csp=True)
     visitor.sign_in()
-    with Running(daemon, f"read-{scheme}", "sh", "-c", f"{AGENT}; echo done; cat"):
+    with Running(daemon, f"read-{scheme}-{size['width']}", "sh", "-c", f"{AGENT}; echo done; cat"):
         for path, wanted in {
             "/": "li.cage",
             f"/cage?id={ended}": ".timeline .event",

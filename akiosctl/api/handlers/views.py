@@ -149,7 +149,7 @@ def show_decisions(
     verdict: Verdict = "",
     sort: Sort = "",
     rule: Rule = "",
-    text: Text = "",
+    words: Text = "",
     without: Without = [],  # noqa: B006
     from_ns: Time = 0,
     to_ns: Time = 0,
@@ -160,7 +160,7 @@ def show_decisions(
     """What was allowed, denied, requested and redacted: alike decisions together, with how often,
     and when first and last.
     """
-    wanted = decisions.Filter(verdict, sort, rule, text, frozenset(without), from_ns, to_ns)
+    wanted = decisions.Filter(verdict, sort, rule, words, frozenset(without), from_ns, to_ns)
     with service.connect() as client:
         logs = [find_cage(client, name).cage for name in cage]
         if not logs:

@@ -59,7 +59,7 @@ export function show(page) {
     showTags();
     const [from_ns, to_ns] = bounds();
     const found = await page.attempt(() => ask(`/api/v1/views/decisions${query({
-      cage: wanted.cage, verdict: wanted.verdict, sort: wanted.sort, rule: wanted.rule, text: wanted.text,
+      cage: wanted.cage, verdict: wanted.verdict, sort: wanted.sort, rule: wanted.rule, words: wanted.text,
       without: wanted.without, order: wanted.order, from_ns, to_ns, start, limit: LIMIT })}`));
     if (mine !== turn) return;
     if (found) {
