@@ -42,7 +42,9 @@ def question_of(outputs: Mapping[str, Any], message: str) -> Approval:
     try:
         said = msgspec.convert(outputs, Approval)
     except msgspec.ValidationError as error:
-        raise AkiosError(f"the step asked nothing: {error}", next="see akiosctl why") from None
+        raise AkiosError(
+            f"the step could not ask its question: {error}", next="see akiosctl why"
+        ) from None
     return Approval(message, said.asked_ns, said.until_ns)
 
 
@@ -202,7 +204,10 @@ def _receive(connection: socket.socket) -> dict[str, Any]:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        raise AkiosError("the run that asked gave no answer", next="see akiosctl approvals list")
+        raise AkiosError(
+            "your answer was sent, and the run that asked did not confirm it",
+            next="see whether its question still waits: akiosctl approvals list",
+        )
     return said
 
 

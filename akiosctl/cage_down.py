@@ -167,7 +167,8 @@ def _unusable(where: str, error: OSError) -> AkiosError:
     return AkiosError(
         f"{where} cannot be opened: {os.strerror(error.errno or 0)}",
         where,
-        "nothing was wiped; put it in order, or leave it as it is with --keep-output",
+        "nothing was wiped; make it a directory that you may open, and run cage down again; or"
+        " leave it as it is: --keep-output",
     )
 
 

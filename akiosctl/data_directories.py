@@ -33,7 +33,7 @@ def make_data(workspace: int, path: str) -> dict[str, int]:
             f"{path}/{place} cannot be used: {error.strerror}",
             path,
             "it has to be a directory that you own; neither it nor data may be a symbolic link;"
-            f" to close data to others: chmod 700 {path}/data",
+            f" where others may write to data: chmod 700 {path}/data",
         ) from None
     return found
 

@@ -19,7 +19,9 @@ OLD: dict[tuple[str, ...], str] = {
     ("audit", "prune"): "sudo akiosctl ledger prune --older-than 30d --dry-run",
     ("audit",): "akiosctl ledger: show, verify, export, stats, prune",
     ("files",): "akiosctl diff names the files that a run changed",
-    ("clean",): "akiosctl discard destroys a run's changes, sudo akiosctl ledger prune old logs",
+    (
+        "clean",
+    ): "to destroy a run's changes: akiosctl discard; old logs: sudo akiosctl ledger prune",
     ("docs",): "man akiosctl, or akiosctl VERB --help",
 }
 

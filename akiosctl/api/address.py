@@ -66,14 +66,15 @@ def check_exposure(address: Address, tls: bool, plain_http: bool, origins: tuple
     ip = ipaddress.ip_address(address.host)
     if not ip.is_loopback and not tls and not plain_http:
         raise AkiosError(
-            "without TLS tokens and records would pass the network in the clear",
+            "without TLS, tokens and records would pass the network in the clear",
             str(address),
             "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy or ssh -L;"
             " --plain-http does it all the same",
         )
     if ip.is_unspecified and not origins:
         raise AkiosError(
-            "the names under which this host is reached are not known, so no Host can be checked",
+            "AKIOS does not know by which names clients reach this server, so it cannot check the"
+            " Host header of their requests",
             str(address),
             "name them: --origin https://NAME:PORT",
         )

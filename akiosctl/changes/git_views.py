@@ -52,9 +52,10 @@ class GitDirectory:
         place = find_git(os.fsdecode(workspace))
         if place is None or place.problem or os.fsencode(place.common) != self.root:
             raise AkiosError(
-                f"{os.fsdecode(workspace)}/.git no longer leads to {os.fsdecode(self.root)}",
+                f"{os.fsdecode(workspace)}/.git no longer names {os.fsdecode(self.root)}",
                 "the git directory that was shown with the workspace",
-                "put it back; if the worktree was moved: git worktree repair",
+                "restore .git so that it names that directory; if the worktree was moved: git"
+                " worktree repair",
             )
         self.name = os.fsencode(place.name)
 

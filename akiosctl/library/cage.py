@@ -56,6 +56,7 @@ _Found = TypeVar("_Found")
 _MICRO = 1_000_000
 _MOST_READ = 64 << 20
 _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
+_SEE = "see that it is there in the cage, and that the agent may use it"
 
 
 class Cage:
@@ -347,4 +348,4 @@ class Cage:
 
 def _finish(program: Piped, place: str) -> None:
     if program.finish():
-        raise CageError(escape(program.words) or "it failed", place, "check the path")
+        raise CageError(escape(program.words) or f"{place} cannot be copied", place, _SEE)

@@ -102,7 +102,9 @@ def failed(done: Done, command: str, denials: tuple[Denial, ...]) -> ProgramFail
     return ProgramFailed(
         done.reason or f"{command} ended with exit code {done.exit_code}",
         command,
-        denials[0].hint if denials else last or "see what it printed: stdout and stderr of done",
+        denials[0].hint
+        if denials
+        else last or "see what it printed: done.stdout and done.stderr of this error",
         done,
         denials,
     )

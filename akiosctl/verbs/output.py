@@ -69,7 +69,8 @@ def show_command(ctx: click.Context, run: str, step: str, as_json: bool) -> None
     whole = _whole(_find(run))
     whole["steps"] = [one for one in whole["steps"] if step in ("", one["name"])]
     if step and not whole["steps"]:
-        raise AkiosError(f"the run has no step {step!r} that ended", "--step", "see it without")
+        what = f"the run has no step {step!r} that ended"
+        raise AkiosError(what, "--step", "leave out --step to see the whole run")
     if wants_json(ctx, as_json):
         click.echo(json.dumps(whole, indent=2))
         return

@@ -188,7 +188,10 @@ class Writer:
         """Replace the content of a section.  Raises StateError when there is no room for it."""
         raw = name.encode("ascii")
         if not 0 < len(raw) <= _NAME_BYTES:
-            raise StateError(f"a section of a state memory cannot be named {name!r}", "write")
+            raise StateError(
+                f"what is kept of a cage cannot have a part named {name!r}: a fault of AKIOS",
+                "write",
+            )
         number = self._number(name, raw)
         turn = self._turns.get(name, 0) % 0xFFFF_FFFF + 1
         slot = self._slots.get((name, turn & 1))
@@ -209,7 +212,7 @@ class Writer:
             taken = set(self._numbers.values())
             number = next((n for n in range(SECTIONS) if n not in taken), -1)
             if number < 0:
-                raise StateError(f"a state memory has no room for another section: {name}", "write")
+                raise StateError(f"what is kept of a cage has no room for {name}", "write")
             self._store(_HEADER_BYTES + number * _ENTRY_BYTES, raw.ljust(_NAME_BYTES, b"\0"))
             self._numbers[name] = number
         return number

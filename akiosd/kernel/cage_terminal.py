@@ -26,7 +26,9 @@ def open_terminal(init: int, process: int, rows: int, columns: int) -> tuple[Fd,
     """
     with Fd(os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
         if pidfd.has_exited(process):
-            raise CageFailedError("the cage has ended", "pty", "list cages with: akiosctl ps")
+            raise CageFailedError(
+                "the cage has ended", "pty", "see how it ended: akiosctl ps --all"
+            )
         flags = os.O_RDWR | os.O_NOCTTY
         # Nothing below /dev can be replaced by an agent; no link is followed all the same.
         master = Fd(openat2(root.fileno(), b"dev/pts/ptmx", flags, resolve=RESOLVE_NO_LINKS))

@@ -117,7 +117,7 @@ class Ring:
         """The native ring, still owned here."""
         if self._ring is None:
             raise KernelError(
-                "the buffer of this cage's records was given away already",
+                "the record of this cage's system calls was begun twice",
                 _WHERE,
             )
         return self._ring

@@ -33,8 +33,8 @@ killed.
 """
 
 FIND_HANGING = (
-    r"""list: "grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts"; one hangs if"""
-    ' "timeout -s KILL 5 stat -f DIR" prints nothing; end it: "sudo umount -l DIR"'
+    r"""see "grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts"; unmount (sudo"""
+    ' umount -l DIR) the DIR of which "timeout -s KILL 5 stat -f DIR" prints nothing'
 )
 
 # File systems that answer from this machine's memory and disks.
@@ -231,7 +231,7 @@ async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"")
     global _unanswered
     if _unanswered >= MAX_UNANSWERED:
         raise CageFailedError(
-            f"{_unanswered} questions of akiosd to file systems have no answer yet",
+            f"akiosd waits for {_unanswered} answers of file systems already",
             where,
             FIND_HANGING,
         )

@@ -180,7 +180,7 @@ def narrow(base: Merged, layer: Layer) -> Merged:
         known = [_known(e, base.origin) for e in found]
         known = [msgspec.structs.replace(e, asked=own.get(e.key, Source())) for e in known]
         what = "; ".join(_sentence_of(e) for e in known[:_MOST_TOLD])
-        next = f"ask for less: a {layer.name} only takes away, akios.yaml may give more"
+        next = f"a {layer.name} only narrows what is allowed; to allow more, write it in akios.yaml"
         raise PolicyError(what, known[0].asked.place, next)
     return Merged(narrowed, {**base.origin, **own})
 

@@ -160,9 +160,9 @@ def read_optional_call(value: object) -> str:
         known = (
             f"{name} cannot be allowed"
             if name in known_names()
-            else f"{name!r} is not an optional system call"
+            else f"there is no system call {name!r}"
         )
-        raise PolicyError(known, next="optional are: " + ", ".join(OPTIONAL))
+        raise PolicyError(known, next="those that can be allowed are: " + ", ".join(OPTIONAL))
     return name
 
 

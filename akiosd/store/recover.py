@@ -166,8 +166,8 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
         )
         raise LedgerError(what, WAL_DIRECTORY, _WAY_OUT)
     if key is not None and newer is not None and newer.earlier != key.epochs:
-        what = "the next signing key was not made to follow the present one"
-        raise LedgerError(what, where=NEXT_PATH)
+        what = "the next signing key does not belong to keys/ledger.key"
+        raise LedgerError(what, NEXT_PATH, "restore the directory keys from one backup")
     return key, newer
 
 
@@ -222,7 +222,7 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
             f"the host's log does not list {log}, and the log of that cage is there: the host's log"
             " has lost records"
         )
-        next = f"{_WAY_OUT}; or move another host's log away"
+        next = f"{_WAY_OUT}; a log of another host is moved away"
         raise LedgerError(what, directory(log), next)
 
 

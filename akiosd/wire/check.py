@@ -229,8 +229,8 @@ def _check_run(run: Run, fd_count: int) -> None:
             # The directories that lead there would be made by root, on the host.
             if run.standing:
                 raise DeniedError(
-                    "a standing cage shows its data directories inside the workspace, and one of"
-                    " mode rw-direct cannot have them",
+                    "a standing cage cannot have workspace: rw-direct, because data/input and"
+                    " data/output are shown inside the workspace",
                     "run",
                     "write filesystem: {workspace: cow}, the default; where akiosd runs in policy"
                     " mode, start each program with: akiosctl run",
@@ -262,7 +262,7 @@ def _check_data(run: Run) -> None:
             place = run.workspace + b"/" + DATA[bind.kind].encode()
             if bind.name or bind.path != place:
                 raise DeniedError(
-                    f"{DATA[bind.kind]} is a directory of the workspace, and shown where it lies",
+                    f"akiosctl asked to show something else as {DATA[bind.kind]}",
                     "run",
                     _OTHER_CLIENT,
                 )
@@ -295,7 +295,7 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             or set(b"/\0") & set(bind.name)
         ):
             raise DeniedError(
-                "a bind names a directory without a file in it, or a file without its directory",
+                "akiosctl asked to show a file without its name, or without its directory",
                 "run",
                 _OTHER_CLIENT,
             )

@@ -94,8 +94,8 @@ class StepChecker:
         error = check_path(path, self._known)
         if path[0] == "outputs" and at[0] != "outputs":
             error = AkiosError(
-                "a step's own outputs can be named only under its outputs:",
-                next="write steps.NAME.outputs.KEY",
+                "outputs alone are this step's own, and can be named only in its section outputs",
+                next="name those of an earlier step: steps.NAME.outputs.KEY",
             )
         if error is not None:
             self._add(at, error.what + (f" ({error.where})" if error.where else ""), error.next)

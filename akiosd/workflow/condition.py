@@ -113,11 +113,11 @@ class _Parser:
             return
         hint = _NO_NAMES.get(now.word, "")
         raise refuse(
-            hint or f"{now.word[:40]!r} stands where the condition could end",
+            hint or f"the condition is complete before {now.word[:40]!r}",
             now.column,
             "compare the values themselves"
             if hint
-            else "write 'and' or 'or' between two conditions",
+            else "remove the rest, or write 'and' or 'or' between two conditions",
         )
 
     def expression(self, depth: int) -> Node:

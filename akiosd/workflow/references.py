@@ -222,4 +222,4 @@ def _of(numbers: Mapping[int, str]) -> str:
 
 
 def _some(names: Mapping[Any, Any]) -> str:
-    return ", ".join(sorted(map(str, names))[:10]) or "nothing"
+    return ", ".join(sorted(map(str, names))[:10]) or "nothing there: remove this reference"

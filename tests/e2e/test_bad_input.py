@@ -28,7 +28,6 @@ SOCKETS = ("control.sock", "events.sock")
 FUZZ = settings(
     max_examples=12,
     deadline=None,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

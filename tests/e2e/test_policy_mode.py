@@ -545,7 +545,7 @@ def test_a_standing_cage_is_refused_in_words(host: PolicyModeDaemon) -> None:
     where = host.workspace()
     refused = host.ctl("cage", "up", "work", "--allow-degraded", cwd=where)
     assert refused.returncode == 125
-    assert "a standing cage shows its data directories" in refused.stderr
+    assert "a standing cage cannot have workspace: rw-direct" in refused.stderr
     assert "runs in policy mode, start each program with" in refused.stderr
     refused = host.ctl("cage", "up", "work", "--allow-degraded", "--mode", "ro", cwd=where)
     assert refused.returncode == 125

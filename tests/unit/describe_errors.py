@@ -85,18 +85,19 @@ def nexts(known: dict[str, ast.ClassDef]) -> dict[str, Text]:
     return {f"{name}.NEXT": text for name, text in found.items() if text is not None}
 
 
-def takes_where(name: str, known: dict[str, ast.ClassDef]) -> bool:
-    """Whether the second thing that a class is made of is the place."""
+def order_of(name: str, known: dict[str, ast.ClassDef]) -> tuple[str, ...]:
+    """The names of the things that a class is made of, in their order; a path is a place."""
     if name not in known:
-        return True
+        return NAMES
     for own in known[name].body:
         if isinstance(own, ast.FunctionDef) and own.name == "__init__":
-            return [argument.arg for argument in own.args.args[2:3]] in (["where"], ["path"])
-    return all(takes_where(base, known) for base in bases(known[name]))
+            words = [argument.arg for argument in own.args.args[1:]]
+            return tuple("where" if word == "path" else word for word in words)
+    return next((order for base in bases(known[name]) if (order := order_of(base, known))), NAMES)
 
 
-Kinds = Mapping[str, tuple[str, bool]]
-"""Of each class of errors: what it says where its place says nothing, and whether it has a place."""
+Kinds = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Of each class of errors: what it says where its place says nothing, and what it is made of."""
 Sites = dict[tuple[str, str], list[Names]]
 """What the functions of each module that make an error of their parameters are given."""
 
@@ -108,9 +109,10 @@ def errors() -> Iterator[Told]:
 
 def read(trees: dict[str, ast.Module]) -> Iterator[Told]:
     known = classes(trees)
-    kinds = {name: (next_of(name, known), takes_where(name, known)) for name in family(known)}
+    kinds = {name: (next_of(name, known), order_of(name, known)) for name in family(known)}
+    of_classes = nexts(known)
     texts = {
-        module: constants(tree.body, imported(tree, trees)) | nexts(known)
+        module: constants(tree.body, imported(tree, trees)) | of_classes
         for module, tree in trees.items()
     }
     sites = find_sites(trees, texts, kinds)
@@ -195,17 +197,18 @@ def read_module(
     for call, names in calls_in(tree, texts, sites):
         match call:
             case ast.Call(func=ast.Name(id=name)) if name in kinds:
-                fallback, has_place = kinds[name]
-                for told in read_call(module, call, names, Choices(functions)):
-                    told = told._replace(where=told.where if has_place else "")
+                fallback, order = kinds[name]
+                for told in read_call(module, call, order, names, Choices(functions)):
                     told = told._replace(next=told.next or fallback)
                     if told.what and told not in seen:
                         seen.add(told)
                         yield told
 
 
-def read_call(module: str, call: ast.Call, names: Names, choices: Choices) -> Iterator[Told]:
-    parts: dict[str, ast.expr] = dict(zip(NAMES, call.args, strict=False))
+def read_call(
+    module: str, call: ast.Call, order: tuple[str, ...], names: Names, choices: Choices
+) -> Iterator[Told]:
+    parts: dict[str, ast.expr] = dict(zip(order, call.args, strict=False))
     parts |= {word.arg: word.value for word in call.keywords if word.arg in NAMES}
     more = True
     while more:

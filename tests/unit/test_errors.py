@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -21,7 +22,12 @@ SPOKEN = {
     "akiosd/gateway/process/zygote.py": "for who works on the gateway: no verb leads there",
     "akiosd/gateway/process/confine.py": "for who works on the gateway: no verb leads there",
 }
-ALL = list(errors())
+
+
+@cache
+def all_errors() -> list[Told]:
+    """Not when this is imported: every process of a run does that, and one of them needs them."""
+    return list(errors())
 
 
 def ids(told: Told) -> str:
@@ -29,13 +35,15 @@ def ids(told: Told) -> str:
 
 
 def test_the_list_is_that_of_the_source() -> None:
-    assert PAGE.read_text() == describe(ALL), "renew it: python -m tests.unit.describe_errors"
+    assert PAGE.read_text() == describe(all_errors()), (
+        "renew it: python -m tests.unit.describe_errors"
+    )
 
 
 def test_the_list_is_whole() -> None:
     """Control: the finder finds those that are known to be there, and more than a few."""
-    known = {(told.module, told.what) for told in ALL}
-    assert len(ALL) > 400
+    known = {(told.module, told.what) for told in all_errors()}
+    assert len(all_errors()) > 400
     assert ("akiosctl/client.py", "you may not connect to akiosd") in known
     assert ("akiosd/daemon/requests/keys.py", "no key of {provider} was set") in known
 
@@ -120,14 +128,16 @@ def test_each_error_has_the_texts_that_reach_it() -> None:
 
 
 def test_every_error_says_what_to_do_next() -> None:
-    silent = [ids(told) for told in ALL if not told.next and not PASSED_ON.fullmatch(told.what)]
+    silent = [
+        ids(told) for told in all_errors() if not told.next and not PASSED_ON.fullmatch(told.what)
+    ]
     assert silent == []
 
 
 def test_no_error_speaks_in_words_of_the_source() -> None:
     wrong = [
         (ids(told), found[0])
-        for told in ALL
+        for told in all_errors()
         if told.module not in SPOKEN
         for text in (told.what, told.where, told.next)
         if (found := INTERNAL.search(re.sub(r"\{.*?\}", "", text)))
@@ -136,7 +146,7 @@ def test_no_error_speaks_in_words_of_the_source() -> None:
 
 
 def test_no_sentence_is_longer_than_one_breath() -> None:
-    long = [(ids(told), len(text)) for told in ALL for text in told[2:] if len(text) > 170]
+    long = [(ids(told), len(text)) for told in all_errors() for text in told[2:] if len(text) > 170]
     assert long == []
 
 

@@ -79,7 +79,7 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
     memory: StateMemory | None = None
     try:
         if not parts.get(CORE):
-            raise StateError("the keeper has no state memory of it", CORE)
+            raise StateError("nothing was kept of this cage but some file descriptors", CORE)
         memory = StateMemory.open(parts[CORE][0], read_boot())
         state = decode(memory.sections, CAGE, CageState)
         life = decode(memory.sections, LIFE, LifeState)
@@ -104,7 +104,7 @@ def _check(life: LifeState, fds: Mapping[str, Fd]) -> None:
             f"of the cage's descriptors, these were not kept: {', '.join(missing)}", CORE
         )
     if life.life.state not in _GOES_ON:
-        raise StateError("its agent had not begun", LIFE)
+        raise StateError("akiosd ended before the agent of this cage had begun", LIFE)
     if life.adoptions >= MOST_TRIES:
         what = f"akiosd ended {life.adoptions} times in a row while it took this cage over"
         raise StateError(what, LIFE)
@@ -124,7 +124,8 @@ def make_cage(host: Host, found: Found) -> Cage:
 def _make(host: Host, found: Found) -> Cage:
     state, fds = found.state, found.fds
     if len(state.listeners) != len(found.bound):
-        raise StateError("its listening sockets are not those that its state names", BOUND)
+        what = f"{len(found.bound)} of its {len(state.listeners)} listening sockets were kept"
+        raise StateError(what, BOUND)
     kept = KeptCage(found.cage, host.keeper, found.memory)
     kept.life = found.life
     git = None

@@ -149,6 +149,6 @@ def unpack(parts: Mapping[str, Sequence[Fd]], names: Sequence[str]) -> dict[str,
     """
     found = parts[CORE][1:]
     if len(found) != len(names):
-        what = f"{len(found)} descriptors of a cage are kept, its state names {len(names)}"
+        what = f"{len(found)} file descriptors of this cage were kept, and {len(names)} are needed"
         raise StateError(what, CORE)
     return dict(zip(names, found, strict=True))

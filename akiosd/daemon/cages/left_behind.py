@@ -22,7 +22,7 @@ def check(uid: int) -> None:
     threads wait.
     """
     if _waiting[uid] >= MOST:
-        what = f"{_waiting[uid]} threads of akiosd wait for your file systems, which do not answer"
+        what = f"akiosd waits for answers of your file systems in {_waiting[uid]} threads already"
         raise CageFailedError(what, "workspace", FIND_HANGING)
 
 

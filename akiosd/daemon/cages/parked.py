@@ -19,7 +19,7 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.launcher import CAGE_FLAGS, Launcher
 from akiosd.values.plan import Plan, encode
 
-_LAST = "the wait for a command to run"
+_LAST = "waiting for a command"
 
 
 class Parked:

@@ -440,11 +440,11 @@ class Ledger:
         except NoteError as error:
             raise NoteError(error.what, where, LedgerError.NEXT) from None
         raise UntrustedNoteError(
-            "the checkpoint is signed by none of this host's keys: either the log or the directory"
-            " keys comes from another host",
+            "the checkpoint is signed by none of this host's keys: the log, or the directory keys"
+            " of akiosd's state, comes from another host",
             where,
-            "restore the log and the directory keys from one backup: sudo akiosctl ledger verify"
-            " --all names the logs",
+            "restore both from one backup; to see which logs are concerned: sudo akiosctl ledger"
+            " verify --all",
         )
 
     def head(self, log: LogId) -> tuple[int, bytes]:

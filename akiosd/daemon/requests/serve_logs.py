@@ -46,7 +46,7 @@ class LogServer:
         log = LogId(cage) if cage else HOST_LOG
         if not _reads_host(peer) and self._owner_of(log) != peer.uid:
             hint = (
-                "a cage's log is for its user, root and administrators"
+                "use sudo, or ask its user: a log is for its user, root and administrators"
                 if cage
                 else "use sudo: it is for root and administrators"
             )

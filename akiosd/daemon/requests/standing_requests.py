@@ -85,7 +85,7 @@ class StandingRequests:
         waits = self._awaited.pop((cage.id, number), None)
         if known is None or (waits is None and known.state != "ended"):
             raise DeniedError(
-                f"program {number} of {cage.id} has a client, or is not known any more",
+                f"another akiosctl goes on with program {number} of {cage.id}, or it is forgotten",
                 "run",
                 f"see what became of it: akiosctl cage status {cage.id}",
             )

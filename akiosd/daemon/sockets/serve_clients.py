@@ -128,7 +128,8 @@ class _Connection:
                 ) as greeting:
                     await self._read(nursery, greeting)
                 if greeting.cancelled_caught:
-                    raise ProtocolError("no hello came in time")
+                    what = "this client connected, and then said nothing in time"
+                    raise ProtocolError(what, next=f"run it again; else {ProtocolError.NEXT}")
             except ProtocolError as error:
                 _log.warning(
                     "protocol error",

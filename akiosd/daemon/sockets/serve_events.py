@@ -172,7 +172,7 @@ class Subscription:
                 continue
             entries = await ledger.read(log, start, start + REPLAY_ENTRIES)
             if not entries and announced > start:
-                what = "the ledger cannot read back what it announced"
+                what = "records that akiosd has just written cannot be read from the log"
                 raise DeniedError(
                     what, log, "see what is damaged: sudo akiosctl ledger verify --all"
                 )

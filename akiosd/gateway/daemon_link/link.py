@@ -198,7 +198,9 @@ class Link:
             raise LinkLostError from None
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
-            raise GatewayFaultError("the first frame is no setup with its sockets", "gateway")
+            raise GatewayFaultError(
+                "akiosd's first message is no setup with its sockets", "gateway"
+            )
         self._prices = message.prices
         return message, [socket.socket(fileno=fd) for fd in fds]
 
@@ -497,7 +499,7 @@ class Link:
         except msgspec.MsgspecError as error:
             close_all(frame.fds)
             raise GatewayFaultError(
-                f"a message of akiosd's is not one: {error}", "gateway"
+                f"akiosd sent the gateway something that is no message: {error}", "gateway"
             ) from None
 
     async def _read(self) -> scm_rights.Chunk:

@@ -152,7 +152,7 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     a layer does not hold: then nothing may be served.
     """
     if uid < 1000:
-        raise KernelError(f"a gateway is not run as uid {uid}", "gateway")
+        raise KernelError(f"a gateway must not run as uid {uid}", "gateway")
     shares = os.geteuid() == uid
     for which, value in _limits(shares):
         hard = resource.getrlimit(which)[1]

@@ -111,7 +111,7 @@ def _bounded(path: str, what: str) -> Iterator[None]:
         raise AkiosError(
             f"this {what} needs more memory than {_MEMORY >> 20} MiB",
             path,
-            "it may be made to exhaust memory; give the step a part of it",
+            "somebody may have built it to use up memory; give the step a part of it",
         ) from None
     except Exception as error:
         words = str(error).partition("\n")[0][:200]
@@ -130,7 +130,7 @@ def _give_up(*_: object) -> None:
     raise AkiosError(
         f"reading the document took more than {_SECONDS} s of processor time",
         "filesystem",
-        "it may be made to take long; give the step a part of it",
+        "somebody may have built it to take long; give the step a part of it",
     )
 
 

@@ -83,7 +83,9 @@ class Reply:
         """
         if self.headers.get("content-encoding", "identity") != "identity":
             raise AkiosError(
-                "the answer is compressed, which was not asked for", self._where, "ask elsewhere"
+                "the answer is compressed, though the step asked for none",
+                self._where,
+                "use another URL of the same data, or ask whoever runs that server",
             )
         with explained(self._where):
             while piece := self._response.read1(_PIECE):

@@ -47,7 +47,8 @@ def listed(allowed):
 HEARING = {"input_audio_mtok", "cache_audio_read_mtok"}
 # Text costs what it costs whether a model also hears or not.
 TEXT_MODELS = listed(PLAIN | HEARING)
-AUDIO_MODELS = [entry for entry in listed(PLAIN | AUDIO) if entry not in listed(PLAIN)]
+PLAIN_MODELS = listed(PLAIN)
+AUDIO_MODELS = [entry for entry in listed(PLAIN | AUDIO) if entry not in PLAIN_MODELS]
 
 
 def micro(dollars: Decimal) -> int:

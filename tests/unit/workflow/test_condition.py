@@ -89,7 +89,7 @@ REFUSED = {
     "'" + "a" * MAX_LENGTH + "' == ''": "at most 4,096 characters",
     # Slips of the pen.
     "inputs.n = 3": "'=' means nothing",
-    "inputs.n == 3 inputs.t": "could end",
+    "inputs.n == 3 inputs.t": "is complete before",
     "inputs.n & 3": "'&' means nothing",
     "inputs.n == 3 and": "stands where a value belongs",
     "": "stands where a value belongs",

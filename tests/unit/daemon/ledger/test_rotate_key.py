@@ -440,7 +440,7 @@ async def test_a_next_key_that_does_not_follow_stops_the_start(tmp_path: Path) -
     disk = Directory(tmp_path)
     keys.save_next(disk, SECOND)
     disk.close()
-    with pytest.raises(LedgerError, match="was not made to follow"):
+    with pytest.raises(LedgerError, match="does not belong to"):
         Ledger.open(tmp_path, lambda: 1, bytes)
 
 

@@ -237,7 +237,7 @@ async def test_no_hello_in_time_ends_the_connection(autojump_clock: trio.testing
     async with serving(Echo()) as path:
         caller = await connect(path, hello=False)
         error = await caller.answer()
-        assert isinstance(error, Error) and "no hello" in error.what
+        assert isinstance(error, Error) and "said nothing" in error.what
         caller.close()
 
 
@@ -254,7 +254,7 @@ async def test_too_many_open_requests_end_the_connection_and_close_their_descrip
             while True:
                 await caller.answer()
         caller.close()
-        await wait_until(lambda: open_fds() == before)
+        await wait_until(lambda: open_fds() <= before)
 
 
 async def test_a_served_socket_is_not_taken_over_and_a_stale_one_is(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_hostile_clients_leave_a_living_server_and_no_descriptor(
                     await attack(path, null, hello, pieces_)
                 caller = await connect(path)
                 caller.close()
-                await wait_until(lambda: open_fds() == before)
+                await wait_until(lambda: open_fds() <= before)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
