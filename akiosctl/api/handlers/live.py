@@ -69,5 +69,4 @@ async def send_pages(
 
 
 def _look(service: Service, state: str, words: str, limit: int) -> CagesView:
-    with service.connect() as client:
-        return show_page(service.watch.look(client), state, words, 0, limit)
+    return show_page(service.watch.look(service.connect), state, words, 0, limit)

@@ -15,7 +15,7 @@ from akiosctl.api.service import Service, find_cage
 from akiosctl.api.view_forms import ApprovalsView, CagesView, DecisionsView, Money, Use
 from akiosctl.api.views import cages, decisions, timeline
 from akiosctl.approvals import list_waiting
-from akiosctl.client import Client
+from akiosctl.client import Client, DaemonError
 from akiosctl.help.schemas import ModelUse, Question
 from akiosctl.render import escape
 from akiosctl.verbs import approvals
@@ -62,8 +62,7 @@ def list_cages(
     limit: Limit = 50,
 ) -> CagesView:
     """Cages with what they use beside their limits, the newest first."""
-    with service.connect() as client:
-        seen = service.watch.look(client)
+    seen = service.watch.look(service.connect)
     return cages.show_page(seen, state, words, int(cursor or 0), limit)
 
 
@@ -131,7 +130,10 @@ def show_log(
     """
     with service.connect() as client:
         reply, size = timeline.read_state(client, log)
-        page = _read_page(client, log, min(before or size, size), False, limit)
+        try:
+            page = _read_page(client, log, min(before or size, size), False, limit)
+        except DaemonError:
+            page = timeline.Page([], None)  # damaged: its checkpoint and files tell how
     return {
         "log": log,
         "origin": reply.origin,
@@ -164,10 +166,10 @@ def show_decisions(
     with service.connect() as client:
         logs = [find_cage(client, name).cage for name in cage]
         if not logs:
-            seen = service.watch.look(client).cages
+            seen = service.watch.look(service.connect).cages
             logs = [one.cage for one in seen if _was_there(one, from_ns, to_ns)]
-        found, complete = service.tallies.read(client, logs)
-    return decisions.show(found, wanted, order, start, limit, complete)
+        with service.tallies.read(client, logs) as (found, complete):
+            return decisions.show(found, wanted, order, start, limit, complete)
 
 
 def _was_there(cage: CageInfo, from_ns: int, to_ns: int) -> bool:

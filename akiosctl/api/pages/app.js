@@ -12,6 +12,8 @@ const VIEWS = {
   "/approvals": ["approvals", "Approvals", () => import("/approvals.js")],
 };
 
+const AGAIN = "What is shown is of before; this page comes back by itself.";
+
 // What a view is given: where it draws, its part of the address, and whom it tells of problems.
 const page = {
   main: find("main"),
@@ -35,8 +37,12 @@ const page = {
       return;
     }
     banner.hidden = !problem;
-    const text = problem ? `${problem.what || problem.message}${problem.next ? ` — ${problem.next}` : ""}` : "";
-    setText(banner, text && text[0].toUpperCase() + text.slice(1));
+    const words = problem ? [problem.what || problem.message, problem.next, AGAIN] : [];
+    // Said once: the same problem again is no news to who hears the page.
+    if (banner.dataset.said !== words.join()) {
+      banner.dataset.said = words.join();
+      put(banner, h("strong", {}, words[0]), words.slice(1).filter(Boolean).map((one) => h("span", {}, one)));
+    }
     this.link(problem ? "away" : "live");
   },
 

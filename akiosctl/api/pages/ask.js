@@ -9,14 +9,14 @@ export class Problem extends Error {
   }
 }
 
-const AWAY = "its server, akiosctl serve, does not answer";
+const AWAY = "The server of this page, akiosctl serve, does not answer";
 
 export async function request(method, path, headers = {}) {
   let answer;
   try {
     answer = await fetch(path, { method, headers, credentials: "same-origin", cache: "no-store" });
   } catch {
-    throw new Problem(0, AWAY, "start it again: akiosctl serve; this page comes back by itself", "");
+    throw new Problem(0, AWAY, "start it again: akiosctl serve", "");
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));

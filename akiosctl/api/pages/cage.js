@@ -9,6 +9,7 @@ import { follow } from "/stream.js";
 
 const MOST_ITEMS = 400;
 const REFRESH_MS = 2000;
+const WIDE = "(min-width: 64rem)";
 
 export async function show(page) {
   const id = page.params.get("id") || "";
@@ -63,7 +64,8 @@ class View {
       h("div", { class: "columns" },
         h("section", { class: "card", "aria-labelledby": "use" }, h("h2", { id: "use" }, "What it uses"),
           h("div", { class: "measures" }, Object.values(this.bars).map((bar) => bar.root)), this.usedNote = h("p", { class: "quiet" })),
-        this.money, posture(found)),
+        this.money),
+      posture(found),
       h("section", { "aria-labelledby": "happened" },
         h("div", { class: "heading" }, h("h2", { id: "happened" }, "What happened"),
           h("span", { class: "links" },
@@ -149,13 +151,13 @@ class View {
     const parts = [h("h2", { id: "money" }, "Money"), bar.root];
     if (points.length > 1) {
       const high = Math.max(...points.map(([, y]) => y));
-      parts.push(h("div", { class: "burn" }, curve([[points[0][0], 0], ...points], { high, steps: true, label: `Spent over time: up to ${usd(high)}` })),
+      parts.push(h("div", { class: "burn" }, curve([[points[0][0], points[0][1] - this.calls[0].usd_micro], ...points], { high, steps: true, label: `Spent over time: up to ${usd(high)}` })),
         h("p", { class: "quiet" }, `${clock(points[0][0]).slice(0, 8)} to ${clock(points.at(-1)[0]).slice(0, 8)}, ${plural(points.length, "call")} shown`));
     }
     if (money.reserved_usd_micro) parts.push(h("p", {}, `${usd(money.reserved_usd_micro)} of it is held for open calls.`));
     if (money.ending) parts.push(h("p", { class: "bad" }, `The cage ends: ${money.ending}`));
     if (money.models?.length) {
-      parts.push(h("table", {}, h("thead", {}, h("tr", {}, ["Model", "Calls", "Spent", "Tokens"].map((name) => h("th", { scope: "col" }, name)))),
+      parts.push(h("table", {}, h("thead", {}, h("tr", {}, ["Model", "Calls", "Spent", "Tokens"].map((name, at) => h("th", { scope: "col", class: at ? "number" : null }, name)))),
         h("tbody", {}, money.models.slice(0, 20).map((one) => h("tr", {}, h("td", {}, one.model), h("td", { class: "number" }, count(one.calls)),
           h("td", { class: "number" }, usd(one.usd_micro)), h("td", { class: "number" }, `${count(one.input_tokens)} in, ${count(one.output_tokens)} out`))))));
     } else parts.push(h("p", { class: "quiet" }, money.calls ? plural(money.calls, "call") : "It called no model."));
@@ -165,7 +167,7 @@ class View {
   happened(record) {
     this.last = record.index;
     this.remember(record, true);
-    this.timeline.prepend(item(record, this.newDay(record)));
+    this.timeline.prepend(item(record));
     while (this.timeline.children.length > MOST_ITEMS) {
       this.timeline.lastElementChild.remove();
       this.cut = true;
@@ -181,15 +183,9 @@ class View {
   append(records) {
     for (const record of records) {
       this.remember(record, false);
-      this.timeline.append(item(record, this.newDay(record)));
+      this.timeline.append(item(record));
     }
     this.tellMore();
-  }
-
-  newDay(record) {
-    const text = day(record.ts), is = text !== this.day;
-    this.day = text;
-    return is ? text : "";
   }
 
   remember(record, newest) {
@@ -212,8 +208,9 @@ class View {
   }
 }
 
-function item(record, date) {
+function item(record) {
   const [about, title, detail] = describe(record);
+  const date = day(record.ts) === day(Date.now() * 1e6) ? "" : day(record.ts);
   return h("li", { class: "event", "data-about": about },
     h("time", { datetime: new Date(record.ts / 1e6).toISOString() }, date && h("span", { class: "date" }, date), clock(record.ts)),
     h("span", { class: "what" }, title), h("span", { class: "detail" }, detail || ""),
@@ -226,6 +223,6 @@ function posture({ posture: layers, degraded }) {
     less ? `${less} of ${layers.length} layers hold less than was asked for.` : `All ${layers.length} layers are enforced, read back before the agent started.`;
   return h("section", { class: "card posture", "aria-labelledby": "posture" }, h("h2", { id: "posture" }, "Posture"),
     h("p", { class: less || degraded ? "bad" : "good" }, words),
-    h("details", { open: less > 0 }, h("summary", {}, "Line by line"),
-      h("dl", {}, layers.map((one) => [h("dt", { "data-status": one.status }, one.layer), h("dd", {}, `${one.status}: ${one.detail}`)]))));
+    h("details", { open: less > 0 || matchMedia(WIDE).matches }, h("summary", {}, "Line by line"),
+      h("dl", {}, layers.map((one) => h("div", {}, h("dt", { "data-status": one.status }, one.layer), h("dd", {}, `${one.status}: ${one.detail}`))))));
 }

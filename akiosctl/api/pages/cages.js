@@ -88,9 +88,9 @@ class Row {
     }
     this.samples.add(at, use, cage);
     const budget = use.budget_usd_micro, spent = cage.usd_micro + use.reserved_usd_micro;
-    this.burn.set(spent, budget, budget ? `${usd(Math.max(0, budget - spent))} left of ${usd(budget)}` : `${usd(spent)} spent, no limit`);
-    const pace = this.samples.perMinute();
-    const lasts = pace > 0 && budget ? `, lasts ${duration(((budget - spent) / pace) * 60e9)}` : "";
+    this.burn.set(spent, budget, beside(spent, budget, usd));
+    const pace = this.samples.perMinute(), left = Math.max(0, budget - spent);
+    const lasts = budget ? ` · ${usd(left)} left, for ${duration((left / pace) * 60e9)}` : "";
     setText(this.pace, pace > 0 ? `${usd(Math.round(pace))} a minute${lasts}` : `${plural(cage.calls, "call")} to models`);
     this.curve.hidden = !budget || pace <= 0;
     if (!this.curve.hidden) {

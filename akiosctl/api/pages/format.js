@@ -1,11 +1,14 @@
 // Numbers for people, with their units; as akiosd/values/units.py writes them.
 
+// A number and its unit stay on one line.
+const withUnit = (number, unit) => `${number}\u00a0${unit}`;
+
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 export function size(bytes) {
   let value = bytes, unit = 0;
   while (value >= 1024 && unit < UNITS.length - 1) { value /= 1024; unit += 1; }
-  return `${value >= 100 ? Math.round(value) : Number(value.toFixed(1))} ${UNITS[unit]}`;
+  return withUnit(value >= 100 ? Math.round(value) : Number(value.toFixed(1)), UNITS[unit]);
 }
 
 export function usd(micro) {
@@ -16,11 +19,11 @@ export function usd(micro) {
 
 export function duration(ns) {
   const s = ns / 1e9;
-  if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 120) return `${s < 10 ? s.toFixed(1) : Math.round(s)} s`;
-  if (s < 7200) return `${Math.round(s / 60)} min`;
-  if (s < 48 * 3600) return `${(s / 3600).toFixed(1)} h`;
-  return `${Math.round(s / 86400)} days`;
+  if (s < 1) return withUnit(Math.round(s * 1000), "ms");
+  if (s < 120) return withUnit(s < 10 ? s.toFixed(1) : Math.round(s), "s");
+  if (s < 7200) return withUnit(Math.round(s / 60), "min");
+  if (s < 48 * 3600) return withUnit((s / 3600).toFixed(1), "h");
+  return withUnit(Math.round(s / 86400), "days");
 }
 
 export const count = (number) => number.toLocaleString("en");

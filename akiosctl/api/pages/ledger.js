@@ -21,7 +21,7 @@ export async function show(page) {
   const before = Number(page.params.get("before")) || 0;
   const asked = page.params.get("index");
   const index = asked === null || !/^[0-9]{1,15}$/.test(asked) ? null : Number(asked);
-  const front = before || (index === null ? 0 : index + Math.ceil(LIMIT / 2));
+  const front = before || (index === null ? 0 : index + 6);
   const view = await page.attempt(() => ask(`/api/v1/views/logs/${log}${query({ before: front || "", limit: LIMIT })}`));
   if (!view) {
     setTimeout(() => show(page), 3000);
@@ -41,7 +41,7 @@ async function choose(page) {
   const link = (log, words, more) => h("li", {}, h("a", { href: `/ledger${query({ log })}` }, words), h("span", { class: "quiet" }, more));
   put(page.main, h("h1", {}, "Ledger"),
     h("p", {}, "Everything that happened stands in logs that can only grow. Choose one; this browser checks it by itself."),
-    h("ul", { class: "logs" }, link("host", "host", " the host's own log, for root and administrators"),
+    h("ul", { class: "logs card" }, link("host", "host", " the host's own log, for root and administrators"),
       found.cages.map(({ cage }) => link(cage.cage, cage.cage, ` ${cage.name || ""} ${cage.user}, ${day(cage.started_ns)} ${clock(cage.started_ns).slice(0, 8)}`))));
 }
 
@@ -88,7 +88,8 @@ function showVerdict(place, number, found) {
   place.dataset.state = found.state;
   put(place,
     h("h2", { id: "verdict" }, TITLES[found.state], h("span", { class: "quiet" }, ` record ${number}`)),
-    found.why ? h("p", { class: found.state === "failed" ? "bad" : "" }, found.why, found.state === "failed" ? ". Find what is damaged: sudo akiosctl ledger verify --all" : "") : null,
+    found.why && found.state !== "failed" ? h("p", {}, found.why) : null,
     h("ol", { class: "steps" }, found.steps.map(([state, words]) => h("li", { "data-state": state }, h("span", { class: "mark", "aria-hidden": "true" }, MARKS[state]), words))),
+    found.state === "failed" ? h("p", { class: "bad" }, "Find all that is damaged: ", h("code", {}, "sudo akiosctl ledger verify --all")) : null,
     found.entry instanceof Map ? h("details", {}, h("summary", {}, "What the proved bytes say"), h("dl", {}, [...found.entry].map(([name, value]) => [h("dt", {}, name), h("dd", {}, tell(value))]))) : null);
 }

@@ -37,14 +37,16 @@ const WORDS = {
   roots: (r) => ["call", "Roots of logs", plural((r.roots || []).length, "log")],
 };
 
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 const sum = (findings) => (findings || []).reduce((all, one) => all + (one.count || 1), 0);
 const tokens = (t) => (t ? `${count((t.input || 0))} tokens in, ${count(t.output || 0)} out` : "");
 
-export const BULK = (record) => record.kind === "file_used" || (record.kind === "syscall" && record.verdict !== "denied");
-
 export function describe(record) {
   const words = Object.hasOwn(WORDS, record.kind) ? WORDS[record.kind] : null;
-  if (words) return words(record);
+  if (words) {
+    const [about, title, detail] = words(record);
+    return [about, cut(title, 120), cut(detail || "", 500)];
+  }
   const { log, index, ts, kind, ...fields } = record;
   return ["life", kind || "?", JSON.stringify(fields).slice(0, 400)];
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from akiosctl.render import quote_command
 from akiosctl.verbs import ps
 from akiosd.wire.messages import CageInfo, CageUse, Measure, Measured
 
-FRESH_NS = 900_000_000
+FRESH_SECONDS = 0.9
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -35,12 +35,15 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: Seen | None = None
+        self._until = 0.0
 
-    def look(self, client: Client) -> Seen:
-        """Not older than ``FRESH_NS``."""
+    def look(self, connect: Callable[[], Client]) -> Seen:
+        """Not older than ``FRESH_SECONDS``; ``connect`` is called where akiosd has to be asked."""
         with self._lock:
-            if self._seen is None or time.time_ns() - self._seen.at_ns > FRESH_NS:
-                self._seen = look(client, time.time_ns())
+            if self._seen is None or time.monotonic() > self._until:
+                with connect() as client:
+                    self._seen = look(client, time.time_ns())
+                self._until = time.monotonic() + FRESH_SECONDS
             return self._seen
 
 

@@ -23,11 +23,14 @@ from akiosd.values.records import (
     decode_entry,
 )
 
-MOST_CELLS = 20_000
-"""Of one log: one cell is one minute of alike decisions.  What does not fit is only counted."""
+MOST_CELLS = 5_000
+"""Of one log: a cell is alike decisions within one span of time.  When there is no room for more,
+the spans become longer; what does not fit even so is only counted.
+"""
 _LONGEST = 400
 _MOST_CAGES = 5
-_MINUTE_NS = 60 * 10**9
+_SHORTEST_NS, _LONGEST_NS = 60 * 10**9, 30 * 86_400 * 10**9
+_LONGER = 8
 _DEFAULT_PORTS = (0, 80, 443)
 Key = tuple[str, str, str, str]
 """Verdict, sort, subject, rule."""
@@ -45,7 +48,8 @@ class Tally:
     def __init__(self) -> None:
         self.next = 0
         self.left_out = 0
-        self.cells: dict[Key, dict[int, Cell]] = {}
+        self._span_ns = _SHORTEST_NS
+        self._cells: dict[Key, dict[int, Cell]] = {}
         self._count = 0
 
     def add(self, entries: Iterable[bytes]) -> None:
@@ -57,19 +61,34 @@ class Tally:
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue
             for key, count in decide(record):
-                self._put(key, record.ts, count)
+                self._put(key, Cell(count, record.ts, record.ts))
 
-    def _put(self, key: Key, ts: int, count: int) -> None:
-        cells = self.cells.get(key)
-        cell = cells.get(ts // _MINUTE_NS) if cells is not None else None
+    def __iter__(self) -> Iterator[tuple[Key, Iterable[Cell]]]:
+        for key, cells in self._cells.items():
+            yield key, cells.values()
+
+    def _put(self, key: Key, new: Cell) -> None:
+        cells = self._cells.get(key, {})
+        cell = cells.get(new.first_ns // self._span_ns)
         if cell is not None:
-            cell.count += count
-            cell.first_ns, cell.last_ns = min(cell.first_ns, ts), max(cell.last_ns, ts)
-        elif self._count >= MOST_CELLS:
-            self.left_out += count
-        else:
-            self._count += 1
-            self.cells.setdefault(key, {})[ts // _MINUTE_NS] = Cell(count, ts, ts)
+            cell.count += new.count
+            cell.first_ns = min(cell.first_ns, new.first_ns)
+            cell.last_ns = max(cell.last_ns, new.last_ns)
+            return
+        while self._count >= MOST_CELLS and self._span_ns < _LONGEST_NS:
+            self._lengthen()
+        if self._count >= MOST_CELLS:
+            self.left_out += new.count
+            return
+        self._count += 1
+        self._cells.setdefault(key, {})[new.first_ns // self._span_ns] = new
+
+    def _lengthen(self) -> None:
+        before, self._cells, self._count = self._cells, {}, 0
+        self._span_ns *= _LONGER
+        for key, cells in before.items():
+            for cell in cells.values():
+                self._put(key, cell)
 
 
 def decide(record: object) -> Iterator[tuple[Key, int]]:
@@ -135,11 +154,9 @@ class Filter(msgspec.Struct, frozen=True):
             return False
         return self.words.casefold() in subject.casefold()
 
-    def sees(self, minute: int, cell: Cell) -> bool:
-        """Whether a minute has to do with the time; one that begins before it counts as a whole."""
-        return cell.last_ns >= self.from_ns and (
-            not self.to_ns or (minute * _MINUTE_NS < self.to_ns and cell.first_ns < self.to_ns)
-        )
+    def sees(self, cell: Cell) -> bool:
+        """Whether it has to do with the time; what reaches into it counts as a whole."""
+        return cell.last_ns >= self.from_ns and (not self.to_ns or cell.first_ns < self.to_ns)
 
 
 def show(
@@ -148,10 +165,9 @@ def show(
     """One page over the tallies of some cages.  ``order``: ``last`` or ``count``."""
     found: dict[Key, Decision] = {}
     for cage, tally in tallies.items():
-        for key, cells in tally.cells.items():
+        for key, cells in tally:
             if wanted.takes(key):
-                seen = [cell for minute, cell in cells.items() if wanted.sees(minute, cell)]
-                _merge(found, key, cage, seen)
+                _merge(found, key, cage, [cell for cell in cells if wanted.sees(cell)])
     rows = sorted(found.values(), key=lambda one: (-getattr(one, _ORDERS[order]), one.subject))
     rules: Counter[tuple[str, str]] = Counter()
     for one in rows:

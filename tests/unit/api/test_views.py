@@ -151,15 +151,32 @@ def test_alike_decisions_of_several_cages_are_one() -> None:
     assert view.decisions[0].count == 4 and view.decisions[0].cages == ["c-1", "c-2"]
 
 
+def denied(ts: int, host: bytes) -> bytes:
+    return encode_entry(NetDenied(ts=ts, host=host, rule="r", protocol="dns"))
+
+
 def test_a_tally_has_a_bound_and_says_what_it_left_out() -> None:
     made = Tally()
-    hosts = (b"%d.example" % number for number in range(MOST_CELLS + 5))
-    made.add(encode_entry(NetDenied(ts=1, host=h, rule="r", protocol="dns")) for h in hosts)
-    made.add([b"\xc1", encode_entry(NetDenied(ts=1, host=b"0.example", rule="r", protocol="dns"))])
+    made.add(denied(1, b"%d.example" % number) for number in range(MOST_CELLS + 5))
+    made.add([b"\xc1", denied(1, b"0.example")])
     view = show({CAGE: made}, Filter(), "count", 100, 50, True)
     assert view.matched == MOST_CELLS and view.left_out == 5
     assert len(view.decisions) == 50 and view.next == 150
     assert made.next == MOST_CELLS + 7
+
+
+def test_a_long_time_is_told_in_longer_spans() -> None:
+    """Nothing is left out, and a range finds what lies in it."""
+    made = Tally()
+    made.add(denied(number * MINUTE, b"e") for number in range(3 * MOST_CELLS))
+    view = show({CAGE: made}, Filter(), "last", 0, 10, True)
+    (found,) = view.decisions
+    assert found.count == 3 * MOST_CELLS and view.left_out == 0
+    assert (found.first_ns, found.last_ns) == (0, (3 * MOST_CELLS - 1) * MINUTE)
+    some = show(
+        {CAGE: made}, Filter(from_ns=1000 * MINUTE, to_ns=2000 * MINUTE), "last", 0, 10, True
+    )
+    assert 1000 <= some.decisions[0].count <= 1016
 
 
 class Log:
