@@ -390,3 +390,31 @@ def test_each_view_asks_once(visitor: Visitor, ended: str) -> None:
         visitor.page.locator("#link, .timeline").first.wait_for(state="attached")
         asked = [url for url in visitor.asked if "/api/" in url]
         assert 1 <= len(asked) <= most, asked
+
+
+MANY = """
+import os
+for number in range(300_000):
+    try: os.unlink(f"/tmp/{number % 500}")
+    except OSError: pass
+"""
+
+
+def test_a_long_log_is_as_quick_as_a_short_one(visitor: Visitor, daemon: Daemon) -> None:
+    """What it takes, in requests and in elements of the page, has a bound whatever its length."""
+    cage = str(daemon.report("python3", "-c", MANY, uid=NOBODY, timeout=500)["cage"])
+    for path, wanted, most in (
+        (f"/cage?id={cage}&all=1", ".event", 1),
+        (f"/cage?id={cage}", ".event", 1),
+        (f"/ledger?log={cage}&index=150000", ".verdict-card[data-state=verified]", 8),
+        ("/?state=all", "li.cage", 1),
+    ):
+        visitor.asked.clear()
+        page = visitor.go(path)
+        page.locator(wanted).first.wait_for()
+        assert len([url for url in visitor.asked if "/api/" in url]) <= most, path
+        assert page.evaluate("document.querySelectorAll('*').length") < 3000, path
+    # The whole of it is read once, by and by.
+    page = visitor.go(f"/decisions?cage={cage}&sort=file&text=%2Ftmp%2F499")
+    page.locator("td.number", has_text="600").wait_for()
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000

@@ -198,7 +198,8 @@ class View {
   tellMore() {
     this.more.hidden = this.next === null || this.cut || this.timeline.children.length >= MOST_ITEMS;
     const rest = this.cut || this.timeline.children.length >= MOST_ITEMS;
-    setText(this.note, rest ? `The newest ${MOST_ITEMS} are shown. All of them: akiosctl ledger show ${this.id}` : this.next === null ? "This is where its log begins." : "");
+    setText(this.note, rest ? `The newest ${MOST_ITEMS} are shown. All of them: akiosctl ledger show ${this.id}`
+      : this.next === null ? "This is where its log begins." : `Looked through from record ${count(this.next)} on.`);
   }
 
   async readOlder() {

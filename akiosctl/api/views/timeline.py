@@ -17,7 +17,7 @@ from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import Birth
 from akiosd.wire.messages import LedgerInfo, LedgerReply, LogEntries, ReadLog
 
-MOST_LOOKED_AT = 50_000
+MOST_LOOKED_AT = 200_000
 """Records that one request passes over in search of notable ones."""
 _AT_ONCE = 2_000
 _HEAD = 64
