@@ -15,11 +15,12 @@ from typing import NamedTuple
 from akiosctl.cages import identify, open_at
 from akiosctl.client import Client
 from akiosctl.commands import print_line
-from akiosctl.data_directories import open_output
+from akiosctl.data_directories import base_of, open_output
 from akiosctl.render import count_files, escape, note, print_error
 from akiosctl.standing_cages import find_standing, list_standing
 from akiosd.errors import AkiosError
-from akiosd.store.wipe import Emptied, How, empty, spared_by, survey
+from akiosd.store.survey import survey
+from akiosd.store.wipe import Emptied, How, empty, spared_by
 from akiosd.values.places import DATA
 from akiosd.values.units import format_size
 from akiosd.wire.messages import CageInfo, Destroyed, Down, Ok
@@ -65,22 +66,28 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     output = _open_output(client, cage)
     files = size = 0
     linked: tuple[str, ...] = ()
+    unseen: tuple[tuple[str, str], ...] = ()
     if output is not None:
         try:
             found = [] if asked.keep else survey(output, repairs=False)
             files, linked = sum(item.kind == "file" for item in found), spared_by(found)
             size = sum(item.size for item in found)
+            unseen = tuple((item.path, item.why) for item in found if item.kind == "unseen")
+        except OSError as error:
+            raise _unusable(f"{escape(cage.workspace)}/{DATA['output']}", error) from None
         finally:
             os.close(output)
     if not asked.as_json:
         programs = "1 program" if cage.programs == 1 else f"{cage.programs} programs"
         state = "is down already" if cage.ended_ns else f"would be killed, with {programs}"
         print_line(f"{cage.name} ({cage.cage}) {state}; its log and its disk would be destroyed")
-        where = f"{escape(cage.workspace)}/{DATA['output']}"
+        where = _where(cage)
         kept = "would be kept" if asked.keep else f"{count_files(files)}, {format_size(size)}"
         print_line(f"  {where}: {kept}")
         for path in linked[:_MOST_NAMED]:
             print_line(f"  only its name would go, it has another elsewhere: {escape(path)}")
+        for path, why in unseen[:_MOST_NAMED]:
+            print_line(f"  not counted: {escape(path)}: {why}")
     return _report(cage, Emptied(files, size, linked), dry_run=True)
 
 
@@ -143,8 +150,36 @@ def _wipe_output(client: Client, cage: CageInfo, how: How) -> Emptied:
         os.close(output)
 
 
+def _where(cage: CageInfo) -> str:
+    """``data/output``, for people."""
+    return f"{escape(base_of(os.fsdecode(cage.workspace), cage.data))}/{DATA['output']}"
+
+
+def _open_in_state(cage: CageInfo) -> int | None:
+    """``data/output`` in the user's state.  Raises AkiosError: not to find it there is no reason to
+    leave it.
+    """
+    base = base_of(os.fsdecode(cage.workspace), cage.data)
+    try:
+        above = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise AkiosError(
+            f"the data of {cage.name} is not where it should be: {error.strerror}",
+            escape(base),
+            "set HOME and XDG_STATE_HOME as they were at cage up, or leave it with --keep-output",
+        ) from None
+    try:
+        return open_output(above)
+    except OSError as error:
+        raise _unusable(_where(cage), error) from None
+    finally:
+        os.close(above)
+
+
 def _open_output(client: Client, cage: CageInfo) -> int | None:
     """``data/output`` of the very directory that the cage was made for.  Raises AkiosError."""
+    if cage.data == "state":
+        return _open_in_state(cage)
     where = escape(cage.workspace)
     try:
         workspace = open_at(client, cage)
@@ -174,7 +209,7 @@ def _unusable(where: str, error: OSError) -> AkiosError:
 
 def _words(cage: CageInfo, emptied: Emptied | None, asked: Asked) -> str:
     """What the tombstone says of the user's directory."""
-    where = f"{escape(cage.workspace)}/{DATA['output']}"
+    where = _where(cage)
     if emptied is None:
         return f"{where}: kept"
     words = f"{where}: {count_files(emptied.files)}, {asked.how}"

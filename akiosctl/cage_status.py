@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
 
+from akiosctl.data_directories import base_of
 from akiosctl.render import escape, quote_command
 from akiosctl.standing_cages import state_of
 from akiosd.cage.unprotected import describe
@@ -33,8 +35,9 @@ def describe_status(cage: CageInfo, reply: CageStatusReply | None) -> list[str]:
 
 
 def _data(cage: CageInfo) -> str:
-    where = escape(cage.workspace)
-    return f"in the project: {where}/{DATA['input']} (read-only), {where}/{DATA['output']}"
+    where = escape(base_of(os.fsdecode(cage.workspace), cage.data))
+    place = "in your state" if cage.data == "state" else "in the project"
+    return f"{place}: {where}/{DATA['input']} (read-only), {where}/{DATA['output']}"
 
 
 def _usage(reply: CageStatusReply) -> list[str]:
@@ -80,14 +83,15 @@ def _program(one: ProgramInfo) -> str:
 
 def status_to_json(cage: CageInfo, reply: CageStatusReply | None) -> dict[str, Any]:
     """Plain values; what only a cage that is up has is null for one that is down."""
-    where = cage.workspace.decode("utf-8", "backslashreplace")
+    base = os.fsencode(base_of(os.fsdecode(cage.workspace), cage.data))
+    where = base.decode("utf-8", "backslashreplace")
     found: dict[str, Any] = {
         "cage": cage.cage,
         "name": cage.name,
         "state": state_of(cage),
         "reason": cage.reason,
         "changes": cage.changes,
-        "data": {"in": "project", **{kind: f"{where}/{DATA[kind]}" for kind in DATA}},
+        "data": {"in": cage.data, **{kind: f"{where}/{DATA[kind]}" for kind in DATA}},
         "usage": None,
         "limits": None,
         "budget": None,

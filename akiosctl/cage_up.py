@@ -21,20 +21,21 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def cage_up(
-    given: dict[str, list[str]], name: str | None, path: str, quiet: bool
+    given: dict[str, list[str]], name: str | None, path: str, quiet: bool, here: str = ""
 ) -> tuple[str, str]:
     """Make a standing cage by the options ``given``, named as in ``run_options``; returns its id
-    and its name.
+    and its name.  ``here`` as for :func:`akiosctl.verbs.run.prepare`.
     """
     options = RunOptions([_ANY_PROGRAM], given | ({"quiet": []} if quiet else {}))
     client = PlainClient(path)
     fds: list[int] = []
     try:
-        request, _, _ = prepare(options, False, fds, client)
+        request, policy, _ = prepare(options, False, fds, client, here)
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         binds = request["binds"]
         assert isinstance(binds, list)
-        for kind, fd in make_data(fds[0], workspace).items():
+        data = make_data(fds[0], workspace, policy.data)
+        for kind, fd in data.fds.items():
             binds.append(make_bind(f"{workspace}/{DATA[kind]}", fd, kind, "data", fds))
         name = name or name_for(workspace)
         request |= {
@@ -57,6 +58,8 @@ def cage_up(
             note(str(line))
     for line in () if quiet else missing_layers(started["posture"]):
         note(line)
+    if policy.data == "state" and not quiet:
+        note(f"its data is in {data.base}/data")
     return str(started["cage"]), name
 
 

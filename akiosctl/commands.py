@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "exec": ("akiosctl.verbs.exec", "Start a program in a cage that stands."),
     "cp": ("akiosctl.verbs.cp", "Copy files into a cage that stands, and out of it."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
+    "top": ("akiosctl.verbs.top", "Watch cages and what they use."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
     "logs": ("akiosctl.verbs.logs", "Print what a cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),
@@ -34,6 +35,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),
     "commit": ("akiosctl.verbs.commit", "Write a cage's changes to its workspace."),
     "discard": ("akiosctl.verbs.discard", "Destroy a cage's changes."),
+    "status": ("akiosctl.verbs.status", "Say how AKIOS is here, on one page."),
+    "timeline": ("akiosctl.verbs.timeline", "Draw what happened in a cage."),
+    "report": ("akiosctl.verbs.report", "Write a page about a cage, to be kept or printed."),
     "events": ("akiosctl.verbs.events", "Print what happened and happens in cages."),
     "why": ("akiosctl.verbs.why", "Tell what a cage was denied, and what would allow it."),
     "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
@@ -106,10 +110,10 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        old = look_up(args)
+        if old is not None:
+            raise old
         if args and args[0] not in VERBS:
-            old = look_up(args)
-            if old is not None:
-                raise old
             near = difflib.get_close_matches(args[0], VERBS, 1)
             hint = f"did you mean {near[0]}?" if near else "see akiosctl --help"
             raise AkiosError(f"there is no command {args[0]!r}", "command line", hint)

@@ -1,5 +1,6 @@
-"""Packs files of the user's for a cage: every one is opened below the one before it, so that a link
-that somebody puts there meanwhile is never followed.
+"""Packs files of the user's for a cage: every one is opened below the directory that was named, and
+no component of the way may be a link, so that one which somebody puts there meanwhile is never
+followed.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import stat
 import tarfile
 from typing import BinaryIO
 
+from akiosctl.skipped import Skipped
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_ANCHOR = os.O_PATH | os.O_DIRECTORY
+_LONGEST = 4000
+"""Bytes of a path, here and inside: a little less than PATH_MAX."""
 
 
 class Packing:
@@ -25,41 +30,61 @@ class Packing:
         )
         self.files = 0
         self.bytes = 0
-        self.skipped: list[tuple[str, str]] = []
+        self.skipped = Skipped()
 
     def add(self, directory: int, name: str, inside: str) -> None:
-        """Pack ``name`` of the open ``directory``, called ``inside`` there, with all that is below.
-        Raises OSError for that one itself.
+        """Pack ``name`` of the open ``directory``, called ``inside`` there, with all that is below,
+        however deep: two descriptors are open at a time.  Raises OSError for that one itself.
         """
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        info = tarfile.TarInfo(inside)
-        info.mode, info.mtime = stat.S_IMODE(status.st_mode) & 0o777, int(status.st_mtime)
-        if stat.S_ISLNK(status.st_mode):
-            info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=directory)
-            self._tar.addfile(info)
-        elif stat.S_ISDIR(status.st_mode):
-            self._add_directory(directory, name, info)
-        elif stat.S_ISREG(status.st_mode):
-            self._add_file(directory, name, info)
-        else:
-            self.skipped.append((inside, "it is neither a file nor a directory"))
+        waiting = [(name, inside)]
+        while waiting:
+            path, called = waiting.pop()
+            try:
+                below = self._add_one(directory, path, called)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                if path == name:
+                    raise
+                self.skipped.add(called, os.strerror(error.errno or 0))
+                continue
+            for one in sorted(below, reverse=True):
+                if max(len(os.fsencode(f"{place}/{one}")) for place in (path, called)) > _LONGEST:
+                    self.skipped.add(f"{called}/{one}", "its path is too long: it lies too deep")
+                else:
+                    waiting.append((f"{path}/{one}", f"{called}/{one}"))
 
     def close(self) -> None:
         """The last blocks."""
         self._tar.close()
 
-    def _add_directory(self, directory: int, name: str, info: tarfile.TarInfo) -> None:
+    def _add_one(self, root: int, path: str, inside: str) -> list[str]:
+        """Pack one; returns the names in it when it is a directory."""
+        parent, _, name = path.rpartition("/")
+        directory = _open(root, parent, _ANCHOR) if parent else os.dup(root)
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            info = tarfile.TarInfo(inside)
+            info.mode, info.mtime = stat.S_IMODE(status.st_mode) & 0o777, int(status.st_mtime)
+            if stat.S_ISLNK(status.st_mode):
+                info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=directory)
+                self._tar.addfile(info)
+            elif stat.S_ISDIR(status.st_mode):
+                return self._add_directory(directory, name, info)
+            elif stat.S_ISREG(status.st_mode):
+                self._add_file(directory, name, info)
+            else:
+                self.skipped.add(inside, "it is neither a file nor a directory")
+        finally:
+            os.close(directory)
+        return []
+
+    def _add_directory(self, directory: int, name: str, info: tarfile.TarInfo) -> list[str]:
         fd = _open(directory, name, _READ | os.O_DIRECTORY)
         try:
             info.type = tarfile.DIRTYPE
             self._tar.addfile(info)
-            for below in sorted(os.listdir(fd)):
-                try:
-                    self.add(fd, below, f"{info.name}/{below}")
-                except BrokenPipeError:
-                    raise
-                except OSError as error:
-                    self.skipped.append((f"{info.name}/{below}", os.strerror(error.errno or 0)))
+            return os.listdir(fd)
         finally:
             os.close(fd)
 
@@ -67,7 +92,7 @@ class Packing:
         with os.fdopen(_open(directory, name, _READ), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                self.skipped.append((info.name, "it was replaced meanwhile"))
+                self.skipped.add(info.name, "it was replaced meanwhile")
                 return
             info.size = status.st_size
             try:

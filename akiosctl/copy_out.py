@@ -8,12 +8,16 @@ import errno
 import os
 import stat
 
+from akiosctl.changes.names import protecting_pattern
+from akiosctl.skipped import Skipped
 from akiosctl.tar_reader import Member, TarReader
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
+from akiosd.values.protected import PROTECTED_NAMES, why_protected
 
 _CHUNK = 1 << 20
 _MOST_MEMBERS = 1 << 20
+_MOST_KNOWN = 1 << 14
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -21,13 +25,19 @@ _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 class Extraction:
     """``parent`` is the directory, ``name`` what the first member is called there; ``most`` bounds
     the bytes of all files.  ``skipped`` are members that were not written, and why.
+
+    Names that programs of the user's obey (akiosd/values/protected.py) are not written unless
+    ``protected`` says so, or the directory is such a place itself, which somebody named then.
     """
 
-    def __init__(self, parent: int, name: str, most: int) -> None:
+    def __init__(self, parent: int, name: str, most: int, *, protected: bool = False) -> None:
         self._parent, self._name, self._left = parent, name, most
+        self._where = os.fsencode(os.readlink(f"/proc/self/fd/{parent}")).strip(b"/")
+        self._known: dict[bytes, str | None] = {}
+        self._protected = protected or self._find_pattern("") is not None
         self.files = 0
         self.bytes = 0
-        self.skipped: list[tuple[str, str]] = []
+        self.skipped = Skipped()
 
     def run(self, reader: TarReader) -> None:
         """Write every member.  Raises AkiosError, OSError."""
@@ -48,12 +58,22 @@ class Extraction:
                     "cp",
                     "do not trust this copy; name the files one by one",
                 )
-            self._write([self._name, *parts[1:]], member, reader)
+            try:
+                self._write([self._name, *parts[1:]], member, reader)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                self.skipped.add("/".join([self._name, *parts[1:]]), "its path is too long")
 
     def _write(self, parts: list[str], member: Member, reader: TarReader) -> None:
         path = "/".join(parts)
         if member.kind == "other":
-            self.skipped.append((path, "it is neither a file nor a directory"))
+            self.skipped.add(path, "it is neither a file nor a directory")
+            return
+        pattern = None if self._protected else self._find_pattern(path)
+        if pattern is not None:
+            why = f"protected name ({pattern}): {why_protected(pattern)}; --protected writes it"
+            self.skipped.add(path, why)
             return
         with _Opened(self._parent, parts[:-1]) as directory:
             if member.kind == "directory":
@@ -62,6 +82,12 @@ class Extraction:
                 self._make_link(directory, parts, member.target)
             else:
                 self._write_file(directory, parts[-1], member, reader)
+
+    def _find_pattern(self, path: str) -> str | None:
+        full = self._where + b"/" + os.fsencode(path) if path else self._where
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        return protecting_pattern(full, PROTECTED_NAMES, self._known)
 
     def _make_directory(self, directory: int, name: str, mode: int) -> None:
         try:
@@ -72,13 +98,13 @@ class Extraction:
     def _make_link(self, directory: int, parts: list[str], target: str) -> None:
         path = "/".join(parts)
         if not leads_inside(parts, target):
-            self.skipped.append((path, f"it is a link that leads out, to {target}"))
+            self.skipped.add(path, f"it is a link that leads out, to {target}")
             return
         try:
             os.symlink(target, parts[-1], dir_fd=directory)
             self.files += 1
         except FileExistsError:
-            self.skipped.append((path, "something of that name is there, and it is a link"))
+            self.skipped.add(path, "something of that name is there, and it is a link")
 
     def _write_file(self, directory: int, name: str, member: Member, reader: TarReader) -> None:
         if member.size > self._left:

@@ -1,12 +1,19 @@
 """``data/input`` and ``data/output`` of a project with a standing cage, opened as the user; no link
 on the way is followed, and nothing beside them is touched.
+
+They lie in the project, or in the user's own state, as the policy says (``filesystem.data``).  In
+the latter case the project has two empty directories of these names: inside, the others are shown
+there.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+from typing import NamedTuple
 
+from akiosctl.run_policy import user_directory
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
 from akiosd.values.places import DATA
@@ -17,11 +24,50 @@ _OPEN_TO_OTHERS = (
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-def make_data(workspace: int, path: str) -> dict[str, int]:
-    """Kind → the directory, which is made where it is not there; the caller's to close.
-
-    ``workspace`` is the project's directory, ``path`` its name for errors.
+class Data(NamedTuple):
+    """``fds``: kind → the directory, the caller's to close; ``base`` is the directory above data,
+    as its user names it.
     """
+
+    fds: dict[str, int]
+    base: str
+
+
+def base_of(path: str, place: str) -> str:
+    """The directory above data of the project at ``path``; ``place`` as the policy says it."""
+    if place != "state":
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    state = user_directory("XDG_STATE_HOME", ".local/state")
+    return os.path.join(state, "data", f"{os.path.basename(path) or 'root'}-{digest}")
+
+
+def make_data(workspace: int, path: str, place: str) -> Data:
+    """Both directories, made where they are not there.
+
+    ``workspace`` is the project's directory, ``path`` its name; ``place`` as the policy says it.
+    """
+    found, base = _make_both(workspace, path), base_of(path, place)
+    if base == path:
+        return Data(found, path)
+    for fd in found.values():
+        os.close(fd)
+    try:
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        above = os.open(base, _DIRECTORY)
+    except OSError as error:
+        raise AkiosError(
+            f"the data cannot be kept in your state: {error.strerror}",
+            base,
+            "make that directory yours, or write filesystem: {data: project} in akios.yaml",
+        ) from None
+    try:
+        return Data(_make_both(above, base), base)
+    finally:
+        os.close(above)
+
+
+def _make_both(workspace: int, path: str) -> dict[str, int]:
     found: dict[str, int] = {}
     try:
         for kind, place in DATA.items():

@@ -92,12 +92,16 @@ class Told(msgspec.Struct):
 # ---- from the log --------------------------------------------------------------------------------
 
 
-def collect(entries: Iterable[bytes], ends: DeadEnds | None = None) -> list[Group]:
+def collect(
+    entries: Iterable[bytes],
+    ends: DeadEnds | None = None,
+    groups: dict[str, Group] | None = None,
+) -> list[Group]:
     """The denials among a log's entries, by rule, in the order in which the rules first spoke.
 
-    ``ends`` sees the connections that nobody denied.
+    ``ends`` sees the connections that nobody denied.  ``groups``: what was collected before.
     """
-    groups: dict[str, Group] = {}
+    groups = {} if groups is None else groups
     for entry in entries:
         # Most entries are no denials, and a log may hold millions.
         wanted = any(mark in entry for mark in _MARKS)
@@ -109,7 +113,7 @@ def collect(entries: Iterable[bytes], ends: DeadEnds | None = None) -> list[Grou
             continue
         if ends is not None and isinstance(record, Syscall) and record.verdict != "denied":
             ends.see(record)
-        found = _read(record)
+        found = read_denial(record)
         if found is not None:
             subject, count, asked, rule = found
             group = groups.setdefault(rule, Group(rule))
@@ -119,7 +123,7 @@ def collect(entries: Iterable[bytes], ends: DeadEnds | None = None) -> list[Grou
     return list(groups.values())
 
 
-def _read(record: object) -> tuple[str, int, Asked, str] | None:
+def read_denial(record: object) -> tuple[str, int, Asked, str] | None:
     """Subject, count, what was asked for, and the rule of the group; None for what is no denial."""
     if isinstance(record, NetDenied):
         host = record.host.decode("utf-8", "surrogateescape")
@@ -242,7 +246,7 @@ def _tell(group: Group, subjects: list[str], advice: Advice | None, remedy: Reme
     counted = sorted(((name, group.counts[name]) for name in subjects), key=lambda pair: -pair[1])
     told = Told(
         group.rule,
-        group.words or _WORDS.get(group.rule, group.rule),
+        group.words or describe_rule(group.rule),
         sum(count for _, count in counted),
         counted,
         remedy.instead or _NO_SETTING,
@@ -255,6 +259,11 @@ def _tell(group: Group, subjects: list[str], advice: Advice | None, remedy: Reme
 
 
 # ---- in words ------------------------------------------------------------------------------------
+
+
+def describe_rule(rule: str) -> str:
+    """What a rule denies, in words that stand before its subjects."""
+    return _WORDS.get(rule, rule)
 
 
 def short_lines(told: Sequence[Told], cage: str) -> list[str]:

@@ -16,7 +16,15 @@ import msgspec
 
 from akiosctl.run_policy import user_directory
 from akiosd.errors import AkiosError
-from akiosd.workflow.journal import FIRST, Begun, Finished, Line, encode_line, read_journal
+from akiosd.workflow.journal import (
+    FIRST,
+    Anchored,
+    Begun,
+    Finished,
+    Line,
+    encode_line,
+    read_journal,
+)
 
 _NAME = "journal"
 _MAX = 1 << 30
@@ -33,11 +41,12 @@ class Kept(NamedTuple):
     run: str
     begun: Begun
     lines: tuple[Line, ...]
+    head: str
 
     @property
     def status(self) -> str:
         """``success``, ``failed``, or ``unfinished``."""
-        ends = [line for line in self.lines if not isinstance(line, Begun)][-1:]
+        ends = [line for line in self.lines if not isinstance(line, Begun | Anchored)][-1:]
         return ends[0].status if ends and isinstance(ends[0], Finished) else "unfinished"
 
 
@@ -111,16 +120,31 @@ class JournalFile:
             ) from None
 
 
+def is_going_on(run: str) -> bool:
+    """Whether a process has this journal, and so drives its run."""
+    try:
+        fd = os.open(directory() / run / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def list_kept() -> list[Kept]:
     """Every journal of this user that can be read, the oldest first."""
     found: list[Kept] = []
     for place in directory().glob(f"*/{_NAME}"):
         try:
-            lines = read_journal(place.read_bytes(), str(place)).lines
+            lines, head, _ = read_journal(place.read_bytes(), str(place))
         except (OSError, AkiosError):
             continue  # whoever names it is told why
         if lines and isinstance(lines[0], Begun):
-            found.append(Kept(place.parent.name, lines[0], lines))
+            found.append(Kept(place.parent.name, lines[0], lines, head))
     return sorted(found, key=lambda one: one.begun.ts)
 
 

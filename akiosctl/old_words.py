@@ -19,9 +19,20 @@ OLD: dict[tuple[str, ...], str] = {
     ("audit", "prune"): "sudo akiosctl ledger prune --older-than 30d --dry-run",
     ("audit",): "akiosctl ledger: show, verify, export, stats, prune",
     ("files",): "akiosctl diff names the files that a run changed",
-    (
-        "clean",
-    ): "to destroy a run's changes: akiosctl discard; old logs: sudo akiosctl ledger prune",
+    ("clean",): "to destroy a run's changes: akiosctl discard; old logs: sudo akiosctl ledger"
+    " prune",
+    ("security", "up"): "akiosctl cage up",
+    ("security", "down"): "akiosctl cage down",
+    ("security", "status"): "akiosctl status --security",
+    ("security",): "akiosctl cage: up, down, status; akiosctl status --security",
+    ("compliance", "report"): "akiosctl report last --out report.html",
+    ("compliance",): "akiosctl report last --out report.html; akiosctl ledger verify last",
+    ("output", "latest"): "akiosctl output show",
+    ("output", "archive"): "akiosctl output export --out run.json",
+    ("output", "clean"): "akiosctl cage down destroys data/output with its cage; the files of a run"
+    " of a workflow are yours to delete, in data/output",
+    ("serve", "--host"): "akiosctl serve --listen ADDRESS:PORT",
+    ("serve", "--port"): "akiosctl serve --listen 127.0.0.1:PORT",
     ("docs",): "man akiosctl, or akiosctl VERB --help",
 }
 
@@ -32,6 +43,6 @@ def look_up(arguments: list[str]) -> AkiosError | None:
         words = tuple(arguments[:length])
         if len(words) == length and words in OLD:
             return AkiosError(
-                f"{' '.join(words)} was a verb of AKIOS 1.4", "command line", f"now: {OLD[words]}"
+                f"{' '.join(words)} is of AKIOS 1.4", "command line", f"now: {OLD[words]}"
             )
     return None

@@ -24,7 +24,7 @@ from akiosctl import render
 
 PAGED = frozenset(
     (
-        *("ps", "logs", "budget", "diff", "events", "why", "schema"),
+        *("ps", "logs", "budget", "diff", "events", "why", "schema", "timeline"),
         *("ledger show", "ledger stats", "policy explain", "protect scan", "protect patterns"),
     )
 )

@@ -101,20 +101,29 @@ def _prepare(options: RunOptions, cage: dict[str, Any], tty: bool) -> dict[str, 
     workspace = os.fsdecode(cage["workspace"])
     here = os.path.realpath(os.getcwd())
     cwd = here if is_below(here, workspace) else workspace
-    request: dict[str, object] = {
-        "cage": cage["cage"],
-        "argv": [os.fsencode(word) for word in options.command],
-        "command": os.fsencode(find_command(options.command[0], cwd, workspace)),
-        "env": _environment(options.values("env"), options.values("keep_env"), tty),
-        "cwd": os.fsencode(cwd),
-        "one_output": is_one_output(),
-    }
+    environment = _environment(options.values("env"), options.values("keep_env"), tty)
+    request = program_request(cage["cage"], workspace, options.command, cwd, environment)
+    request["one_output"] = is_one_output()
     if tty:
         from akiosctl.terminal import read_size
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
     return request
+
+
+def program_request(
+    cage: str, workspace: str, command: Sequence[str], cwd: str, env: dict[bytes, bytes]
+) -> dict[str, object]:
+    """The fields of ``Program`` for a program without a terminal; ``cwd`` is a path inside."""
+    return {
+        "cage": cage,
+        "argv": [os.fsencode(word) for word in command],
+        "command": os.fsencode(find_command(command[0], cwd, workspace)),
+        "env": env,
+        "cwd": os.fsencode(cwd),
+        "one_output": False,
+    }
 
 
 def find_command(word: str, cwd: str, workspace: str) -> str:

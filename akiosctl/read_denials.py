@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from akiosctl import policy_files
 from akiosctl.client import Client
 from akiosctl.dead_ends import DeadEnds
-from akiosctl.denials import Told, collect, explain, places
+from akiosctl.denials import Group, Told, collect, explain, places
 from akiosctl.system_policy import ask_system
 from akiosd.policy.merge import Layer
 from akiosd.policy.system import SystemPolicy
@@ -22,10 +22,33 @@ if TYPE_CHECKING:
 
 MOST_AT_END = 200_000
 """Entries that are looked through at the end of a run; ``akiosctl why`` reads all."""
+_HEAD = 64
 
 
-def read_entries(client: Client, cage: str, most: int = 1 << 62) -> Iterator[bytes]:
-    start = 0
+class Reading:
+    """What a log told so far: ``go_on`` reads what came since.  A log may be larger than memory;
+    ``head`` are its first records, among which its birth is.
+    """
+
+    def __init__(self) -> None:
+        self.head: list[bytes] = []
+        self.groups: dict[str, Group] = {}
+        self.ends = DeadEnds()
+        self._next = 0
+
+    def go_on(self, client: Client, cage: str) -> None:
+        """Raises :class:`AkiosError`."""
+        collect(self._read(client, cage), self.ends, self.groups)
+
+    def _read(self, client: Client, cage: str) -> Iterator[bytes]:
+        for entry in read_entries(client, cage, start=self._next):
+            self._next += 1
+            if len(self.head) < _HEAD:
+                self.head.append(entry)
+            yield entry
+
+
+def read_entries(client: Client, cage: str, most: int = 1 << 62, start: int = 0) -> Iterator[bytes]:
     while start < most:
         reply, _ = client.call(ReadLog(cage=cage, start=start, stop=1 << 62), LogEntries)
         if not reply.entries:

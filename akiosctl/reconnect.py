@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from akiosctl.client import Client, GoneError
 from akiosctl.render import note
 
+if TYPE_CHECKING:
+    from akiosd.wire.messages import CageInfo
+
 _PATIENCE_SECONDS = 60
 _PAUSE_SECONDS = 0.2
+
+
+class Births:
+    """Cages that began while a follower had no connection: their logs it must read from the start,
+    since nobody told it of them.
+    """
+
+    def __init__(self, infos: Iterable[CageInfo]) -> None:
+        """``infos``: the list before what is followed begins."""
+        self._order = max((info.order for info in infos), default=0)
+
+    def missed(self, infos: Sequence[CageInfo], cursors: Mapping[str, int]) -> dict[str, int]:
+        """Cursors for those that are newer than every cage of the list before, and unheard of."""
+        new = {info.cage: 0 for info in infos if info.order > self._order}
+        self._order = max((info.order for info in infos), default=self._order)
+        return {cage: at for cage, at in new.items() if cage not in cursors}
 
 
 def wait_for_daemon(path: str, *, says: bool) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 7
+_FORMAT = 8
 
 
 class RunPolicy:
@@ -33,6 +33,7 @@ class RunPolicy:
     def __init__(self, parts: dict[str, Any], is_new: bool) -> None:
         self.packed = Packed(parts["policy"])
         self.workspace_mode: str = parts["workspace_mode"]
+        self.data: str = parts["data"]
         self.keep: list[str] = parts["keep"]
         self.set: dict[str, str] = parts["set"]
         self.read: list[str] = parts["read"]
@@ -131,6 +132,7 @@ def _merge(
         "news": _news(beyond_system(layers, merged, "project")),
         "policy": msgspec.msgpack.encode(policy),
         "workspace_mode": policy.filesystem.workspace,
+        "data": policy.filesystem.data,
         "keep": list(policy.environment.keep),
         "set": dict(policy.environment.set),
         "read": list(policy.filesystem.read),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,18 +18,17 @@ from akiosctl.client import PlainClient
 from akiosctl.data_directories import make_data
 from akiosctl.run_options import RunOptions
 from akiosctl.run_policy import choose_environment
-from akiosctl.stdio import write_all
+from akiosctl.step_talk import Talk, connect
 from akiosctl.verbs.run import make_bind, prepare, take_started
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.places import DATA
 from akiosd.values.policy import Policy
-from akiosd.values.step_call import MAX_REQUEST, MAX_RESULT, StepFailure, StepRequest, StepResult
+from akiosd.values.step_call import MAX_REQUEST, StepFailure, StepRequest, StepResult
 from akiosd.values.usage import Usage
 
+_NOTHING = b"/usr/bin/true"
 PROGRAM = "akiosd.workflow.steps.perform"
-_PIECE = 1 << 16
-_MAX_ERRORS = 1 << 14
 _RESULT = msgspec.json.Decoder(StepResult)
 
 
@@ -47,15 +45,18 @@ class Heard(NamedTuple):
 class StepCages:
     """Use in ``with``; several threads may call :meth:`perform`."""
 
-    def __init__(self, path: str, workspace: str) -> None:
-        """``path`` is akiosd's socket, ``workspace`` the project.  Raises AkiosError."""
+    def __init__(self, path: str, workspace: str, data: str = "") -> None:
+        """``path`` is akiosd's socket, ``workspace`` the project; ``data`` is where its data lies,
+        "" for as its policy says.  Raises AkiosError.
+        """
         self._path, self._fds = path, list[int]()
         options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
         client = PlainClient(path)
         try:
             self._request, self._policy, _ = prepare(options, False, self._fds, client)
             self.workspace = os.fsdecode(self._request["workspace"])  # type: ignore[arg-type]
-            self._data = make_data(self._fds[0], self.workspace)
+            place = data or self._policy.data
+            self._data, self.base = make_data(self._fds[0], self.workspace, place)
         except BaseException:
             close_fds(self._fds)
             raise
@@ -85,16 +86,37 @@ class StepCages:
                 "parameters",
                 "write them to a file, and name that",
             )
-        client = PlainClient(self._path)
-        fds: list[int] = []
+        run, sent = self._narrowed(policy, words)
+        with self._start(run, sent) as talk:
+            return _read(talk, data)
+
+    def anchor(self, policy: Policy, words: tuple[str, ...], place: str) -> str:
+        """Have ``words`` in the ledger, in the birth of a cage that does nothing; returns its id.
+
+        Its directory is ``place``, not the project, of which it would be the last cage.  Raises
+        AkiosError where no cage was started, OSError for no such directory.
+        """
+        run, _ = self._narrowed(policy, ())
+        argv = [os.fsencode(word) for word in ("true", *words)]
+        where = os.fsencode(place)
+        run |= {"argv": argv, "command": _NOTHING, "discard": True, "binds": [], "stores": []}
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            run, sent = self._narrowed(policy, words)
+            with self._start(run | {"workspace": where, "cwd": where}, [directory]) as talk:
+                talk.hear(b"")
+                return talk.cage
+        finally:
+            os.close(directory)
+
+    def _start(self, run: dict[str, object], sent: list[int]) -> Talk:
+        client = connect(self._path)
+        try:
             number = client.request("run", run, sent)
             started, fds = take_started(client, number)
-            return _converse(client, number, str(started["cage"]), fds, data)
-        finally:
-            close_fds(fds)
+        except BaseException:
             client.close()
+            raise
+        return Talk(client, number, started, fds)
 
     def _narrowed(
         self, policy: Policy, words: tuple[str, ...]
@@ -157,54 +179,25 @@ def _packed(policy: Policy) -> object:
     return Packed(msgspec.msgpack.encode(policy))
 
 
-def _converse(client: PlainClient, number: int, cage: str, fds: list[int], data: bytes) -> Heard:
-    """Give the request, take the result, wait for the end.  ``fds`` stay the caller's."""
-    stdin, stdout, stderr = fds
-    said, errors = bytearray(), bytearray()
-    threads = [
-        threading.Thread(target=_drain, args=(stdout, said, MAX_RESULT), daemon=True),
-        threading.Thread(target=_drain, args=(stderr, errors, _MAX_ERRORS), daemon=True),
-        threading.Thread(target=_give, args=(stdin, data), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    fds.remove(stdin)  # the thread closes it
-    ended: dict[str, Any] = {}
+def _read(talk: Talk, data: bytes) -> Heard:
+    """What a step that was started says."""
+    cage = talk.cage
     try:
-        while ended.get("m") != "ended":
-            ended, received = client.receive()
-            close_fds(received)
-            if ended["m"] == "error" and ended.get("id", 0) in (0, number):
-                raise AkiosError(str(ended.get("what", "")), str(ended.get("where", "")))
+        ended = talk.hear(data)
     except AkiosError as error:
         return Heard(_no_result(error.what, cage, error.next), cage, lost=True)
-    for thread in threads[:2]:
-        thread.join()
     usage = msgspec.convert(ended.get("usage", {}), Usage)
     changes = bool(ended.get("changes"))
     if ended.get("kind", "exited") == "exited":
         try:
-            return Heard(_RESULT.decode(said), cage, usage, changes)
+            return Heard(_RESULT.decode(talk.said), cage, usage, changes)
         except (msgspec.DecodeError, RecursionError):
             pass
     reason = str(ended.get("reason", "")) or f"exit status {ended.get('exit_code', 0)}"
-    tail = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+    tail = talk.errors.decode("utf-8", "replace").strip().splitlines()[-1:]
     words = "; ".join(["the step's program gave no result: " + reason, *tail])
     return Heard(_no_result(words, cage), cage, usage, changes)
 
 
 def _no_result(what: str, cage: str, next: str = "") -> StepResult:
     return StepResult(failure=StepFailure(what, f"cage {cage}", next or f"akiosctl why {cage}"))
-
-
-def _drain(fd: int, into: bytearray, most: int) -> None:
-    """To the end: what is more than ``most`` and one byte is read and forgotten."""
-    while piece := os.read(fd, _PIECE):
-        into += piece[: most + 1 - len(into)]
-
-
-def _give(fd: int, data: bytes) -> None:
-    try:
-        write_all(fd, data)
-    finally:
-        os.close(fd)

@@ -90,7 +90,10 @@ class TarReader:
         text = self._take(size)
         self._left = 0
         self.read(0)
-        return text.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        text = text.rstrip(b"\0")
+        if b"\0" in text:
+            raise _bad("there is a NUL in a name")
+        return text.decode("utf-8", "surrogateescape")
 
     def _take(self, size: int) -> bytes:
         data = self._stream.read(size) if size else b""

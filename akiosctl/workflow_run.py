@@ -19,7 +19,7 @@ import msgspec
 from akiosctl.approvals import question_of, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
-from akiosctl.journal_file import JournalFile
+from akiosctl.journal_file import JournalFile, directory
 from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
 from akiosctl.step_cages import Heard, StepCages
@@ -27,7 +27,7 @@ from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
-from akiosd.workflow.journal import Finished, Intent, Result
+from akiosd.workflow.journal import Anchored, Finished, Intent, Result
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -67,6 +67,7 @@ class Drive:
             status = self._runner.status()
             if status:
                 self._journal.append(Finished(status=status))
+                self._anchor()
                 return status
             try:
                 done = self._done.get(timeout=self._patience())
@@ -77,6 +78,22 @@ class Drive:
     def _patience(self) -> float | None:
         wake_ns = self._runner.wake_ns()
         return None if wake_ns is None else max(0.0, (wake_ns - time.monotonic_ns()) / NS_PER_S)
+
+    def _anchor(self) -> None:
+        """No step comes after the last ones, whose cage would have their results in its birth."""
+        policy = self._runner.plan.policy
+        assert policy is not None
+        network = msgspec.structs.replace(policy.network, llm=False)
+        files = msgspec.structs.replace(policy.filesystem, workspace="ro")
+        words = (self._journal.run, "finished", self._journal.head)
+        policy = msgspec.structs.replace(policy, network=network, filesystem=files)
+        try:
+            cage = self._cages.anchor(policy, words, str(directory() / self._journal.run))
+        except (AkiosError, OSError) as error:
+            why = error.what if isinstance(error, AkiosError) else error.strerror
+            note(f"the end of the journal is not in the ledger: {why}")
+            return
+        self._journal.append(Anchored(cage=cage))
 
     # ---- beginning -------------------------------------------------------------------------------
 
@@ -260,8 +277,13 @@ def _used(heard: Heard | None) -> Sum:
     return Sum(usage.usd_micro, usage.tokens, usage.calls) if usage else Sum(0, 0, 0)
 
 
-def report_of(runner: Runner, journal: JournalFile, purse: Purse, status: str) -> dict[str, Any]:
-    """The run as it stands, as plain data: ``output.json``, and what ``--json`` prints."""
+def report_of(
+    runner: Runner, journal: JournalFile, purse: Purse, status: str, base: str
+) -> dict[str, Any]:
+    """The run as it stands, as plain data: ``output.json``, and what ``--json`` prints.
+
+    ``base`` is the directory above data, with its slash, "" for the project.
+    """
     steps = [runner.report(step.name) for step in runner.plan.steps]
     return {
         "run": journal.run,
@@ -270,5 +292,5 @@ def report_of(runner: Runner, journal: JournalFile, purse: Purse, status: str) -
         "unknown": sorted({name for name, _ in runner.unknown()}),
         "steps": steps,
         **purse.spent._asdict(),
-        "output": f"data/output/{journal.run}",
+        "output": f"{base}data/output/{journal.run}",
     }

@@ -53,7 +53,7 @@ class Asked(NamedTuple):
 
 def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
     """Run it to its end; returns its report.  Raises AkiosError where it was not begun."""
-    workspace, left = _workspace(globals_, asked)
+    workspace, left, data = _workspace(globals_, asked)
     base = policy_of(globals_, workspace)
     plan = workflow_files.load_good(file_of(asked.file), base)
     goes_on = asked.resume or bool(asked.from_step) or asked.repeat
@@ -76,7 +76,7 @@ def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
             with globals_.connect() as client:
                 find_lost(client, journal)
             journal.append(Resumed(from_step=asked.from_step, repeat=asked.repeat))
-        return _drive(globals_, asked, plan, inputs, journal, workspace, left)
+        return _drive(globals_, asked, plan, inputs, journal, workspace, left, data)
     finally:
         journal.close()
 
@@ -89,6 +89,7 @@ def _drive(
     journal: JournalFile,
     workspace: str,
     left: Sum | None,
+    data: str,
 ) -> dict[str, Any]:
     past = look_back(journal.lines)
     for name in sorted({name for name, _ in past.unknown} - {step.name for step in plan.steps}):
@@ -109,9 +110,10 @@ def _drive(
     purse = Purse(_limits(plan, left, spent), spent)
     if not asked.quiet:
         note(f"{plan.name}: run {journal.run}")
-    with StepCages(globals_.path, workspace) as cages:
+    with StepCages(globals_.path, workspace, data) as cages:
         status = Drive(runner, journal, cages, purse, globals_.path, asked.quiet).run()
-        report = report_of(runner, journal, purse, status)
+        base = "" if cages.base == cages.workspace else f"{cages.base}/"
+        report = report_of(runner, journal, purse, status, base)
         write_tree(cages.output_fd, journal.run, report)
     return report
 
@@ -144,12 +146,12 @@ def find_run(plan: Plan, workspace: str) -> Kept:
     return found[-1]
 
 
-def _workspace(globals_: Globals, asked: Asked) -> tuple[str, Sum | None]:
-    """The project, and what the named standing cage has left of its budget."""
+def _workspace(globals_: Globals, asked: Asked) -> tuple[str, Sum | None, str]:
+    """The project, what the named standing cage has left of its budget, and where its data is."""
     if not asked.cage:
         found = locate_workspace(os.getcwd(), None, os.path.expanduser("~"))
         os.close(found.fd)
-        return found.path, None
+        return found.path, None, ""
     client = PlainClient(globals_.path)
     try:
         cage = find_standing(client, asked.cage)
@@ -161,7 +163,7 @@ def _workspace(globals_: Globals, asked: Asked) -> tuple[str, Sum | None]:
     used = (budget.usd_micro, budget.input_tokens + budget.output_tokens, budget.calls)
     # A part that is spent altogether is not one without a limit.
     left = [max(limit - gone, 1) if limit else 0 for limit, gone in zip(limits, used, strict=True)]
-    return os.fsdecode(cage["workspace"]), Sum(*left)
+    return os.fsdecode(cage["workspace"]), Sum(*left), str(cage.get("data", "project"))
 
 
 def _limits(plan: Plan, left: Sum | None, spent: Sum) -> Sum:

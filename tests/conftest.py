@@ -9,6 +9,7 @@ such tests are left out without a word; with ``--set NAME`` only that set's test
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from collections.abc import Generator
@@ -19,6 +20,10 @@ from hypothesis import settings
 # A busy machine is no fault of what is tested.
 settings.register_profile("akios", deadline=None)
 settings.load_profile("akios")
+
+# What ten thousand tests consist of is needed to the end: to look through it for garbage again and
+# again, while it is made and later, takes seconds.
+gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 # Most tests run as root, and a chmod that follows a link or a closed descriptor's number reaches

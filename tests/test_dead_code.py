@@ -27,10 +27,7 @@ KEPT: dict[str, str] = {
         f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
-    **{
-        f"akiosd.workflow.condition_tokens.{name}": "a pattern reads it by its place"
-        for name in ("Binary.right", "Call.function")
-    },
+    "akiosd.workflow.condition_tokens.Call.function": "a pattern reads it by its place",
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
@@ -64,6 +61,10 @@ tests/e2e/test_api.py hold it true.
 """
 OFFERED = tuple(f"akiosctl.library.{name}" for name in ("aio", "cage", "values"))
 """What is defined here is used by programs of others: from akiosctl import Cage."""
+BOUND = tuple(f"akiosctl.top.{name}" for name in ("app", "grid", "screens"))
+"""Here textual calls ``action_NAME`` for a key that is bound to NAME, and ``on_NAME`` for an event
+of that name.
+"""
 FILLED: dict[str, str] = {
     **{
         f"akiosd.wire.messages.{name}": "the client that imports nothing writes it as a plain map (akiosctl/client.py)"
@@ -119,7 +120,13 @@ def texts() -> Iterator[str]:
 @cache
 def product() -> tuple[Graph, set[str]]:
     roots = {name for text in texts() for name in named_in(text)}
-    return Graph(read_sources(PRODUCT)), {*roots, "akiosd", "akiosctl", "native"}
+    graph = Graph(read_sources(PRODUCT))
+    bound = {
+        name
+        for name, found in graph.all.items()
+        if found.module in BOUND and name.rpartition(".")[2].startswith(("action_", "on_"))
+    }
+    return graph, {*roots, *bound, "akiosd", "akiosctl", "native"}
 
 
 def dead(graph: Graph, roots: set[str], kept: dict[str, str]) -> list[str]:

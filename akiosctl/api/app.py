@@ -7,10 +7,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
+from starlette.websockets import WebSocket
 
 from akiosctl.api.address import Names
 from akiosctl.api.endpoints import BASE, ENDPOINTS
@@ -111,6 +112,15 @@ def _add_problems(app: FastAPI) -> None:
         next = "see the server's log, and report it"
         return problem_response(Refusal(status, "the server failed", where, next))
 
+    async def not_valid_there(socket: WebSocket, error: Exception) -> None:
+        assert isinstance(error, WebSocketRequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        refusal = Refusal(status, str(first["msg"]), where, "see /docs")
+        await socket.send_denial_response(problem_response(refusal))
+
     app.add_exception_handler(HTTPException, not_routed)
+    app.add_exception_handler(WebSocketRequestValidationError, not_valid_there)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(Exception, failed)

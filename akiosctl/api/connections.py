@@ -28,6 +28,8 @@ MOST_CONNECTIONS = 512
 _HTTP2 = b"PRI * HTTP/2.0"
 """How a client begins that takes HTTP/2 for granted (RFC 9113, 3.4): it is not spoken here."""
 _GRACE_SECONDS = 3.0
+_MOST_MESSAGE = 1 << 16
+"""Bytes of what a client says on a WebSocket; nobody listens to it."""
 _PIECE = 1 << 16
 
 
@@ -107,6 +109,7 @@ class Connections:
         self._config.include_server_header = False
         self._config.loglevel = "WARNING"
         self._config.keep_alive_timeout = patience.idle
+        self._config.websocket_max_message_size = _MOST_MESSAGE
         self._context = WorkerContext(None)
         self._most, self._open = most, 0
 

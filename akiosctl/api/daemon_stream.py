@@ -15,7 +15,16 @@ import trio
 from akiosctl.client import DaemonError, GoneError, explain_connect
 from akiosd import __version__
 from akiosd.errors import ProtocolError
-from akiosd.wire.messages import Error, Gap, Hello, Message, Records, Subscribe
+from akiosd.wire.messages import (
+    Error,
+    Gap,
+    Hello,
+    Message,
+    Output,
+    OutputReply,
+    Records,
+    Subscribe,
+)
 from akiosd.wire.session import ClientSession
 
 _READ = 1 << 16
@@ -71,6 +80,20 @@ async def greet(path: str) -> None:
     async with _open(path) as stream:
         while stream.session.peer_software is None:
             await stream.receive()
+
+
+async def wait_output(path: str, cage: str, after: int) -> OutputReply:
+    """How a cage's output is, once there is more than ``after`` bytes or no more will come.
+
+    Raises as :func:`subscribe`.
+    """
+    async with _open(path) as stream:
+        number = stream.session.next_id()
+        await stream.send(Output(id=number, cage=cage, after=after, wait=True))
+        while True:
+            for message in await stream.receive():
+                if isinstance(message, OutputReply):
+                    return message
 
 
 async def subscribe(

@@ -17,10 +17,14 @@ from akiosctl.api.handlers import (
     ledger,
     live,
     metrics,
+    output,
     policies,
+    programs,
     redaction,
+    running,
     views,
 )
+from akiosctl.api.jobs import ANY_JOB
 from akiosctl.help import schemas
 
 BASE = "/api/v1"
@@ -30,9 +34,11 @@ ANY = "any"
 
 class Endpoint(msgspec.Struct, frozen=True):
     """``scope``: what the token must have; "" needs no token.  ``answer``: the type of the body,
-    several in a tuple, or its media type.  ``takes``: the media type of the text that is its
-    handler's ``text``.  ``refusals``: statuses besides those that every endpoint has.  ``also``: a
-    path outside of BASE where the same is found, since other programs look there.
+    several in a tuple, or its media type.  ``takes``: the form of the JSON that is its handler's
+    ``body``, or the media type of what is its ``text``, or its ``data`` where that is no text.
+    ``refusals``: statuses besides those that every endpoint has.  ``also``: a path outside of BASE
+    where the same is found, since other programs look there.  ``personal``: not there where the
+    server runs for everybody.  The method ``WS`` is a WebSocket.
     """
 
     method: str
@@ -41,18 +47,20 @@ class Endpoint(msgspec.Struct, frozen=True):
     scope: str
     answer: Any
     refusals: tuple[int, ...] = ()
-    takes: str = ""
+    takes: Any = ""
     status: int = int(HTTPStatus.OK)
     also: str = ""
+    personal: bool = False
 
     @property
     def slow(self) -> bool:
         """Whether its answer takes as long as the client listens."""
-        return bool(self.answer == "text/event-stream")
+        return bool(self.answer == "text/event-stream") or self.method == "WS"
 
 
 _LOG = "/ledger/{log}"
 _CAGE = "/cages/{cage}"
+_BYTES, _EVENTS = "application/octet-stream", "text/event-stream"
 _TEXT, _YAML = "text/plain; charset=utf-8", "application/yaml"
 _EXPLAINED = (dict[str, schemas.Setting], schemas.Unacceptable)
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -63,7 +71,43 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/doctor", host.get_doctor, "read", schemas.Doctor),
     Endpoint("GET", "/metrics", metrics.collect, "read", metrics.OPEN_METRICS, also="/metrics"),
     Endpoint("GET", "/cages", cages.list_page, "read", forms.CagePage),
+    Endpoint(
+        "POST",
+        "/cages",
+        running.begin_run,
+        "run",
+        schemas.Cage,
+        takes=forms.NewCage,
+        status=202,
+    ),
     Endpoint("GET", _CAGE, cages.get_one, "read", schemas.Cage, (404,)),
+    Endpoint("GET", f"{_CAGE}/status", running.get_status, "read", schemas.StandingStatus, (404,)),
+    Endpoint(
+        "POST",
+        f"{_CAGE}/exec",
+        programs.begin_exec,
+        "run",
+        forms.ExecJob,
+        (404,),
+        takes=forms.NewProgram,
+        status=202,
+    ),
+    Endpoint("POST", f"{_CAGE}/pause", running.pause, "stop", schemas.CageNames, (404,)),
+    Endpoint("POST", f"{_CAGE}/resume", running.resume, "stop", schemas.CageNames, (404,)),
+    Endpoint("POST", f"{_CAGE}/down", running.begin_down, "run", forms.DownJob, (404,), status=202),
+    Endpoint("GET", f"{_CAGE}/output", output.get_output, "output", _BYTES, (404, 416)),
+    Endpoint("GET", f"{_CAGE}/output/follow", output.follow, "output", _EVENTS, (404,)),
+    Endpoint("GET", f"{_CAGE}/logs", output.list_pieces, "output", forms.OutputPage, (404,)),
+    Endpoint("GET", f"{_CAGE}/files", programs.read_file, "output", _BYTES, (404,)),
+    Endpoint(
+        "PUT",
+        f"{_CAGE}/files",
+        programs.write_file,
+        "output",
+        forms.Written,
+        (404,),
+        takes=_BYTES,
+    ),
     Endpoint(
         "GET",
         f"{_CAGE}/budget",
@@ -73,7 +117,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (404,),
     ),
     Endpoint("POST", f"{_CAGE}/stop", changes.end_cage, "stop", schemas.CageNames, (404,)),
-    Endpoint("GET", f"{_CAGE}/diff", changes.get_diff, "changes", schemas.Diff, (404,)),
+    Endpoint(
+        "GET", f"{_CAGE}/diff", changes.get_diff, "changes", schemas.Diff, (404,), personal=True
+    ),
     Endpoint(
         "POST",
         f"{_CAGE}/commit",
@@ -82,6 +128,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         forms.CommitJob,
         (404,),
         status=202,
+        personal=True,
     ),
     Endpoint("POST", f"{_CAGE}/discard", changes.discard, "changes", schemas.Discarded, (404, 412)),
     Endpoint("GET", f"{_CAGE}/why", cages.get_why, "read", schemas.Why, (404,)),
@@ -103,9 +150,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (forms.PolicyChecked, schemas.Unacceptable),
         takes=_YAML,
     ),
-    Endpoint("GET", "/events", events.stream, "events", "text/event-stream", (404,)),
+    Endpoint("GET", "/events", events.stream, "events", _EVENTS, (404,)),
+    Endpoint("WS", "/events", events.converse, "events", "application/json"),
     Endpoint("GET", "/views/cages", views.list_cages, "read", view_forms.CagesView),
-    Endpoint("GET", "/views/cages/live", live.stream, "read", "text/event-stream"),
+    Endpoint("GET", "/views/cages/live", live.stream, "read", _EVENTS),
     Endpoint("GET", "/views/cages/{cage}", views.show_cage, "ledger", view_forms.CageView, (404,)),
     Endpoint(
         "GET", "/views/decisions", views.show_decisions, "ledger", view_forms.DecisionsView, (404,)
@@ -130,14 +178,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", f"{_LOG}/verify", ledger.begin_verify, "ledger", forms.VerifyJob, (404,), status=202
     ),
-    Endpoint("GET", "/jobs/{job}", ledger.get_job, ANY, (forms.VerifyJob, forms.CommitJob), (404,)),
+    Endpoint("GET", "/jobs/{job}", ledger.get_job, ANY, ANY_JOB, (404,)),
     Endpoint("GET", f"{_LOG}/tlog/checkpoint", ledger.get_note, "ledger", _TEXT, (404,)),
     Endpoint(
         "GET",
         f"{_LOG}/tlog/{{path:path}}",
         ledger.get_tile,
         "ledger",
-        "application/octet-stream",
+        _BYTES,
         (404,),
     ),
     Endpoint(

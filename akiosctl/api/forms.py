@@ -4,9 +4,113 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from akiosctl.help.schemas import Cage, Commit, Finding, Form, Record, Report
+from msgspec import Meta
+
+from akiosctl.help.schemas import Cage, Commit, Finding, Form, Record, Report, TakenDown
+
+Text = Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=1 << 17)]
+"""What may be an argument, a variable or a path: no NUL."""
+Setting = Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=64)]
+
+
+class GivenFile(Form):
+    """A file of a new cage, in the directory where its programs start.  ``text``, or the bytes in
+    ``base64``.
+    """
+
+    path: Annotated[str, Meta(pattern="^[^\\x00]+$", max_length=1024)]
+    text: str = ""
+    base64: Annotated[str, Meta(pattern="^[A-Za-z0-9+/=]*$")] = ""
+    executable: bool = False
+
+
+class NewCage(Form):
+    """A cage that runs ``argv``; or with ``standing`` one that stands until it is taken down, and
+    has a ``name`` then.
+
+    ``workspace`` is a directory of the user's, of which the cage shows a copy; without it the cage
+    gets a directory of its own, with ``files``, which goes with it.  ``cwd`` is below it.
+    ``policy`` is a profile, or ``policy_text`` a policy in YAML; the settings are written as on the
+    command line.  ``stdin`` is text, ``stdin_base64`` bytes.  ``discard``: keep nothing of what it
+    changes.
+    """
+
+    argv: Annotated[list[Text], Meta(max_length=4096)] = []
+    standing: bool = False
+    name: Annotated[str, Meta(pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    workspace: Annotated[str, Meta(pattern="^(/[^\\x00]*)?$", max_length=4096)] = ""
+    files: Annotated[list[GivenFile], Meta(max_length=1000)] = []
+    cwd: Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=4096)] = ""
+    env: dict[Annotated[str, Meta(pattern="^[^=\\x00]+$", max_length=1024)], Text] = {}
+    stdin: str = ""
+    stdin_base64: Annotated[str, Meta(pattern="^[A-Za-z0-9+/=]*$")] = ""
+    policy: Literal["", "default", "strict", "permissive-dev"] = ""
+    policy_text: str = ""
+    mode: Literal["", "cow", "rw", "ro"] = ""
+    memory: Setting = ""
+    pids: Setting = ""
+    cpu: Setting = ""
+    disk: Setting = ""
+    budget: Setting = ""
+    timeout: Setting = ""
+    trace: Literal["", "none", "security", "files", "all"] = ""
+    discard: bool = False
+    allow_degraded: bool = False
+
+
+class NewProgram(Form):
+    """A program for a standing cage.  ``timeout_seconds``: it is killed after that."""
+
+    argv: Annotated[list[Text], Meta(min_length=1, max_length=4096)]
+    cwd: Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=4096)] = ""
+    env: dict[Annotated[str, Meta(pattern="^[^=\\x00]+$", max_length=1024)], Text] = {}
+    stdin: str = ""
+    stdin_base64: Annotated[str, Meta(pattern="^[A-Za-z0-9+/=]*$")] = ""
+    timeout_seconds: Annotated[float, Meta(gt=0, le=86400)] = 3600
+
+
+class ProgramDone(Form):
+    """How a program ended, and what it printed: as text with what is no UTF-8 escaped, and in
+    base64.  ``left_out``: bytes that were not kept, from the middle.
+    """
+
+    exit_code: int
+    kind: str
+    reason: str
+    stdout: str
+    stdout_base64: str
+    stderr: str
+    stderr_base64: str
+    left_out: int
+
+
+class OutputPiece(Form):
+    """As ``akiosctl logs --json`` prints it."""
+
+    time_ns: int
+    offset: int
+    text: str
+    text_base64: str
+
+
+class OutputPage(Form):
+    """``next`` is the offset behind the last piece; what lies between pieces was not kept.
+    ``running``: more may come.
+    """
+
+    cage: str
+    pieces: list[OutputPiece]
+    next: int
+    running: bool
+
+
+class Written(Form):
+    """Bytes that were written, and where."""
+
+    path: str
+    bytes: int
 
 
 class Health(Form):
@@ -89,6 +193,20 @@ class CommitJob(Job):
 
     kind: Literal["commit"]
     result: Commit | None
+
+
+class DownJob(Job):
+    """A standing cage is taken down."""
+
+    kind: Literal["down"]
+    result: TakenDown | None
+
+
+class ExecJob(Job):
+    """A program in a standing cage."""
+
+    kind: Literal["exec"]
+    result: ProgramDone | None
 
 
 class PolicyLayer(Form):

@@ -34,17 +34,20 @@ _FIXED: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """What every answer has, unless it has a header of that name already."""
+_STARTS = ("http.response.start", "websocket.http.response.start")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Requests of one token, and wrong tokens from one address, a second and at once; a body's
-    bytes and seconds; requests at work.
+    """Requests of one token, wrong tokens from one address, and requests that need none from one
+    address, a second and at once; a body's bytes and seconds; requests at work.
     """
 
     per_second: float = 50
     burst: float = 200
     wrong_per_second: float = 0.5
     wrong_burst: float = 10
+    public_per_second: float = 10
+    public_burst: float = 60
     body_bytes: int = 1 << 20
     body_seconds: float = 20
     at_once: int = 384
@@ -93,6 +96,10 @@ def _get(headers: Headers, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
+def _peer(scope: Scope) -> str:
+    return str((scope.get("client") or ("unix",))[0])
+
+
 class Guard:
     """``public``: paths that need no token."""
 
@@ -109,23 +116,22 @@ class Guard:
         self._sessions, self._public, self._limits = sessions, public, limits
         self._rates = Rates(limits.per_second, limits.burst)
         self._wrong = Rates(limits.wrong_per_second, limits.wrong_burst)
+        self._asked = Rates(limits.public_per_second, limits.public_burst)
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         self._active += 1
         try:
             try:
                 scope["state"]["token"] = self._admit(scope)
-                body = await self._read_body(scope, receive)
+                if scope["type"] == "http":
+                    receive = _replay(await self._read_body(scope, receive), receive)
             except AkiosError as error:
                 await problem_response(error)(scope, receive, _with_headers(send))
                 return
-            await self._app(scope, _replay(body, receive), _with_headers(send))
+            await self._app(scope, receive, _with_headers(send))
         finally:
             self._active -= 1
 
@@ -136,6 +142,7 @@ class Guard:
             what = f"{self._limits.at_once} requests are at work already"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again")
         if scope["path"] in self._public:
+            self._admit_anybody(scope)
             return None
         token = self._find_token(scope)
         if token is None:
@@ -143,9 +150,24 @@ class Guard:
         self._take(self._rates, token.id, "more requests than one token may make")
         return token
 
+    def _admit_anybody(self, scope: Scope) -> None:
+        """What needs no token takes no body: whoever sends one slowly would hold a place."""
+        length = _get(scope["headers"], b"content-length")
+        if length not in ("", "0") or _get(scope["headers"], b"transfer-encoding"):
+            what = "this takes no body"
+            raise _unclear(what, scope["path"], "send none; what takes one needs a token")
+        given = _get(scope["headers"], b"authorization")
+        token = self._find_token(scope) if given else None
+        if token is not None:  # others at its address cannot lock it out
+            self._take(self._rates, token.id, "more requests than one token may make")
+        else:
+            what = "more requests than one address may make without a token"
+            self._take(self._asked, _peer(scope), what)
+
     def _find_token(self, scope: Scope) -> Token | None:
         """By the Authorization header, else by the page's cookie.  A cookie comes by itself, so it
-        counts only where the browser says that a page of this server asks.
+        counts only where the browser says that a page of this server asks; for what changes
+        something and for a WebSocket by its Origin.
         """
         headers: Headers = scope["headers"]
         tokens, now_ns = self._tokens.read(), time.time_ns()
@@ -158,7 +180,7 @@ class Guard:
             return None
         site = _get(headers, b"sec-fetch-site")
         own = site in ("", "same-origin", "none")
-        if not own or (scope["method"] not in _SAFE and not _get(headers, b"origin")):
+        if not own or (scope.get("method") not in _SAFE and not _get(headers, b"origin")):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 "another page than this server's asks with its cookie",
@@ -171,8 +193,7 @@ class Guard:
     def _refuse_token(self, scope: Scope) -> Refusal:
         """A wrong token costs.  Who has a right one never comes here: others cannot lock it out."""
         if _get(scope["headers"], b"authorization"):
-            peer = str((scope.get("client") or ("unix",))[0])
-            self._take(self._wrong, peer, "too many requests with a wrong token")
+            self._take(self._wrong, _peer(scope), "too many requests with a wrong token")
         return Refusal(
             HTTPStatus.UNAUTHORIZED,
             "a valid token is needed: none was given, or it is wrong, expired or revoked",
@@ -241,7 +262,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in _STARTS:
             given: list[Any] = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in given}
             more = [pair for pair in _FIXED if pair[0] not in names]

@@ -19,7 +19,16 @@ from akiosd.errors import AkiosError
 _MOST = 256
 _MOST_RUNNING = 4
 _MOST_OF_ONE = 2
-AnyJob = forms.VerifyJob | forms.CommitJob
+_MOST_PROGRAMS = 12
+"""Each holds a connection to akiosd, which takes 256 of one user."""
+AnyJob = forms.VerifyJob | forms.CommitJob | forms.DownJob | forms.ExecJob
+ANY_JOB = (forms.VerifyJob, forms.CommitJob, forms.DownJob, forms.ExecJob)
+_KINDS: dict[type[AnyJob], str] = {
+    forms.VerifyJob: "verify",
+    forms.CommitJob: "commit",
+    forms.DownJob: "down",
+    forms.ExecJob: "exec",
+}
 Work = Callable[[Progress], Mapping[str, object]]
 
 
@@ -42,7 +51,7 @@ class _Kept:
         state = "running" if self.running else "failed" if self.error else "done"
         found = {
             "id": self.id,
-            "kind": "verify" if self.kind is forms.VerifyJob else "commit",
+            "kind": _KINDS[self.kind],
             "about": self.about,
             "state": state,
             "created_ns": self.created_ns,
@@ -75,9 +84,15 @@ class Jobs:
             again = self._find_again(owner, kind, about, key)
             if again is not None:
                 return again.describe()
-            running = [job for job in self._kept.values() if job.running]
+            is_program = kind is forms.ExecJob
+            running = [
+                job
+                for job in self._kept.values()
+                if job.running and (job.kind is forms.ExecJob) == is_program
+            ]
             own = sum(job.owner == owner for job in running)
-            if len(running) >= _MOST_RUNNING or own >= _MOST_OF_ONE:
+            most = (_MOST_PROGRAMS,) * 2 if is_program else (_MOST_RUNNING, _MOST_OF_ONE)
+            if len(running) >= most[0] or own >= most[1]:
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
                     f"{own} jobs of this token run, {len(running)} in all",

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 408, 413, 421, 422, 500)
 _WITH_TOKEN = (401, 403, 409, 429, 502, 503, 504)
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream; `data` is JSON.",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
 _ABOUT = (
     "What runs in AKIOS's cages and what became of it.  Every request needs a token, which"
     " `akiosctl token create` makes: `Authorization: Bearer akt_…`.  Errors are RFC 9457 problems"
@@ -48,11 +53,7 @@ def describe_route(row: Endpoint) -> dict[str, Any]:
     }
     more: dict[str, Any] = {"security": [{"token": []}] if row.scope else []}
     if row.takes:
-        more["requestBody"] = {
-            "required": True,
-            # Any text will do: what is wrong with it, the answer says.
-            "content": {row.takes: {"schema": {}}},
-        }
+        more["requestBody"] = {"required": True, "content": _body_content(row.takes)}
     return {
         "responses": responses,
         "openapi_extra": more,
@@ -77,11 +78,21 @@ def _description(row: Endpoint) -> str:
 
 
 def _answer_content(row: Endpoint) -> dict[str, Any]:
+    if row.answer == "text/event-stream":
+        return {row.answer: {"schema": _EVENT}}
     if isinstance(row.answer, str):
         return {row.answer.partition(";")[0]: {"schema": {"type": "string"}}}
     schemas, _ = msgspec.json.schema_components(_types(row), ref_template=_REF)
     one = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
     return {"application/json": {"schema": one}}
+
+
+def _body_content(takes: Any) -> dict[str, Any]:
+    if isinstance(takes, str):
+        # Any text will do: what is wrong with it, the answer says.
+        return {takes: {"schema": {}}}
+    schemas, _ = msgspec.json.schema_components([takes], ref_template=_REF)
+    return {"application/json": {"schema": schemas[0]}}
 
 
 def _types(row: Endpoint) -> tuple[Any, ...]:
@@ -97,7 +108,10 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         types = [
             kind for row in ENDPOINTS if not isinstance(row.answer, str) for kind in _types(row)
         ]
+        types += [row.takes for row in ENDPOINTS if not isinstance(row.takes, str)]
         _, parts = msgspec.json.schema_components([*types, problems.Problem], ref_template=_REF)
+        for part in parts.values():
+            _use_const(part)
         scopes = "; ".join(f"`{name}`: {does}" for name, does in SCOPES.items())
         document["components"] = {
             "schemas": parts,
@@ -107,6 +121,20 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         }
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _use_const(part: Any) -> None:
+    """Of what is always true or always false: generators of clients know ``const`` there, and take
+    an ``enum`` for one of words.
+    """
+    if isinstance(part, dict):
+        if part.get("enum") in ([True], [False]):
+            part.update({"type": "boolean", "const": part.pop("enum")[0]})
+        for value in part.values():
+            _use_const(value)
+    elif isinstance(part, list):
+        for value in part:
+            _use_const(value)
 
 
 _STYLE = (

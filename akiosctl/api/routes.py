@@ -14,6 +14,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 from fastapi import FastAPI, Request, Response
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
 from akiosctl.api.openapi import describe_route
@@ -30,6 +32,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
     """All of the table."""
     threads = anyio.CapacityLimiter(_THREADS)
     for row in ENDPOINTS:
+        if row.method == "WS":
+            app.add_api_websocket_route(BASE + row.path, _make_conversation(row, service))
+            continue
         route = _make_route(row, service, threads)
         app.add_api_route(
             BASE + row.path,
@@ -52,7 +57,7 @@ def _make_route(
     """
     signature = inspect.signature(row.handler, eval_str=True)
     wanted = frozenset(signature.parameters)
-    own = {"service", "text", "request", "response"}
+    own = {"service", "text", "body", "data", "request", "response"}
     given = [param for name, param in signature.parameters.items() if name not in own]
     framework = [
         inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
@@ -61,11 +66,11 @@ def _make_route(
 
     async def route(*, request: Request, response: Response, **values: Any) -> Response:
         try:
-            _check_scope(row, request)
+            _check_scope(row, request, service)
             _check_query(request)
             values |= {"request": request, "response": response}
             if row.takes:
-                values["text"] = _read_text(row, request, await request.body())
+                values |= _read_body(row, request, await request.body())
             found = {name: value for name, value in values.items() if name in wanted}
             answer = await _call(row, partial(row.handler, service, **found), threads)
         except AkiosError as error:
@@ -82,6 +87,23 @@ def _make_route(
     return route
 
 
+def _make_conversation(row: Endpoint, service: Service) -> Callable[..., Any]:
+    signature = inspect.signature(row.handler, eval_str=True)
+    given = [param for name, param in signature.parameters.items() if name != "service"]
+
+    async def conversation(*, socket: WebSocket, **values: Any) -> None:
+        try:
+            _check_scope(row, socket, service)
+            _check_query(socket)
+            await row.handler(service, socket=socket, **values)
+        except AkiosError as error:
+            await socket.send_denial_response(problem_response(error))
+
+    keywords = [param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in given]
+    conversation.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    return conversation
+
+
 async def _call(row: Endpoint, handler: Callable[[], Any], threads: anyio.CapacityLimiter) -> Any:
     if inspect.iscoroutinefunction(row.handler):
         return await handler()
@@ -95,7 +117,15 @@ async def _call(row: Endpoint, handler: Callable[[], Any], threads: anyio.Capaci
     )
 
 
-def _check_scope(row: Endpoint, request: Request) -> None:
+def _check_scope(row: Endpoint, request: HTTPConnection, service: Service) -> None:
+    if row.personal and service.is_system:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "this server acts for nobody, and has no workspace to look at or to write to",
+            row.path,
+            "run your own server: akiosctl serve",
+            rule="serve.system",
+        )
     token = request.state.token
     if row.scope and (token is None or row.scope not in (*token.scopes, ANY)):
         raise Refusal(
@@ -107,7 +137,7 @@ def _check_scope(row: Endpoint, request: Request) -> None:
         )
 
 
-def _check_query(request: Request) -> None:
+def _check_query(request: HTTPConnection) -> None:
     """A parameter that is not there may be one that was misspelt: it must not be without effect."""
     found = request.scope["route"].dependant.query_params
     known = sorted(field.alias for field in found)
@@ -118,18 +148,33 @@ def _check_query(request: Request) -> None:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, "query", next_words)
 
 
-def _read_text(row: Endpoint, request: Request, body: bytes) -> str:
+def _read_body(row: Endpoint, request: Request, body: bytes) -> dict[str, Any]:
+    """The parameter of the handler that the body is."""
+    wanted = row.takes if isinstance(row.takes, str) else "application/json"
     given = request.headers.get("content-type", "")
     if not given and not body:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        raise Refusal(status, "the body is missing", "body", f"send {row.takes}")
-    kind = (given or row.takes).partition(";")[0].strip().lower()
-    if kind != row.takes:
+        raise Refusal(status, "the body is missing", "body", f"send {wanted}")
+    kind = (given or wanted).partition(";")[0].strip().lower()
+    if kind != wanted:
         what = f"the body is said to be {kind}"
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-        raise Refusal(status, what, "Content-Type", f"send {row.takes}")
+        raise Refusal(status, what, "Content-Type", f"send {wanted}")
+    if not isinstance(row.takes, str):
+        return {"body": _decode(body, row.takes)}
+    if wanted == "application/octet-stream":
+        return {"data": body}
     try:
-        return body.decode()
+        return {"text": body.decode()}
     except UnicodeDecodeError as error:
         what = f"the text is not UTF-8: byte {error.start} is wrong"
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, "body", "send UTF-8") from None
+
+
+def _decode(body: bytes, form: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        what, _, where = str(error).partition(" - at ")
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        raise Refusal(status, what, where or "body", "see /docs for its form") from None

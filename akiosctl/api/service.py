@@ -7,7 +7,10 @@ from http import HTTPStatus
 
 from akiosctl.api.jobs import Jobs
 from akiosctl.api.metrics.follow import Meter
+from akiosctl.api.once import Once
 from akiosctl.api.problems import Refusal
+from akiosctl.api.readings import Readings
+from akiosctl.api.scratch import Scratch
 from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
 from akiosctl.api.views.cages import Watch
@@ -19,16 +22,27 @@ from akiosd.wire.messages import CageInfo, Cages, List
 
 @dataclass
 class Service:
-    """``socket`` is akiosd's control socket; ``tls``: whether this server speaks TLS."""
+    """``socket`` is akiosd's control socket; ``tls``: whether this server speaks TLS.
+
+    ``is_system``: it is run for everybody, so a request reaches no directory of the host's.
+    """
 
     socket: str
     tokens: TokenFile
     tls: bool = False
+    is_system: bool = False
     jobs: Jobs = field(default_factory=Jobs)
     sessions: Sessions = field(default_factory=Sessions)
+    once: Once = field(default_factory=Once)
     meter: Meter = field(default_factory=Meter)
     watch: Watch = field(default_factory=Watch)
     tallies: Tallies = field(default_factory=Tallies)
+    readings: Readings = field(default_factory=Readings)
+
+    @property
+    def scratch(self) -> Scratch:
+        """Directories of cages that came without one, beside the tokens."""
+        return Scratch(self.tokens.path.parent / "workspaces")
 
     @property
     def events(self) -> str:

@@ -28,7 +28,9 @@ SCOPES: dict[str, str] = {
     "read": "list cages, and see their state, budget, denials and policies, and metrics",
     "events": "follow what happens in cages",
     "ledger": "read, prove and verify logs",
-    "stop": "end cages",
+    "run": "run programs in cages, and make standing cages and take them down",
+    "output": "read what programs in cages print, and files inside; write files inside",
+    "stop": "pause and end cages",
     "changes": "see, commit and discard what cages changed",
     "redact": "find and mask personal data in texts it sends",
 }

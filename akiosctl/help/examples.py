@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl ps", "cages that run, and those whose changes wait"),
         ("akiosctl ps --all --json", "ended ones too, for a program"),
     ),
+    "top": (
+        ("akiosctl top", "until q; Enter looks at one cage, ? shows the keys"),
+        ("akiosctl top --once", "one table; with --json for a program"),
+    ),
     "attach": (("akiosctl attach last", "the newest cage of this directory"),),
     "logs": (("akiosctl logs last", "what the last cage here wrote"),),
     "stop": (
@@ -64,10 +68,22 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl commit --skip-refused", "without what may not be committed"),
     ),
     "discard": (("akiosctl discard last", "destroy the changes of the last cage here"),),
+    "status": (
+        ("akiosctl status", "is akiosd there, what runs, what it cost today, what is open"),
+        ("akiosctl status --budget", "only the money of today"),
+    ),
+    "timeline": (
+        ("akiosctl timeline last", "what happened in the last cage here"),
+        ("akiosctl timeline --dir audit", "from a log's files or archive, without akiosd"),
+    ),
+    "report": (
+        ("akiosctl report last --out report.html", "one page, to be read, kept or printed"),
+    ),
     "events": (
         ("akiosctl events", "all records of the last cage here"),
         ("akiosctl events --kind syscall --kind net_denied --json", "some, for a program"),
         ("akiosctl events --format ocsf", "for security monitoring; or ecs, cef"),
+        ("akiosctl events --otlp http://127.0.0.1:4318", "spans and metrics for OpenTelemetry"),
         ("akiosctl events --schema", "the JSON Schema of every record"),
         ("akiosctl events --follow", "what happens from now on, until Ctrl-C"),
     ),
@@ -160,6 +176,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "workflow run": (
         ("akiosctl workflow run workflow.yml", "each step in a cage of its own"),
         ("akiosctl workflow run workflow.yml --resume", "go on with the last run of it here"),
+    ),
+    "workflow status": (
+        ("akiosctl workflow status", "the last run here, step by step"),
+        ("akiosctl workflow status --prove", "and whether the ledger vouches for its journal"),
     ),
     "approvals": (("akiosctl approvals", "what workflows ask you"),),
     "approvals list": (("akiosctl approvals list", "what workflows ask you"),),

@@ -89,6 +89,36 @@ class Cage(Form):
     programs: int
 
 
+class MeasuredCage(Form):
+    """A running cage at this moment: bytes, processes, and money in millionths of a dollar beside
+    their limits, 0 for none.  ``cpu_percent`` is 100 for one processor; ``redactions`` are pieces
+    of personal data that did not leave.
+    """
+
+    cage: str
+    name: str
+    user: str
+    state: str
+    argv: list[str]
+    started_ns: int
+    cpu_percent: float
+    cpu_limit_percent: int
+    memory: int
+    memory_limit: int
+    disk: int
+    disk_limit: int
+    pids: int
+    pids_limit: int
+    usd_micro: int
+    reserved_usd_micro: int
+    budget_usd_micro: int
+    calls: int
+    tokens: int
+    redactions: int
+    denials: int
+    programs: int
+
+
 class StandingCage(Form):
     """``state``: up, paused, down, or what it is on its way to; ``reason``: why it is down."""
 
@@ -159,9 +189,12 @@ class NotCopied(Form):
 
 
 class Copied(Form):
+    """Of what was skipped the first thousand are named; ``skipped_count`` counts all."""
+
     files: int
     bytes: int
     skipped: list[NotCopied]
+    skipped_count: int
 
 
 class CageNames(Form):
@@ -662,6 +695,54 @@ class WorkflowRun(Form):
     output: str
 
 
+class StepState(Form):
+    """``not heard of``: begun, and its result is not known."""
+
+    name: str
+    instance: int
+    state: Literal["done", "failed", "running", "not heard of", "not begun"]
+    cage: str
+    seconds: float
+    usd_micro: int
+    why: str
+
+
+class JournalWitness(Form):
+    """A cage whose birth has the hash of so many ``lines`` of the journal; ``what``: the step, its
+    instance and attempt, or ``end``.
+    """
+
+    lines: int
+    what: str
+    cage: str
+    state: Literal["proven", "changed", "gone"]
+    why: str
+
+
+class JournalProof(Form):
+    """The ledger vouches for the first ``proven`` of so many ``lines``."""
+
+    lines: int
+    proven: int
+    witnesses: list[JournalWitness]
+
+
+class RunState(Form):
+    """``whole``: the file is still the one that was run, so steps that were not begun are listed;
+    ``proof`` with --prove.
+    """
+
+    run: str
+    workflow: str
+    state: Literal["going on", "success", "failed", "unfinished"]
+    workspace: str
+    started_ns: int
+    usd_micro: int
+    steps: list[StepState]
+    whole: bool
+    proof: JournalProof | None
+
+
 class Question(Form):
     """What a workflow asks; Unix times."""
 
@@ -770,6 +851,174 @@ class Hint(Form):
     note: str
 
 
+class StatusCage(Form):
+    """One that stands, or runs."""
+
+    cage: str
+    name: str
+    state: str
+    standing: bool
+    programs: int
+    workspace: str
+    usd_micro: int
+    changes: bool
+
+
+class TodayOfCage(Form):
+    cage: str
+    name: str
+    usd_micro: int
+    calls: int
+    denied: int
+
+
+class Today(Form):
+    """Since midnight, of the caller's cages.  ``whole``: nothing was left out of the sums."""
+
+    since_ns: int
+    day: str
+    whole: bool
+    usd_micro: int
+    calls: int
+    denied: int
+    cages: list[TodayOfCage]
+
+
+class Status(Form):
+    """``running``: akiosd answered; where it did not, ``next`` says what starts it, and nothing
+    else is known.  ``unprotected``: layers that are less than enforced on this host; ``left_out``:
+    what standing cages, by name, were made without.
+    """
+
+    running: bool
+    software: str
+    kernel: str
+    uptime_ns: int
+    next: str
+    cages: list[StatusCage]
+    today: Today | None
+    unprotected: list[Layer]
+    left_out: dict[str, list[Literal["pii", "audit", "budget"]]]
+
+
+class Named(Form):
+    name: str
+    count: int
+
+
+class TimelineRow(Form):
+    """What was near in time in one lane; of more than eight names the ``others`` are counted."""
+
+    lane: str
+    first_ns: int
+    last_ns: int
+    count: int
+    usd_micro: int
+    names: list[Named]
+    others: int
+
+
+class TimelineBirth(Form):
+    ts: int
+    cage: str
+    uid: int
+    argv: list[str]
+    cwd: str
+    policy_sha256: str
+    degraded: bool
+    posture: list[Layer]
+
+
+class TimelineEnd(Form):
+    ts: int
+    exit_code: int
+    signal: int
+    reason: str
+    user_ns: int
+    system_ns: int
+    max_rss: int
+
+
+class TimelineProgram(Form):
+    """A program of a standing cage; times are 0 where no record tells."""
+
+    number: int
+    argv: list[str]
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    reason: str
+
+
+class TimelineModel(Form):
+    """``unfinished``: calls that failed or were cut; ``estimated``: those of which the usage was
+    not seen to the end.
+    """
+
+    model: str
+    calls: int
+    unfinished: int
+    usd_micro: int
+    input_tokens: int
+    output_tokens: int
+    estimated: int
+
+
+class TimelineSite(Form):
+    host: str
+    requests: int
+    bytes_out: int
+    bytes_in: int
+
+
+class Tallied(Form):
+    names: list[Named]
+    others: int
+
+
+class TimelineDenied(Form):
+    rule: str
+    what: str
+    count: int
+    subjects: list[Named]
+
+
+class Timeline(Form):
+    """``minimum``: records before it were pruned; ``counts``: of each lane; ``programs_before``:
+    how many programs are not listed.
+    """
+
+    log: str
+    origin: str
+    records: int
+    minimum: int
+    first_ns: int
+    last_ns: int
+    birth: TimelineBirth | None
+    end: TimelineEnd | None
+    left_out: list[Literal["pii", "audit", "budget"]]
+    usd_micro: int
+    counts: dict[str, int]
+    rows: list[TimelineRow]
+    programs: list[TimelineProgram]
+    programs_before: int
+    programs_failed: int
+    models: list[TimelineModel]
+    sites: list[TimelineSite]
+    redacted: Tallied
+    denied: list[TimelineDenied]
+
+
+class WrittenReport(Form):
+    """``page`` is the page itself where no --out was given."""
+
+    log: str
+    file: str
+    bytes: int
+    page: str
+    verdict: str
+
+
 class Doctor(Form):
     """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, the layers are
     what can be told from outside, and nothing is known of the disk.  ``free_inodes`` is -1 where
@@ -846,6 +1095,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "exec": (RunReport,),
     "cp": (Copied,),
     "ps": (list[Cage],),
+    "top": (list[MeasuredCage],),
     "attach": (RunReport, Running),
     "logs": (Output, Missing),
     "stop": (CageNames,),
@@ -853,6 +1103,9 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "diff": (Diff,),
     "commit": (Commit,),
     "discard": (Discarded,),
+    "status": (Status,),
+    "timeline": (Timeline,),
+    "report": (WrittenReport,),
     "events": (Record, Gap),
     "why": (Why,),
     "ledger show": (Record,),
@@ -879,6 +1132,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "workflow graph": (WorkflowGraph,),
     "workflow schema": (dict[str, Any],),
     "workflow run": (WorkflowRun,),
+    "workflow status": (RunState,),
     "approvals list": (list[Question],),
     "approvals show": (list[Question],),
     "approvals yes": (Answered,),

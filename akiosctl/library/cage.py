@@ -19,6 +19,7 @@ from akiosctl.changes.render import to_json
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
 from akiosctl.client import Client, PlainClient, socket_path
 from akiosctl.commit_cage import commit_cage, discard_cage, open_view
+from akiosctl.library.files import read_piece, write_piece
 from akiosctl.library.program import Program
 from akiosctl.library.values import (
     CageError,
@@ -29,10 +30,8 @@ from akiosctl.library.values import (
     Stream,
     failed,
 )
-from akiosctl.piped_program import Piped
-from akiosctl.programs import find_command
+from akiosctl.programs import program_request
 from akiosctl.records_text import record_json
-from akiosctl.render import escape
 from akiosctl.standing_cages import find_standing, list_standing
 from akiosctl.verbs.cp import copy_in, copy_out
 from akiosctl.verbs.diff import tell_refused
@@ -56,7 +55,6 @@ _Found = TypeVar("_Found")
 _MICRO = 1_000_000
 _MOST_READ = 64 << 20
 _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
-_SEE = "see that it is there in the cage, and that the agent may use it"
 
 
 class Cage:
@@ -138,14 +136,8 @@ class Cage:
         if not command:
             raise TypeError("no command was given")
         inside = os.path.normpath(os.path.join(self._place(), cwd))
-        request: dict[str, object] = {
-            "cage": self.id,
-            "argv": [os.fsencode(word) for word in command],
-            "command": os.fsencode(find_command(command[0], inside, self._place())),
-            "env": {os.fsencode(k): os.fsencode(v) for k, v in (env or {}).items()},
-            "cwd": os.fsencode(inside),
-            "one_output": False,
-        }
+        variables = {os.fsencode(k): os.fsencode(v) for k, v in (env or {}).items()}
+        request = program_request(self.id, self._place(), command, inside, variables)
         return Program(self._path, request, command[0])
 
     def run(
@@ -189,31 +181,13 @@ class Cage:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file inside; a relative path is below the project."""
-
-        def work(client: PlainClient) -> None:
-            program = Piped(client, self.id, ["/usr/bin/dd", f"of={place}", "status=none"])
-            try:
-                program.stdin.write(data)
-                program.stdin.flush()
-            except BrokenPipeError:
-                pass  # it has ended; its words tell why
-            _finish(program, place)
-
         place = self._inside(path)
-        self._with_client(work)
+        self._with_client(lambda client: write_piece(client, self.id, place, data))
 
     def read(self, path: str, most: int = _MOST_READ) -> bytes:
         """Read a file inside, of at most ``most`` bytes."""
-
-        def work(client: PlainClient) -> bytes:
-            words = ["/usr/bin/head", "-c", str(most + 1), "--", place]
-            program = Piped(client, self.id, words)
-            data = program.stdout.read()
-            _finish(program, place)
-            return data
-
         place = self._inside(path)
-        data = self._with_client(work)
+        data = self._with_client(lambda client: read_piece(client, self.id, place, most + 1))
         if len(data) > most:
             raise CageError(f"it is larger than {most} bytes", path, "allow more: most=…")
         return data
@@ -344,8 +318,3 @@ class Cage:
             return work(client)
         finally:
             client.close()
-
-
-def _finish(program: Piped, place: str) -> None:
-    if program.finish():
-        raise CageError(escape(program.words) or f"{place} cannot be copied", place, _SEE)

@@ -58,6 +58,10 @@ class Program:
         except (OSError, ValueError):
             pass  # EPIPE; or it was killed meanwhile, and this end is closed
 
+    def give(self, data: bytes) -> None:
+        """Give it ``data`` and no more, by a thread: it may print before it has read all."""
+        threading.Thread(target=self._give, args=(data,), daemon=True).start()
+
     def close_input(self) -> None:
         """Let it see the end of its input."""
         self._stdin.close()
@@ -101,7 +105,7 @@ class Program:
 
     def collect(self, timeout: float | None = None, input: bytes | None = None) -> Done:
         """Give it ``input`` and no more; all of its output, and its end."""
-        threading.Thread(target=self._give, args=(input or b"",), daemon=True).start()
+        self.give(input or b"")
         found: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
         try:
             for name, data in self.pieces(timeout):

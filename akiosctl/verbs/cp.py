@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -17,6 +18,7 @@ from akiosctl.programs import find_standing
 from akiosctl.render import count_files, escape, note
 from akiosctl.tar_reader import TarReader
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from akiosd.values.units import parse_size
 
 _TAR = "/usr/bin/tar"
@@ -27,13 +29,21 @@ _MOST_TOLD = 10
 @click.argument("source")
 @click.argument("target")
 @click.option("--most", default="10G", show_default=True, help="How much may come out at most.")
+@click.option(
+    "--protected",
+    is_flag=True,
+    help="Also write names that programs here obey, as .git/hooks and .envrc.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, source: str, target: str, most: str, as_json: bool) -> int:
+def command(
+    ctx: click.Context, source: str, target: str, most: str, protected: bool, as_json: bool
+) -> int:
     """Copy SOURCE to TARGET, one of which is NAME:PATH, in the standing cage NAME.
 
-    Files are read and written outside with your rights.  No link is followed there, and none that
-    leads out of what was copied is made.
+    Files are read and written outside with your rights.  No link is followed there, not even on the
+    way to SOURCE or TARGET, and none that leads out of what was copied is made.  A name that a
+    program of yours would obey by itself is not written without --protected.
     """
     inside = [split(word) for word in (source, target)]
     if (inside[0] is None) == (inside[1] is None):
@@ -49,19 +59,26 @@ def command(ctx: click.Context, source: str, target: str, most: str, as_json: bo
             done: Packing | Extraction = copy_in(client, source, *inside[1])
         else:
             assert inside[0] is not None
-            done = copy_out(client, *inside[0], target, parse_size(most))
+            done = copy_out(client, *inside[0], target, parse_size(most), protected)
     finally:
         client.close()
-    for path, why in done.skipped[:_MOST_TOLD]:
+    for path, why in done.skipped.first[:_MOST_TOLD]:
         note(f"not copied: {escape(path)}: {escape(why)}")
-    if len(done.skipped) > _MOST_TOLD:
-        note(f"not copied: {len(done.skipped) - _MOST_TOLD} more")
+    if done.skipped.count > _MOST_TOLD:
+        note(f"not copied: {done.skipped.count - _MOST_TOLD} more")
     if wants_json(ctx, as_json):
-        skipped = [{"path": escape(path), "why": escape(why)} for path, why in done.skipped]
-        print(json.dumps({"files": done.files, "bytes": done.bytes, "skipped": skipped}))
+        report = {
+            "files": done.files,
+            "bytes": done.bytes,
+            "skipped": [
+                {"path": escape(path), "why": escape(why)} for path, why in done.skipped.first
+            ],
+            "skipped_count": done.skipped.count,
+        }
+        print(json.dumps(report))
     else:
         print_line(f"{count_files(done.files)}, {done.bytes} bytes")
-    return 1 if done.skipped else 0
+    return 1 if done.skipped.count else 0
 
 
 def split(word: str) -> tuple[str, str] | None:
@@ -75,10 +92,13 @@ def split(word: str) -> tuple[str, str] | None:
 def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
     """Copy ``source`` of the user's to ``target`` in the standing cage ``name``."""
     cage = find_standing(client, name)
+    source = source.rstrip("/")
+    if os.path.basename(source) in ("", ".", ".."):
+        source = os.path.abspath(source)
     place = _inside(cage, target)
     directory, _, called = place.rstrip("/").rpartition("/")
     if _is_directory(client, cage, place):
-        directory, called = place, os.path.basename(os.path.abspath(source))
+        directory, called = place, os.path.basename(source)
     elif target.endswith("/"):
         raise AkiosError(
             f"{place} is no directory in {name}",
@@ -90,8 +110,8 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
         str(cage["cage"]),
         [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"],
     )
-    here, last = os.path.split(os.path.abspath(source))
-    fd = _open_directory(here)
+    here, last = os.path.split(source)
+    fd = open_directory(here or ".")
     packing = Packing(program.stdin)
     try:
         packing.add(fd, last, called)
@@ -109,21 +129,23 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
     return packing
 
 
-def copy_out(client: PlainClient, name: str, source: str, target: str, most: int) -> Extraction:
-    """Copy ``source`` in the standing cage ``name`` to ``target``, ``most`` bytes at most."""
+def copy_out(
+    client: PlainClient, name: str, source: str, target: str, most: int, protected: bool = False
+) -> Extraction:
+    """Copy ``source`` in the standing cage ``name`` to ``target``, ``most`` bytes at most;
+    ``protected`` names, which programs of the user's act on, only where that is said.
+    """
     cage = find_standing(client, name)
     place = _inside(cage, source).rstrip("/")
     directory, _, called = place.rpartition("/")
     if os.path.isdir(target):
         parent, final = target, called
     else:
-        parent, final = os.path.split(os.path.abspath(target))
-    if not called or not final:
-        raise AkiosError(
-            "the root directory of a cage cannot be copied", "cp", "name a directory below it"
-        )
-    fd = _open_directory(parent)
-    extraction = Extraction(fd, final, most)
+        parent, final = os.path.split(target.rstrip("/"))
+    if not called or final in ("", ".", ".."):
+        raise AkiosError("the whole of a cage cannot be copied", "cp", "name a directory in it")
+    fd = open_directory(parent or ".")
+    extraction = Extraction(fd, final, most, protected=protected)
     try:
         words = [_TAR, "-c", "-f", "-", "--format=gnu", "--hard-dereference"]
         words += ["-C", directory or "/", "--", called]
@@ -141,10 +163,18 @@ def copy_out(client: PlainClient, name: str, source: str, target: str, most: int
     return extraction
 
 
-def _open_directory(path: str) -> int:
+def open_directory(path: str) -> int:
+    """A cage writes to data/output: what looks like a directory on the way may be a link of its."""
     try:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_PATH | os.O_DIRECTORY
+        return openat2(AT_FDCWD, os.fsencode(path), flags, resolve=RESOLVE_NO_SYMLINKS)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise AkiosError(
+                f"a link is on the way to {path}, and none is followed",
+                "cp",
+                f"name the directory that it leads to: {os.path.realpath(path)}",
+            ) from None
         raise AkiosError(
             f"{path} cannot be opened: {error.strerror}", "cp", "check its name"
         ) from None

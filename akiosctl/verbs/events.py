@@ -7,15 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 import msgspec
 
 from akiosctl.cages import find_log, list_cages
 from akiosctl.client import Client, GoneError, socket_path
-from akiosctl.commands import wants_json
-from akiosctl.reconnect import wait_for_daemon
+from akiosctl.commands import print_line, wants_json
+from akiosctl.reconnect import Births, wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.record_schema import record_schema
 from akiosctl.records_text import kinds
@@ -26,6 +26,9 @@ from akiosctl.since import since_option
 from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
+
+if TYPE_CHECKING:
+    from akiosctl.otlp.send import Sender
 
 
 def check_kinds(
@@ -60,6 +63,11 @@ kinds_option = click.option(
     type=click.Choice(FORMATS),
     help="One event a line for security monitoring: OCSF or ECS as JSON, or CEF.",
 )
+@click.option(
+    "--otlp",
+    metavar="URL",
+    help="Follow, and send spans and metrics to a collector at URL instead of printing.",
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of all records instead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
@@ -70,6 +78,7 @@ def command(
     names: tuple[str, ...],
     wanted: tuple[str, ...],
     form: Format | None,
+    otlp: str | None,
     schema: bool,
     as_json: bool,
 ) -> None:
@@ -80,12 +89,9 @@ def command(
     if schema:
         click.echo(json.dumps(record_schema(), indent=2))
         return
-    if form is not None and as_json:
-        raise AkiosError(
-            "two forms of output were asked for",
-            "--format, --json",
-            "give one: --json prints records as AKIOS writes them",
-        )
+    _check_forms(form, as_json, otlp, wanted)
+    follow = follow or otlp is not None
+    sender = _make_sender(otlp) if otlp is not None else None
     printer = _make_printer(as_json, form, frozenset(wanted), since)
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in names or (() if follow else ("last",)))
@@ -94,17 +100,52 @@ def command(
                 print_log(client, cage, printer)
             return
         replayed = cages
+        known = list_cages(client, everyone=True)
+        births = Births(known)
         if since and not names:
-            known = list_cages(client, everyone=True)
             replayed = tuple(one.cage for one in known if not one.ended_ns or one.ended_ns >= since)
     cursors = dict.fromkeys(replayed, 0)
+    if sender is not None:
+        print_line(f"sending spans and metrics to {otlp}; Ctrl-C ends it")
+        sys.stdout.flush()
+        _export(ctx.obj.path, sender, cages, cursors, since)
+        return
+    _follow_on(ctx.obj.path, Subscribe(kinds=wanted, cages=cages), cursors, births, printer)
+
+
+def _check_forms(
+    form: Format | None, as_json: bool, otlp: str | None, wanted: tuple[str, ...]
+) -> None:
+    if form is not None and as_json:
+        raise AkiosError(
+            "two forms of output were asked for",
+            "--format, --json",
+            "give one: --json prints records as AKIOS writes them",
+        )
+    if otlp is not None and (form is not None or as_json or wanted):
+        raise AkiosError(
+            "spans and metrics have one form, and are made of all kinds of records",
+            "--otlp",
+            "leave out --format, --json and --kind",
+        )
+
+
+def _follow_on(
+    path: str, request: Subscribe, cursors: dict[str, int], births: Births, printer: Printer
+) -> None:
+    """Follow over restarts of akiosd, with the cages that began before it was back here."""
     while True:
         try:
-            _follow(
-                events_path(ctx.obj.path), Subscribe(kinds=wanted, cages=cages), cursors, printer
-            )
+            _follow(events_path(path), request, cursors, printer)
         except GoneError:
-            wait_for_daemon(ctx.obj.path, says=True)
+            wait_for_daemon(path, says=True)
+        try:
+            with Client(path) as client:
+                infos = list_cages(client, everyone=True)
+        except GoneError:
+            continue  # the next try waits again
+        if not request.cages:
+            cursors |= births.missed(infos, cursors)
 
 
 def _follow(path: str, request: Subscribe, cursors: dict[str, int], printer: Printer) -> None:
@@ -127,6 +168,36 @@ def _follow(path: str, request: Subscribe, cursors: dict[str, int], printer: Pri
                     "events socket",
                     "install the same version of akiosd and akiosctl, and restart akiosd",
                 )
+
+
+def _make_sender(url: str) -> Sender:
+    """Raises :class:`AkiosError` that says what to install where a library is missing."""
+    try:
+        from akiosctl.otlp.send import Sender, check_url
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("opentelemetry", "requests"):
+            raise
+        raise AkiosError(
+            f"sending to a collector needs {error.name}, which is not installed",
+            "--otlp",
+            "install it: pip install 'akios[otlp]'; without it, --json prints the records",
+        ) from None
+    return Sender(check_url(url))
+
+
+def _export(
+    path: str, sender: Sender, cages: tuple[str, ...], cursors: dict[str, int], since: int
+) -> None:
+    import trio
+
+    from akiosctl.otlp.follow import Export
+
+    async def run() -> None:
+        made = Export(path, events_path(path), sender, sender.meters.entry, since)
+        await made.run(cages, cursors)
+
+    trio.run(run)
 
 
 class _Timed(msgspec.Struct):

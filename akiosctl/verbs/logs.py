@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import sys
-import time
 
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import Client, GoneError
 from akiosctl.commands import wants_json
-from akiosctl.reconnect import wait_for_daemon
+from akiosctl.kept_output import KeptOutput
 from akiosctl.render import is_screen, note
 from akiosctl.since import since_option
 from akiosctl.terminal_filter import Tamer
-from akiosd import __version__
 from akiosd.errors import AkiosError
-from akiosd.kernel.scm_rights import close_fds
-from akiosd.wire.messages import Output, OutputReply
-from akiosd.wire.output import FILE_HEADER, Frame, behind, join, parts, read_part, read_size
-
-_PAUSE_SECONDS = 0.1
+from akiosd.wire.output import Frame, behind
 
 
 @click.command("logs")
@@ -44,7 +36,7 @@ def command(
     printer = _Printer(wants_json(ctx, as_json))
     with ctx.obj.connect() as client:
         name = find_log(client, cage)
-        source = _Source(client, name)
+        source = KeptOutput(client, name)
     try:
         frames = [frame for frame in source.read() if frame.time_ns >= since]
         if not frames and not source.running and not since:
@@ -63,70 +55,6 @@ def command(
     finally:
         source.close()
     return 0
-
-
-class _Source:
-    """The output of one cage; ``running``: more may come, ``end``: how much there was at the last
-    read.
-    """
-
-    def __init__(self, client: Client, cage: str) -> None:
-        self._cage = cage
-        self._fds: list[int] = []
-        self._written = 0
-        self.running = False
-        self.end = 0
-        self._ask(client)
-
-    def _ask(self, client: Client) -> None:
-        reply, fds = client.call(Output(cage=self._cage), OutputReply)
-        close_fds(self._fds)
-        self._fds = fds
-        self.running, self._written = reply.running, reply.written
-
-    def read(self) -> list[Frame]:
-        """All that is kept, in order."""
-        if not self._fds:
-            return []
-        size = read_size(os.pread(self._fds[0], FILE_HEADER.size, 0))
-        if size is None:
-            raise AkiosError(
-                f"this output is not kept in the form that akiosctl {__version__} reads",
-                self._cage,
-                "see which akiosd ran then: sudo akiosctl ledger show --kind daemon_start; use the"
-                " akiosctl of that version",
-            )
-        frames = join(
-            [
-                read_part(os.pread(self._fds[0], part.end - part.start, part.start))
-                for part in parts(size)
-            ]
-        )
-        if frames:
-            self.end = frames[-1].offset + len(frames[-1].data)
-        return frames
-
-    def wait(self, path: str) -> None:
-        """Until there is more, or no more will come; also over a restart of akiosd."""
-        time.sleep(_PAUSE_SECONDS)
-        lost = False
-        while True:
-            try:
-                with Client(path) as client:
-                    if not lost:
-                        request = Output(cage=self._cage, after=self._written, wait=True)
-                        reply, fds = client.call(request, OutputReply)
-                        close_fds(fds)
-                        self.running, self._written = reply.running, reply.written
-                    if lost or not self._fds:
-                        self._ask(client)
-                    return
-            except GoneError:
-                wait_for_daemon(path, says=not lost)
-                lost = True
-
-    def close(self) -> None:
-        close_fds(self._fds)
 
 
 def last_lines(frames: list[Frame], count: int) -> list[Frame]:

@@ -66,7 +66,7 @@ def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
 @click.pass_context
 def show_command(ctx: click.Context, run: str, step: str, as_json: bool) -> None:
     """Print what the steps of a run brought; of the last one here, where none is named."""
-    whole = _whole(_find(run))
+    whole = _whole(find_run(run))
     whole["steps"] = [one for one in whole["steps"] if step in ("", one["name"])]
     if step and not whole["steps"]:
         what = f"the run has no step {step!r} that ended"
@@ -95,7 +95,7 @@ def show_command(ctx: click.Context, run: str, step: str, as_json: bool) -> None
 @click.pass_context
 def export_command(ctx: click.Context, run: str, out: str, as_json: bool) -> None:
     """Write a run whole, as JSON: its inputs, and what each step brought."""
-    whole = _whole(_find(run))
+    whole = _whole(find_run(run))
     data = json.dumps(whole, indent=2).encode() + b"\n"
     write_file(Path(out), data)
     if wants_json(ctx, as_json):
@@ -110,7 +110,8 @@ def _here() -> list[Kept]:
     return [one for one in list_kept() if one.begun.workspace == place.path]
 
 
-def _find(run: str) -> Kept:
+def find_run(run: str) -> Kept:
+    """The run of this name, or the last one here.  Raises :class:`AkiosError`."""
     found = _here() if run == LAST else [one for one in list_kept() if one.run == run]
     if not found:
         what = "no workflow was run here" if run == LAST else f"there is no run {run!r}"

@@ -221,18 +221,14 @@ def wants_tty(options: RunOptions) -> bool:
 
 
 def prepare(
-    options: RunOptions, tty: bool, fds: list[int], client: PlainClient
+    options: RunOptions, tty: bool, fds: list[int], client: PlainClient, here: str = ""
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
-    """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
+    """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's.
+
+    ``here`` is the directory where the command starts, the working directory by default.
+    """
     home = os.path.expanduser("~")
-    try:
-        cwd = os.getcwd()
-    except OSError as error:
-        raise AkiosError(
-            f"the working directory is gone: {error.strerror}",
-            "working directory",
-            "go to one that exists",
-        ) from None
+    cwd = here or _working_directory()
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
@@ -301,6 +297,17 @@ def prepare(
         policy,
         [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes],
     )
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise AkiosError(
+            f"the working directory is gone: {error.strerror}",
+            "working directory",
+            "go to one that exists",
+        ) from None
 
 
 def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[str, object]:

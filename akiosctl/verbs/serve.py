@@ -60,6 +60,12 @@ _LIBRARIES = ("fastapi", "hypercorn", "starlette", "anyio", "pydantic", "prometh
     help="Allow an address that others can reach without TLS: who listens there reads tokens.",
 )
 @click.option(
+    "--system",
+    "is_system",
+    is_flag=True,
+    help="For everybody: cages get files of requests, and no directory of this host's.",
+)
+@click.option(
     "--tokens",
     "file",
     type=click.Path(path_type=Path),
@@ -74,6 +80,7 @@ def command(
     tls_key: str | None,
     origins: tuple[str, ...],
     plain_http: bool,
+    is_system: bool,
     file: Path | None,
     as_json: bool,
 ) -> int:
@@ -82,6 +89,10 @@ def command(
     It does what its user may do, and no more: akiosd sees that user.  Programs need a token: see
     akiosctl token.  It listens where only this host can reach it, unless --listen says otherwise;
     then it needs a certificate.
+
+    With --system it acts for nobody: whoever has a token shares the cages of its user, which get
+    the files that a request brings.  There is no workspace of the host's, no diff and no commit.
+    The unit akios-api.service runs it so, as a user that may read what all cages do.
     """
     if os.geteuid() == 0:
         raise AkiosError(
@@ -100,7 +111,7 @@ def command(
     address = bound_address(address, made)
     try:
         names = find_names(address, tls, origins)
-        service, connections = _prepare(ctx.obj.path, tokens, names, context)
+        service, connections = _prepare(ctx.obj.path, tokens, names, context, is_system)
         say = partial(_say_where, address, tls, tokens, wants_json(ctx, as_json))
         _run(service, connections, made, say)
     finally:
@@ -147,13 +158,17 @@ def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None
 
 
 def _prepare(
-    socket_path: str, tokens: TokenFile, names: Names, context: ssl.SSLContext | None
+    socket_path: str,
+    tokens: TokenFile,
+    names: Names,
+    context: ssl.SSLContext | None,
+    is_system: bool,
 ) -> tuple[Service, Connections]:
     from akiosctl.api.app import make_app
     from akiosctl.api.connections import Connections
     from akiosctl.api.service import Service
 
-    service = Service(socket_path, tokens, tls=context is not None)
+    service = Service(socket_path, tokens, tls=context is not None, is_system=is_system)
     return service, Connections(make_app(service, names), context)
 
 

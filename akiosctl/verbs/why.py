@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from itertools import chain, islice
 
 import click
 import msgspec
@@ -14,9 +13,8 @@ from akiosctl.cages import find_cage
 from akiosctl.choose_cage import is_whole
 from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
-from akiosctl.dead_ends import DeadEnds
-from akiosctl.denials import Told, collect, explain, long_lines, report
-from akiosctl.read_denials import files_of, layers_of, read_entries
+from akiosctl.denials import Told, explain, long_lines, report
+from akiosctl.read_denials import Reading, files_of, layers_of
 from akiosctl.records_text import read_record
 from akiosctl.system_policy import ask_system
 from akiosd.errors import AkiosError, PolicyError
@@ -27,7 +25,6 @@ _OTHER_POLICY = (
     "the run had another policy than one from here has now (its files, --policy or options): "
     "the settings below are for the policy of now"
 )
-_HEAD = 64
 _PORTS = "a name is reached on ports 80 and 443; for another write host:port, as in github.com:22"
 
 
@@ -63,18 +60,22 @@ def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) 
 
 
 def tell_why(
-    client: Client, cage: str, workspace: str, explicit: str | None = None
+    client: Client,
+    cage: str,
+    workspace: str,
+    explicit: str | None = None,
+    reading: Reading | None = None,
 ) -> tuple[list[Told], bool]:
-    """What the cage of this id was denied, and whether it had the policy of now."""
-    ends = DeadEnds()
-    entries = read_entries(client, cage)
-    # A log may be larger than memory; the birth is among its first records.
-    head = list(islice(entries, _HEAD))
-    groups = collect(chain(head, entries), ends)
+    """What the cage of this id was denied, and whether it had the policy of now.  ``reading`` is
+    what was read of its log before.
+    """
+    reading = Reading() if reading is None else reading
+    reading.go_on(client, cage)
     system = ask_system(client)
     layers = layers_of(workspace, explicit, {}, system)
-    told = explain(groups, layers, files_of(workspace, explicit, system), ends)
-    return told, _is_policy(head, layers)
+    groups = [*reading.groups.values()]
+    told = explain(groups, layers, files_of(workspace, explicit, system), reading.ends)
+    return told, _is_policy(reading.head, layers)
 
 
 def to_json(cage: str, told: list[Told], same: bool) -> dict[str, object]:

@@ -1,5 +1,5 @@
-"""``akiosctl workflow validate|explain|graph|schema|run``: workflow files, before they are run, and
-run.
+"""``akiosctl workflow validate|explain|graph|schema|run|status``: workflow files, before they are
+run, and their runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from akiosctl.commands import Globals, print_line, wants_json
 from akiosctl.render import note, print_error
 from akiosctl.shell_trap import WORKFLOW, record
 from akiosctl.verbs.workflow_run import command as run_command
+from akiosctl.verbs.workflow_status import command as status_command
 from akiosd.errors import AkiosError
 from akiosd.workflow.draw import drawing, mermaid
 from akiosd.workflow.explain import explain_lines, explain_plan
@@ -32,6 +33,7 @@ def group() -> None:
 
 
 group.add_command(run_command)
+group.add_command(status_command)
 
 
 @group.command("validate")

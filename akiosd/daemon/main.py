@@ -21,6 +21,7 @@ from akiosd.daemon.base import directories, early_stop, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
+from akiosd.daemon.base.guarded import Tasks, Vital
 from akiosd.daemon.base.host_faults import in_words, is_fault
 from akiosd.daemon.base.log import configure_log, get_log, is_journal
 from akiosd.daemon.base.peers import Gate
@@ -135,7 +136,8 @@ async def serve(settings: Settings, arguments: argparse.Namespace, handed: syste
     """
     async with trio.open_nursery() as nursery:
         service = Service.from_environment()
-        nursery.start_soon(service.run)
+        # Where it fails, the watchdog hears nothing.
+        Tasks(nursery).start("tell the service manager", service.run)
         await _serve_with_ledger(settings, arguments, handed, service)
         nursery.cancel_scope.cancel()
 
@@ -191,18 +193,22 @@ async def _serve_until_told(
     try:
         async with trio.open_nursery() as nursery:
             pool = DomainPool(host) if config.policy_mode else Pool(host, config.pools.userns)
-            supervisor = Supervisor(host, pool, nursery)
+            tasks, vital = Tasks(nursery), Vital()
+            supervisor = Supervisor(host, pool, tasks)
+            vital.on_fault = host.ledger.state.on_fault = partial(_leave_cages, host, supervisor)
             # First: in them system calls wait for an answer.
             for cage in cages:
                 supervisor.runs.adopt(cage)
-            nursery.start_soon(host.watch_keeper)
+            tasks.start("watch the keeper", host.watch_keeper)
             await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()
             host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
             host.ledger.state.on_room = partial(_disk_has_room, supervisor)
             async with trio.open_nursery() as servers:
-                accepting = await _start_servers(servers, host, supervisor, gate, listeners)
+                accepting = await vital.run(
+                    _start_servers, servers, host, supervisor, gate, listeners, vital
+                )
                 _say_ready(service, supervisor, host, arguments.ready_fd)
                 _log.info(
                     "ready",
@@ -210,13 +216,15 @@ async def _serve_until_told(
                     state=config.state_dir,
                     sockets="of the service" if listeners.outlive else "own",
                 )
-                leaves = await _wait_for_stop(renewer, nursery, service)
+                leaves = await vital.run(_wait_for_stop, renewer, tasks, service)
                 if listeners.outlive:
                     # Who comes now waits for the next akiosd.
                     for scope in accepting:
                         scope.cancel()
                 if leaves and host.keeper is not None:
-                    await _make_way(host, supervisor)
+                    await vital.run(_make_way, host, supervisor)
+                # From here on the cages are to end.
+                host.ledger.state.on_fault = vital.on_fault = lambda error: None
                 service.stopping(partial(_describe_stop, supervisor))
                 await supervisor.stop_all()
                 servers.cancel_scope.cancel()
@@ -226,21 +234,28 @@ async def _serve_until_told(
 
 
 async def _start_servers(
-    servers: trio.Nursery, host: Host, supervisor: Supervisor, gate: Gate, listeners: Listeners
+    servers: trio.Nursery,
+    host: Host,
+    supervisor: Supervisor,
+    gate: Gate,
+    listeners: Listeners,
+    vital: Vital,
 ) -> tuple[trio.CancelScope, trio.CancelScope]:
     """Everything that serves; the scopes end the taking of new connections only."""
     clients, monitors = trio.CancelScope(), trio.CancelScope()
     greet = partial(_greet, host)
     await servers.start(
-        partial(serve_clients, greet=greet, accepting=clients), listeners.control, supervisor, gate
+        partial(serve_clients, greet=greet, accepting=clients, vital=vital),
+        *(listeners.control, supervisor, gate),
     )
     await servers.start(
-        partial(serve_events, accepting=monitors),
+        partial(serve_events, accepting=monitors, vital=vital),
         *(listeners.events, gate, host.ledger, supervisor.owner_of),
     )
-    servers.start_soon(remember, host.ledger, Path(host.config.runtime_dir))
-    servers.start_soon(retain, supervisor.logs, lambda: host.config.ledger)
-    servers.start_soon(expire, supervisor.registry, supervisor.changes, supervisor.logs, host)
+    tasks, logs = Tasks(servers), supervisor.logs
+    tasks.start("remember the ledger", remember, host.ledger, Path(host.config.runtime_dir))
+    tasks.start("care for old logs", retain, logs, lambda: host.config.ledger)
+    tasks.start("expire", expire, supervisor.registry, supervisor.changes, logs, host)
     return clients, monitors
 
 
@@ -284,7 +299,7 @@ def _say_ready(service: Service, supervisor: Supervisor, host: Host, ready_fd: i
         os.close(ready_fd)
 
 
-async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Service) -> bool:
+async def _wait_for_stop(renewer: Renewer, tasks: Tasks, service: Service) -> bool:
     """Returns whether another akiosd is to go on with the cages."""
     wanted = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
     with trio.open_signal_receiver(*wanted) as signals:
@@ -299,7 +314,7 @@ async def _wait_for_stop(renewer: Renewer, nursery: trio.Nursery, service: Servi
                 _log.info(said, signal=signal.Signals(signo).name)
                 return leaves
             systemd.notify(reloading(time.monotonic_ns()))
-            service.refused = await renewer.renew(nursery)
+            service.refused = await renewer.renew(tasks)
             service.ready()
     return False
 
@@ -318,6 +333,19 @@ async def _make_way(host: Host, supervisor: Supervisor) -> NoReturn:
         if ledger.size(log):
             await ledger.wait_durable(log, ledger.size(log) - 1)
     os._exit(0)
+
+
+def _leave_cages(host: Host, supervisor: Supervisor, error: Exception) -> None:
+    """akiosd cannot go on.  With a keeper its cages can: end here, as if killed, and leave them to
+    the next akiosd.  Returns where nobody would watch them: they end with us.
+    """
+    running = len(supervisor.registry.running)
+    if host.keeper is None or not running:
+        return
+    _log.critical("akiosd failed; its cages wait for the next one", cages=running, exc_info=error)
+    if is_fault(error):
+        _report(in_words(error, host.state_dir))
+    os._exit(1)
 
 
 def main(argv: list[str] | None = None) -> int:

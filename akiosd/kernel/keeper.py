@@ -269,15 +269,13 @@ class Keeper:
         """Start a keeper, and have it keep what is ours."""
         await self._end_process()
         self._path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(self._path))
-            self._path.chmod(0o600)
-            listener.listen(4)
-            with open_ended(self._ended) as ended:
-                words = [str(PROGRAM), str(self._come_back_s)]
-                self._spawn(words, listener.fileno(), ended.fileno())
-        if not await self._connect():
-            raise OSError(errno.ECONNREFUSED, "it ended at once; its words are in akiosd's log")
+        try:
+            self._listen_and_spawn()
+            if not await self._connect():
+                raise OSError(errno.ECONNREFUSED, "it ended at once; its words are in akiosd's log")
+        except (OSError, KernelError):
+            self._path.unlink(missing_ok=True)  # a keeper takes its own along
+            raise
         try:
             for name, fds in self._copies.items():
                 numbers = [fd.fileno() for fd in fds]
@@ -289,6 +287,15 @@ class Keeper:
                 self._end_process()
             )  # one that has a part only would be taken for one that has all
             raise
+
+    def _listen_and_spawn(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(self._path))
+            self._path.chmod(0o600)
+            listener.listen(4)
+            with open_ended(self._ended) as ended:
+                words = [str(PROGRAM), str(self._come_back_s)]
+                self._spawn(words, listener.fileno(), ended.fileno())
 
     async def _end_process(self) -> None:
         """Kill and reap it: one that is left alone would in time end the cages that it knows."""

@@ -17,6 +17,8 @@ import errno
 import os
 from pathlib import Path
 
+AT_FDCWD = -100
+
 # openat2(2)
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02

@@ -33,7 +33,15 @@ def explain_text(merged: Merged) -> list[str]:
 
     The bounds of ``projects_may`` that nobody gave are left out.
     """
-    rows = [
+    rows = explain_rows(merged)
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = min(max(len(value) for _, value, _ in rows), 32)
+    return [f"{key:<{key_width}}  {value:<{value_width}}  {origin}" for key, value, origin in rows]
+
+
+def explain_rows(merged: Merged) -> list[tuple[str, str, str]]:
+    """The same as (field, value, where it came from)."""
+    return [
         (
             BY_NAME[key].path,
             format_value(key, entry["value"]),
@@ -42,9 +50,6 @@ def explain_text(merged: Merged) -> list[str]:
         for key, entry in explain(merged).items()
         if key in merged.origin or not key.startswith("projects_may.")
     ]
-    key_width = max(len(key) for key, _, _ in rows)
-    value_width = min(max(len(value) for _, value, _ in rows), 32)
-    return [f"{key:<{key_width}}  {value:<{value_width}}  {origin}" for key, value, origin in rows]
 
 
 def _origin(layer: str, file: str, line: int) -> str:

@@ -148,6 +148,14 @@ _FIELDS: tuple[Field, ...] = (
         "Names, relative to any directory of the workspace, that a commit refuses to touch, such as .git/hooks, and "
         "with them what a link of such a name leads to. Added to the built-in ones.", adds=True,
     ),
+    # Opened by the client as the user, in either place; inside it is the same directory.
+    Field(
+        "filesystem.data", _one_of(get_args(values.DataPlace), word="PLACE"),
+        "Where data/input and data/output of a standing cage and of workflows lie. project: in the project's directory. "
+        "state: in the user's own state, $XDG_STATE_HOME/akios/data (~/.local/state/akios/data), one directory for each "
+        "project; the project then has two empty directories of these names, on which they are shown inside. akiosctl "
+        "cage status says where. {default}.",
+    ),
     Field("network.llm", FLAG, "Whether LLM APIs may be reached; {default}."),
     Field("network.providers", _list(OneOf(values.PROVIDERS), wider.adds), "Which of them: {choices}; all.", may="providers"),
     Field(

@@ -11,21 +11,19 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from akiosd.errors import LedgerError
-from akiosd.kernel.syscalls import openat2, sync_directory
+from akiosd.kernel.syscalls import sync_directory
+from akiosd.store.survey import Found, allow, open_below, survey
 
 _CHUNK = 1 << 20
 _ROUNDS = 8
 _AGAIN = "destroy again: sudo akiosctl ledger destroy CAGE, or akiosctl discard --wipe CAGE"
 _CHECK_DISK = f"check its disk and its mount (dmesg; findmnt -T FILE), then {_AGAIN}"
-
-Kind = Literal["file", "dir", "other", "mount"]
 
 
 @dataclass(frozen=True)
@@ -51,19 +49,6 @@ class How:
         """
         match = re.fullmatch(r"random x(\d{1,2}), zeros, unlinked", text)
         return cls(fast=True) if text == "unlinked" else cls(passes=int(match[1]) if match else 1)
-
-
-@dataclass(frozen=True)
-class Found:
-    """One thing below the directory: its path, its kind, (device, inode), how many names that
-    inode has, and the bytes that a file takes.
-    """
-
-    path: str
-    kind: Kind
-    node: tuple[int, int] = (0, 0)
-    names: int = 1
-    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,8 +100,6 @@ def plan_wipe(found: Sequence[Found], how: How, directory: Path | None = None) -
             )
     spared, done, steps = set(spared_by(found)), set[tuple[int, int]](), list[Step]()
     for item in found:
-        if item.kind == "dir":
-            continue
         if (
             item.kind == "file"
             and not how.fast
@@ -125,13 +108,20 @@ def plan_wipe(found: Sequence[Found], how: How, directory: Path | None = None) -
         ):
             done.add(item.node)
             steps.append(Step("overwrite", item.path, item.node))
-    steps += [Step("unlink", item.path, item.node) for item in found if item.kind != "dir"]
+    steps += [
+        Step("unlink", item.path, item.node) for item in found if item.kind not in ("dir", "unseen")
+    ]
     folders = sorted(
         (item for item in found if item.kind == "dir"),
         key=lambda item: (-_depth(item.path), item.path),
     )
+    # Names that went are on the disk before their directory goes; of thousands of directories that
+    # hold nothing but each other not each is synced.
+    filled = {"", *(step.path.rpartition("/")[0] for step in steps)}
     for item in folders:
-        steps += [Step("sync", item.path, item.node), Step("remove", item.path, item.node)]
+        if item.path in filled:
+            steps.append(Step("sync", item.path, item.node))
+        steps.append(Step("remove", item.path, item.node))
     return steps
 
 
@@ -141,68 +131,6 @@ def _full(directory: Path | None, path: str) -> str:
 
 def _depth(path: str) -> int:
     return path.count("/") + 1 if path else 0
-
-
-def survey(root: int, *, repairs: bool = True) -> list[Found]:
-    """Everything below the open directory ``root``, the directory itself first; nothing is
-    followed.  ``repairs``: directories that their owner may not read are made readable; else they
-    are passed over.
-    """
-    return list(_survey(root, "", repairs))
-
-
-def _survey(root: int, path: str, repairs: bool) -> Iterator[Found]:
-    try:
-        fd = _open_below(root, path or ".", os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        if not repairs:
-            return
-        _allow(root, path, 0o700)
-        fd = _open_below(root, path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        status = os.fstat(fd)
-        yield Found(path, "dir", (status.st_dev, status.st_ino))
-        for name in sorted(os.listdir(fd)):
-            below = f"{path}/{name}" if path else name
-            if _is_mount(root, below):
-                yield Found(below, "mount")
-                continue
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                yield from _survey(root, below, repairs)
-            else:
-                kind: Kind = "file" if stat.S_ISREG(status.st_mode) else "other"
-                node = (status.st_dev, status.st_ino)
-                yield Found(below, kind, node, status.st_nlink, status.st_blocks * 512)
-    finally:
-        os.close(fd)
-
-
-def _is_mount(root: int, path: str) -> bool:
-    try:
-        os.close(_open_below(root, path, os.O_PATH | os.O_NOFOLLOW))
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            return True
-        if (
-            error.errno != errno.ELOOP
-        ):  # RESOLVE_NO_SYMLINKS refuses a link even to O_PATH | O_NOFOLLOW
-            raise
-    return False
-
-
-def _open_below(root: int, path: str, flags: int) -> int:
-    """No component may be a link, leave the tree or cross a mount."""
-    return openat2(root, os.fsencode(path), flags)
-
-
-def _allow(root: int, path: str, mode: int) -> None:
-    """Give the owner its rights back; through a descriptor, so that no link is followed."""
-    fd = _open_below(root, path, os.O_PATH | os.O_NOFOLLOW)
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", mode)
-    finally:
-        os.close(fd)
 
 
 def wipe(
@@ -220,6 +148,7 @@ def wipe(
     try:
         found = survey(root)
         steps = plan_wipe(found, how, directory)
+        _refuse_unseen(found, directory)
         written = _Run(directory, root, random, how.passes).run(steps)
     finally:
         os.close(root)
@@ -255,15 +184,17 @@ def empty(root: int, how: How, random: Callable[[int], bytes] = os.urandom) -> E
     for _ in range(_ROUNDS):
         try:
             found = survey(root)
-        except FileNotFoundError:
-            continue  # somebody else removed it while we looked
+        except OSError as error:
+            return replace(done, left=((".", error.strerror or str(error)),))
         if len(found) == 1:
             break
         steps = plan_wipe(found, how, directory)
         steps = [step for step in steps if step.path or step.do == "sync"]
         run = _Run(directory, root, random, how.passes)
         failed, left = run.run_all(steps)
+        unseen = tuple((item.path, item.why) for item in found if item.kind == "unseen")
         gone = {step.path for step in steps if step.do == "unlink"} - {path for path, _ in left}
+        left += unseen
         done = Emptied(
             done.files + sum(item.kind == "file" and item.path in gone for item in found),
             done.bytes + run.written,
@@ -286,7 +217,18 @@ def look(directory: Path) -> list[Found]:
     finally:
         os.close(root)
     plan_wipe(found, How(), directory)
+    _refuse_unseen(found, directory)
     return found
+
+
+def _refuse_unseen(found: Sequence[Found], directory: Path) -> None:
+    for item in found:
+        if item.kind == "unseen":
+            raise LedgerError(
+                f"this directory cannot be looked into: {item.why}; nothing was wiped",
+                _full(directory, item.path),
+                _CHECK_DISK,
+            )
 
 
 def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> Wiped:
@@ -300,6 +242,7 @@ def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> 
         return Wiped(0, 0)
     try:
         found = [item for item in survey(root) if names is None or item.path in names]
+        _refuse_unseen(found, directory)
         steps = [step for step in plan_wipe(found, how, directory) if step.do == "overwrite"]
         written = _Run(directory, root, os.urandom, how.passes).run(steps)
     finally:
@@ -386,7 +329,7 @@ class _Run:
         if step.do == "overwrite":
             self._overwrite(step)
         elif step.do == "sync":
-            fd = _open_below(self.root, step.path or ".", os.O_RDONLY | os.O_DIRECTORY)
+            fd = open_below(self.root, step.path or ".", os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(fd)
             finally:
@@ -399,7 +342,7 @@ class _Run:
         meanwhile may have put one in the place of a directory on the way.
         """
         directory, _, name = step.path.rpartition("/")
-        parent = _open_below(self.root, directory or ".", os.O_PATH | os.O_DIRECTORY)
+        parent = open_below(self.root, directory or ".", os.O_PATH | os.O_DIRECTORY)
         try:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != step.node:
@@ -429,10 +372,10 @@ class _Run:
     def _open(self, path: str) -> int:
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            return _open_below(self.root, path, flags)
+            return open_below(self.root, path, flags)
         except PermissionError:
-            _allow(self.root, path, 0o600)
-            return _open_below(self.root, path, flags)
+            allow(self.root, path, 0o600)
+            return open_below(self.root, path, flags)
 
 
 def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ from akiosd.values.providers import FACTS
 from akiosd.values.units import GIB, MIB, USD
 
 WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
+DataPlace = Literal["project", "state"]
 TraceLevel = Literal["none", "security", "files", "all"]
 IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
@@ -39,6 +40,10 @@ class Filesystem(Value, frozen=True):
     """Absolute paths inside covered by an empty, unreadable directory or file."""
     protect: tuple[str, ...] = PROTECTED_NAMES
     """Names, relative to any directory of the workspace, that a commit refuses to touch."""
+    data: DataPlace = "project"
+    """Where data/input and data/output of standing cages and workflows lie, outside; opened by the
+    client.
+    """
 
 
 class Network(Value, frozen=True):

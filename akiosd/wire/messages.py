@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.ids import DirectoryId
-from akiosd.values.policy import Budget, Limits, Policy
+from akiosd.values.policy import Budget, DataPlace, Limits, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.records import ShellPlace
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -112,6 +112,10 @@ class Run(Message, frozen=True, tag="run"):
     standing: bool = False
     """Make a cage that stands without an agent, until :class:`Down`: ``argv`` is empty then, and
     :class:`Program` starts programs in it.
+    """
+    feeds: bool = False
+    """With ``detach``: the write end of its input comes with :class:`Started`, instead of an input
+    that is at its end.
     """
 
 
@@ -432,7 +436,7 @@ class Ok(Message, frozen=True, tag="ok"):
 
 class Started(Message, frozen=True, tag="started"):
     """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends),
-    of which ``one_output`` leaves out the last.
+    of which ``one_output`` leaves out the last; of a detached run at most the first.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
@@ -506,6 +510,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     standing: bool = False
     programs: int = 0
     """How many programs of a standing cage run."""
+    data: DataPlace = "project"
+    """Where its user's client found the data of a standing cage."""
 
 
 class Cages(Message, frozen=True, tag="cages"):

@@ -1,7 +1,9 @@
 """The journal of a run of a workflow: what was begun, and what became of it.
 
 Before a step is started its intent is written, after it its result; each line holds the hash of the
-line before it, so that one hash (the head) stands for all of them.  From the journal of a run that
+line before it, so that one hash (the head) stands for all of them.  The head of each intent is in
+the birth of its step's cage, and that of the end in a cage of its own: so the ledger vouches for
+every line up to there, with the outputs in it.  From the journal of a run that
 was killed follows, for every instance of a step, one of these:
 
 | last line of the instance | what is known | when the run is resumed |
@@ -107,7 +109,15 @@ class Finished(_Line, frozen=True, kw_only=True, tag="finished"):
     status: Literal["success", "failed"]
 
 
-Line = Begun | Intent | Result | Lost | Resumed | Finished
+class Anchored(_Line, frozen=True, kw_only=True, tag="anchored"):
+    """The head before this line stands in the ledger, in the birth of ``cage``, which did nothing:
+    results that no step came after are vouched for by it.
+    """
+
+    cage: str
+
+
+Line = Begun | Intent | Result | Lost | Resumed | Finished | Anchored
 Place = tuple[str, int]
 """(step, number of its instance)."""
 _DECODER = msgspec.json.Decoder(Line)

@@ -10,7 +10,8 @@ from typing import Any
 
 from akiosd.errors import AkiosError
 from akiosd.values.workflow import Step
-from akiosd.workflow.interpolate import has_reference
+from akiosd.workflow.interpolate import has_reference, pieces_of
+from akiosd.workflow.program_texts import FILLED, find_texts
 from akiosd.workflow.references import Path
 
 Complain = Callable[[Path, str, str], None]
@@ -22,12 +23,6 @@ COMMANDS: dict[str, tuple[tuple[str, str], ...]] = {
     "mcp": (("config", "command"),),
 }
 """Agent → where its commands stand."""
-_SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "busybox")
-_LANGUAGES = ("python", "perl", "ruby", "node", "php", "lua")
-_INTERPRETERS = frozenset((*_SHELLS, *_LANGUAGES))
-_TEXT_FIRST = frozenset(("awk", "gawk", "mawk", "eval"))
-"""They read their first word as a program."""
-_PROGRAM_TEXT = re.compile(r"-[A-Za-z]*[ceE]|--(eval|command|exec|print)\b")
 
 
 def check_words(agent: str, step: Step, complain: Complain) -> None:
@@ -47,11 +42,13 @@ def _check(command: Any, at: Path, complain: Complain) -> None:
         return
     if _refers(command[0]):
         complain((*at, 0), "the program is filled in later", "write the program itself")
-    for index, word in enumerate(command[1:], 1):
-        if _refers(word) and _is_program_text(command[:index], word):
-            what = "a value would be read as the text of a program"
-            hint = """give it as a word of its own: [sh, -c, 'wc -c "$1"', sh, '{inputs.x}']"""
-            complain((*at, index), what, hint)
+    for index in sorted(find_texts([_with_places(word) for word in command]) - {0}):
+        what = "a value would be read as the text of a program, or as an option that brings one"
+        hint = (
+            "give it as a word of its own: [sh, -c, 'wc -c \"$1\"', sh, '{inputs.x}']; a file name"
+            " stands behind -- or begins with its directory"
+        )
+        complain((*at, index), what, hint)
 
 
 def explain(command: str) -> str:
@@ -64,13 +61,13 @@ def explain(command: str) -> str:
     return f"write a list: [{', '.join(command.split()[:8])}]"
 
 
-def _is_program_text(before: list[Any], word: Any) -> bool:
-    """Whether an interpreter stands before ``word``, and takes it for a program."""
-    names = [re.sub(r"(?<=[a-z])[0-9.]+\Z", "", str(w).rpartition("/")[2]) for w in before]
-    if names[-1] in _TEXT_FIRST:
-        return True
-    is_told = _PROGRAM_TEXT.fullmatch(names[-1]) or _PROGRAM_TEXT.match(str(word))
-    return bool(is_told) and not _INTERPRETERS.isdisjoint(names)
+def _with_places(word: Any) -> str:
+    """The word, with :data:`FILLED` for each thing that is filled in."""
+    try:
+        ((_, pieces),) = pieces_of(str(word))
+    except AkiosError:
+        return FILLED
+    return "".join(piece if isinstance(piece, str) else FILLED for piece in pieces)
 
 
 def _refers(word: Any) -> bool:

@@ -24,14 +24,15 @@ pytestmark = [
 def build(
     repo: Path, suite: str, out: Path, *words: str, umask: int = 0o022, zone: str = "UTC"
 ) -> bytes:
-    """The bytes of the package that ``repo`` gives."""
+    """The bytes of the packages that ``repo`` gives."""
     command = ["packaging/deb/build", "--suite", suite, "--out", str(out), *words]
     cache = os.environ.get("AKIOS_DEB_CACHE", str(REPO / ".cache/deb"))
     env = {**os.environ, "AKIOS_DEB_CACHE": cache, "TZ": zone}
     done = subprocess.run(command, cwd=repo, env=env, umask=umask, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    [deb] = out.glob("*.deb")
-    return deb.read_bytes()
+    built = sorted(out.glob("*.deb"))
+    assert [deb.name.partition("_")[0] for deb in built] == ["akios", "akios-api", "akios-workflow"]
+    return b"".join(deb.read_bytes() for deb in built)
 
 
 @pytest.mark.parametrize("suite", SUITES)

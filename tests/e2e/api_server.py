@@ -8,14 +8,15 @@ import json
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from akiosctl.api.tokens import SCOPES
 from tests.e2e.daemon import NOBODY, Daemon
 
-ALL = ("read", "events", "ledger", "stop", "changes", "redact")
+ALL = tuple(SCOPES)
 
 
 class Answer(msgspec.Struct):
@@ -30,10 +31,18 @@ class Answer(msgspec.Struct):
 class ApiServer:
     """To be used in ``with``.  ``port`` is what it chose."""
 
-    def __init__(self, daemon: Daemon, uid: int = NOBODY) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        uid: int = NOBODY,
+        flags: Sequence[str] = (),
+        port: int = 0,
+        **more: Any,
+    ) -> None:
+        """``more`` as for ``Popen``."""
         self.daemon, self.uid = daemon, uid
-        words = ("--json", "serve", "--listen", "127.0.0.1:0")
-        self.process = daemon.popen(*words, uid=uid, stdout=-1, stderr=-1)
+        words = ("--json", "serve", "--listen", f"127.0.0.1:{port}", *flags)
+        self.process = daemon.popen(*words, uid=uid, stdout=-1, stderr=-1, **more)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -84,13 +93,14 @@ class ApiServer:
 
 
 class Follower:
-    """Follows events in a thread; to be used in ``with``."""
+    """Follows events, or the stream at another ``path``, in a thread; to be used in ``with``."""
 
-    def __init__(self, server: ApiServer, query: str = "", **headers: str) -> None:
+    def __init__(self, server: ApiServer, query: str = "", path: str = "", **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given["Authorization"] = f"Bearer {server.token}"
-        self._connection.request("GET", f"/api/v1/events?{query}", headers=given)
+        path = path or f"/events?{query}"
+        self._connection.request("GET", f"/api/v1{path}", headers=given)
         self._answer = self._connection.getresponse()
         assert self._answer.status == 200, self._answer.read()
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -207,12 +207,16 @@ def test_every_call_with_zeros(daemon: Daemon, programs: Programs, uid: int) -> 
     host = HostObjects()
     try:
         where = programs.workspace("zeros", uid=uid)
-        done = daemon.run("./zeros", "0", "1024", cwd=where, uid=uid, flags=["--discard"])
-        assert done.returncode == 0, done.stderr
-        results = {
-            int(nr): result for nr, result in (line.split() for line in done.stdout.splitlines())
-        }
+        results = try_zeros(daemon, "./zeros 0 1024", where, uid)
         assert len(results) == 1024
+        # On a busy host 30 ms can pass before a call is answered, so whoever seems to wait and is
+        # not one that may is asked again, and patiently.
+        may_wait = {seccomp.resolve(name) for name in table.known_names()} - {
+            seccomp.resolve(name) for name in (*table.DENIED, *table.ABSENT, *table.OPTIONAL)
+        }
+        again = [nr for nr, result in results.items() if result == "blocks" and nr not in may_wait]
+        each = "; ".join(f"./zeros {nr} {nr + 1} 30000" for nr in again)
+        results |= try_zeros(daemon, each, where, uid) if again else {}
         assert host.intact()
     finally:
         host.remove()
@@ -238,6 +242,13 @@ def test_every_call_with_zeros(daemon: Daemon, programs: Programs, uid: int) -> 
     control = subprocess.run([where / "zeros", "39", "40"], capture_output=True, text=True)
     assert control.stdout.split()[1].isdecimal() and results[39].isdecimal()
     assert daemon.run("true", uid=uid).returncode == 0
+
+
+def try_zeros(daemon: Daemon, script: str, where: Path, uid: int) -> dict[int, str]:
+    """Number → what zeros.c says of it."""
+    done = daemon.run("sh", "-c", script, cwd=where, uid=uid, flags=["--discard"])
+    assert done.returncode == 0, done.stderr
+    return {int(nr): result for nr, result in (line.split() for line in done.stdout.splitlines())}
 
 
 class HostObjects:

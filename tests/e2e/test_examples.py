@@ -49,6 +49,8 @@ RUNNING = ("attach", "stop", "budget", "http")
 # The exit status of a line, where it is not 0, and why.
 STATUS = {
     "akiosctl protect scan notes.txt": 1,  # there is some
+    "akiosctl events --otlp http://127.0.0.1:4318": 130,  # until Ctrl-C
+    "akiosctl top": 125,  # there is no terminal to draw on; tests/e2e/test_top.py has one
     "git log -p | akiosctl protect scan --show": 1,
     "akiosctl http GET https://example.com/": 22,  # the policy does not name it
     "akiosctl http --cage last POST https://example.com/ -d hello": 22,
@@ -178,7 +180,7 @@ def prepare(scene: Scene, verb: str, place: Path) -> None:
         scene.bash("akiosctl discard last", place, NOBODY)
     if verb == "ledger witness":
         scene.server.witness = scene.new_witness()
-    if verb == "ledger pack":
+    if verb in ("ledger pack", "timeline"):
         line = "akiosctl ledger export last --format archive --out x.tar && tar -xf x.tar"
         done = scene.bash(line, place, NOBODY)
         assert done.returncode == 0 and (place / "audit").is_dir(), (done, os.listdir(place))
@@ -232,7 +234,7 @@ def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[
     uid = 0 if line.startswith("sudo ") else NOBODY
     if verb == "serve" and "--listen" not in line:
         line += " --listen 127.0.0.1:0"  # another may have the port of everybody
-    if verb in ("attach", "serve") or "--follow" in line:
+    if verb in ("attach", "serve") or "--follow" in line or "--otlp" in line:
         return leave(scene, verb, line, place, uid)
     done = scene.bash(line, place, uid)
     if uid == 0:  # what sudo's output went to belongs to who typed it

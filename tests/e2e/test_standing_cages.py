@@ -304,3 +304,51 @@ def test_what_is_left_out_is_told_loudly() -> None:
         assert "UNPROTECTED" not in other.ctl("cage", "status", "whole").stdout
     finally:
         daemon.close()
+
+
+# ---- where the data lies -------------------------------------------------------------------------
+
+WRITES = """\
+name: writes
+steps:
+- {name: a, agent: filesystem, action: read, parameters: {path: data/input/given}}
+- {name: b, agent: filesystem, action: write,
+   parameters: {path: data/output/w, content: '{steps.a.outputs.text}'}}
+"""
+
+
+def test_data_lies_in_the_users_state_where_the_policy_says_so(daemon: Daemon) -> None:
+    """Programs, workflows, status and cage down find it there; in the project nothing is written.
+    The other place, which every other test uses, is the control.
+    """
+    project = daemon.workspace(uid=NOBODY)
+    (project / "akios.yaml").write_text("version: 1\nfilesystem: {data: state}\n")
+    (project / "w.yml").write_text(WRITES)
+
+    def ctl(*words: str, **more: Any) -> Any:
+        return daemon.ctl(*words, uid=NOBODY, cwd=project, **more)
+
+    done = ctl("cage", "up", "elsewhere")
+    assert done.returncode == 0 and "its data is in " in done.stderr
+    status = json.loads(ctl("cage", "status", "elsewhere", "--json").stdout)["data"]
+    base = daemon.base / f"home-{NOBODY}" / ".local/state/akios/data"
+    assert status["in"] == "state" and status["input"].startswith(f"{base}/{project.name}-")
+    assert status["input"] in ctl("cage", "status", "elsewhere").stdout
+    given, output = Path(status["input"]) / "given", Path(status["output"])
+    given.write_text("from outside")
+    shell = "cat data/input/given; echo made >data/output/x; ! echo no >data/input/given"
+    done = ctl("run", "--cage", "elsewhere", "--", "sh", "-c", shell)
+    assert (done.returncode, done.stdout) == (0, "from outside"), done.stderr
+    assert (output / "x").read_text() == "made\n" and given.read_text() == "from outside"
+    done = ctl("workflow", "run", "w.yml", "--cage", "elsewhere", "--json")
+    report = json.loads(done.stdout)
+    assert (output / "w").read_text() == "from outside", done.stderr
+    assert Path(report["output"]) == output / report["run"] and (output / report["run"]).is_dir()
+    assert [one for one in (project / "data").rglob("*") if one.is_file()] == []
+    away = {**daemon.as_user(NOBODY)["env"], "XDG_STATE_HOME": str(daemon.base / "nowhere")}
+    lost = ctl("cage", "down", "elsewhere", env=away)
+    assert lost.returncode == 125 and "is not where it should be" in lost.stderr
+    assert (output / "x").exists()
+    done = ctl("cage", "down", "elsewhere")
+    assert done.returncode == 0 and f"{output}: " in done.stdout, done.stderr
+    assert list(output.iterdir()) == [] and given.read_text() == "from outside"

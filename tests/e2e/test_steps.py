@@ -376,9 +376,12 @@ def test_webhooks(do: Steps, up: Upstream, service: str) -> None:
     if service == "slack":
         assert body["text"] == "&lt;!channel&gt; @everyone done"
     elif service == "discord":
-        assert (body["content"], body["allowed_mentions"]) == (text, {"parse": []})
+        assert body["content"] == r"\<!channel\> \@everyone done"
+        assert body["allowed_mentions"] == {"parse": []}
     elif service == "teams":
-        assert body["attachments"][0]["content"]["body"][0]["text"] == text
+        assert body["attachments"][0]["content"]["body"][0]["inlines"] == [
+            {"type": "TextRun", "text": text}
+        ]
     else:
         assert body == {"text": text}
     before = len(up.requests)

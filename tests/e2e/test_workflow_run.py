@@ -19,6 +19,7 @@ from akiosd.values.policy import PROVIDERS
 from akiosd.workflow.journal import Intent, Journal, Result, read_journal
 from tests.e2e.daemon import NOBODY, Daemon, die_with_parent
 from tests.e2e.models import Models
+from tests.e2e.resources import wait_until
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer
 
 HOOK = "hooks.example"
@@ -53,9 +54,19 @@ def models() -> Iterator[Models]:
 
 @pytest.fixture(scope="module")
 def akios(hook: Hook, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    yield from before_hook(hook, models, tmp_path_factory.mktemp("roots"))
+
+
+@pytest.fixture
+def own(hook: Hook, models: Models, tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that the test may kill."""
+    yield from before_hook(hook, models, tmp_path)
+
+
+def before_hook(hook: Hook, models: Models, place: Path) -> Iterator[Daemon]:
     with Upstream(hook, Authority(), (HOOK,)) as up:
         assert up.authority is not None
-        roots = tmp_path_factory.mktemp("roots") / "roots.pem"
+        roots = place / "roots.pem"
         roots.write_bytes(up.authority.pem)
         providers = "".join(f"    {name}: {{upstream: '{models.url}'}}\n" for name in PROVIDERS)
         site = f"  roots: {roots}\n  hosts: {{{HOOK}: '127.0.0.1:{up.port}'}}\n"
@@ -71,6 +82,15 @@ def akios(hook: Hook, models: Models, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def project(akios: Daemon) -> Path:
+    return project_of(akios)
+
+
+@pytest.fixture
+def own_project(own: Daemon) -> Path:
+    return project_of(own)
+
+
+def project_of(akios: Daemon) -> Path:
     """A directory as ``init`` makes it, under git, with a change to review."""
     place = akios.workspace(uid=NOBODY)
     assert akios.ctl("init", ".", uid=NOBODY, cwd=place).returncode == 0
@@ -280,10 +300,10 @@ def test_wherever_it_is_killed(
     kill_here(akios, models, hook, project, when, at)
 
 
-def popen(akios: Daemon, place: Path) -> subprocess.Popen[str]:
+def popen(akios: Daemon, place: Path, file: str = "kill.yml") -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     return akios.popen(
-        "workflow", "run", "kill.yml", uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True
+        "workflow", "run", file, uid=NOBODY, cwd=place, stdout=pipe, stderr=pipe, text=True
     )
 
 
@@ -504,3 +524,159 @@ def test_a_person_says_no(akios: Daemon, project: Path) -> None:
     agree, then = json.loads(out)["steps"]
     assert process.returncode == 1 and "nobody said no: never" in agree["failure"]["what"]
     assert then["status"] == "not finished"
+
+
+# ---- akiosd is restarted -------------------------------------------------------------------------
+
+WAITS = """\
+name: waits
+steps:
+- name: slow
+  agent: tool
+  action: run
+  config: {allow: [[python3]], timeout: 60}
+  parameters: {argv: [python3, slow.py]}
+- {name: then, agent: webhook, action: send, parameters: {text: '{steps.slow.outputs.stdout}'},
+   config: {service: slack, url: 'https://hooks.example/x'}}
+"""
+SLOW = """
+import os, time
+open("data/output/begun", "a").write("x")
+while not os.path.exists("data/output/go"):
+    time.sleep(0.05)
+print("waited")
+"""
+
+
+def kill_daemon(akios: Daemon) -> None:
+    assert akios.process is not None
+    akios.process.kill()
+    akios.process.wait()
+
+
+def test_a_step_outlives_akiosd_and_the_next_waits_for_it(
+    own: Daemon, hook: Hook, own_project: Path
+) -> None:
+    """The step goes on while akiosd is killed and started; then akiosd is away when the webhook is
+    to be begun: it waits, and nobody calls it unknown.
+    """
+    (own_project / "w.yml").write_text(WAITS)
+    (own_project / "slow.py").write_text(SLOW)
+    output, before = own_project / "data/output", len(hook.texts)
+    process = popen(own, own_project, "w.yml")
+    try:
+        assert wait_until(lambda: (output / "begun").exists())
+        kill_daemon(own)
+        own.start()
+        assert process.stderr is not None
+        while "akiosd was restarted" not in (line := process.stderr.readline()):
+            assert line, process.communicate()
+        (output / "go").touch()
+        _, error = process.communicate(**MINUTE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    assert (output / "begun").read_text() == "x" and hook.texts[before:] == ["waited\n"]
+
+
+@pytest.mark.named_set("workflow")
+def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project: Path) -> None:
+    (own_project / "w.yml").write_text(
+        "name: w\nsteps:\n- {name: agree, agent: approve, action: ask, config: {timeout: 60}, "
+        "parameters: {message: so}}\n"
+        "- {name: then, agent: filesystem, action: write, "
+        "parameters: {path: data/output/x, content: a}}\n"
+    )
+    process = popen(own, own_project, "w.yml")
+    try:
+        assert process.stderr is not None
+        while "waits for a person" not in (line := process.stderr.readline()):
+            assert line, process.communicate()
+        kill_daemon(own)
+        said = own.ctl("approvals", "yes", line.split()[-1], uid=NOBODY, cwd=own_project)
+        assert said.returncode == 0, said.stderr
+        while "waiting until it is back" not in (line := process.stderr.readline()):
+            assert line, process.communicate()
+        own.start()
+        _, error = process.communicate(**MINUTE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    assert (own_project / "data/output/x").read_text() == "a"
+
+
+# ---- the state of a run, and its proof -----------------------------------------------------------
+
+THREE = """\
+name: three
+steps:
+- {name: a, agent: filesystem, action: write, parameters: {path: data/output/a, content: one}}
+- {name: b, agent: filesystem, action: read, parameters: {path: data/output/a}}
+- {name: c, agent: filesystem, action: exists, parameters: {path: "{steps.b.outputs.text}"}}
+"""
+
+
+def state_of(akios: Daemon, place: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    done = akios.ctl("workflow", "status", "--json", *words, uid=NOBODY, cwd=place)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_ledger_vouches_for_a_journal_and_finds_a_change(akios: Daemon, project: Path) -> None:
+    """The last result too, which no step comes after; a journal that was written anew, with a chain
+    of its own that is whole, is not the one that the ledger has.
+    """
+    (project / "w.yml").write_text(THREE)
+    _, report = run(akios, project, "w.yml")
+    status, found = state_of(akios, project, "--prove")
+    assert status == 0 and found["state"] == "success", found
+    assert [one["state"] for one in found["steps"]] == ["done"] * 3
+    proof = found["proof"]
+    assert proof["proven"] == proof["lines"] - 1 == 8
+    assert [one["what"] for one in proof["witnesses"]] == ["a.0.1", "b.0.1", "c.0.1", "end"]
+    last = json.loads(akios.ctl("timeline", "--json", uid=NOBODY, cwd=project).stdout)["birth"]
+    assert "c.0.1" in last["argv"], "the last cage of the project is that of the last step"
+    place = (
+        akios.base / f"home-{NOBODY}" / ".local/state/akios/workflows" / report["run"] / "journal"
+    )
+    place.write_bytes(forged(place.read_bytes()))
+    status, found = state_of(akios, project, "--prove", report["run"])
+    assert status == 1 and found["state"] == "success", "the chain alone is whole"
+    assert [one["state"] for one in found["proof"]["witnesses"]] == ["proven"] * 3 + ["changed"]
+
+
+def forged(journal: bytes) -> bytes:
+    """The last step's outputs are others, and every line follows from the one before it."""
+    lines, head = b"", "0" * 64
+    for whole in journal.splitlines(keepends=True):
+        line = json.loads(whole)
+        wanted = line | {"before": head}
+        if (line["line"], line.get("step")) == ("result", "c"):
+            wanted["outputs"] = {"exists": True}
+        same = whole if wanted == line else json.dumps(wanted).encode() + b"\n"
+        lines, head = lines + same, hashlib.sha256(same).hexdigest()
+    return lines
+
+
+def test_the_state_of_a_run_is_told_while_it_goes_on_and_after_its_death(
+    akios: Daemon, project: Path
+) -> None:
+    (project / "w.yml").write_text(WAITS)
+    (project / "slow.py").write_text(SLOW)
+    process = popen(akios, project, "w.yml")
+    try:
+        assert wait_until(lambda: (project / "data/output/begun").exists())
+        _, found = state_of(akios, project)
+        slow, then = found["steps"]
+        assert (found["state"], slow["state"], then["state"]) == (
+            "going on", "running", "not begun",
+        )  # fmt: skip
+        listed = json.loads(akios.ctl("ps", "--json", uid=NOBODY, cwd=project).stdout)
+        assert slow["cage"] in [one["cage"] for one in listed]
+    finally:
+        process.kill()
+        process.communicate()
+    status, found = state_of(akios, project, "--prove")
+    assert (status, found["state"]) == (0, "unfinished"), found
+    assert [one["state"] for one in found["steps"]] == ["not heard of", "not begun"]
+    (project / "data/output/go").touch()

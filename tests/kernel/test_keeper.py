@@ -63,6 +63,20 @@ def is_ended(fd: Fd) -> bool:
     return bool(select.select([fd.fileno()], [], [], 0)[0]) and os.read(fd.fileno(), 1) == b""
 
 
+@pytest.mark.parametrize(
+    ("program", "why"), [("/dev/null", "Permission denied"), ("/bin/false", "ended at once")]
+)
+async def test_one_that_cannot_run_leaves_no_socket(world: World, program: str, why: str) -> None:
+    ours = module.PROGRAM
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PROGRAM", program)
+        with pytest.raises(KernelError, match=why):
+            await world.open()
+    assert not world.path.exists() and ours == module.PROGRAM
+    (await world.open()).close()  # the control
+    assert world.path.exists()
+
+
 async def test_what_is_kept_outlives_the_connection(world: World) -> None:
     keeper = await world.open()
     reader, writer = open_pipe()

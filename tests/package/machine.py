@@ -13,9 +13,9 @@ HANDED_IN = Path(__file__).parents[2] / ".vm-files"
 _BUILT = sorted(HANDED_IN.glob("akios_*.deb"))
 DEBS = {
     **{path.stem: path for path in HANDED_IN.glob("*.deb") if path not in _BUILT},
-    **{"newer" if "+newer" in path.name else "akios": path for path in _BUILT},
+    **{"newer" if path.stem == "akios_newer" else "akios": path for path in _BUILT},
 }
-"""The packages to test: akios, newer (the next build of it), and what `variants` makes of that."""
+"""The packages to test: akios and the extras as built, and what `variants` makes of akios."""
 GROUPS = ("akios", "akios-admin", "akios-monitor")
 CGROUPS = Path("/sys/fs/cgroup")
 USERS = ("dev", "mon", "other")

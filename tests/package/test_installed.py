@@ -111,23 +111,32 @@ def test_a_user_outside_is_refused_in_words_until_they_are_let_in() -> None:
     sh("gpasswd", "-d", "other", "akios")
 
 
-def test_the_journal_can_be_read() -> None:
-    journal = sh("journalctl", "-u", "akiosd", "-o", "cat", "--no-pager").stdout
-    assert "ready" in journal and "Traceback" not in journal
-    out = os.environ.get("VM_OUT")
-    if out:
-        Path(out, "journal").write_text(
-            sh("journalctl", "-u", "akiosd", "--no-pager").stdout, encoding="utf-8"
-        )
-
-
 def test_the_ledger_holds() -> None:
     verified = sh("akiosctl", "ledger", "verify")
     assert "OK" in verified.stdout
 
 
-def test_a_restart_serves_again() -> None:
-    first = sh("systemctl", "show", "-P", "MainPID", "akiosd").stdout
+def test_a_restart_serves_again_and_a_stop_ends_what_ran() -> None:
+    run("--detach", "--name", "stays", "--", "sleep", "600")
+    before, first = cage("stays"), sh("systemctl", "show", "-P", "MainPID", "akiosd").stdout
     sh("systemctl", "restart", "akiosd")
     assert sh("systemctl", "show", "-P", "MainPID", "akiosd").stdout != first
+    assert (cage("stays")["cage"], cage("stays")["pid"]) == (before["cage"], before["pid"])
+    assert Path("/proc", str(before["pid"])).exists()
     assert run("--", "echo", "again").stdout == "again\n"
+    sh("systemctl", "stop", "akiosd")  # the control
+    assert not Path("/proc", str(before["pid"])).exists()
+    sh("systemctl", "start", "akiosd")
+    listed = json.loads(sh("akiosctl", "ps", "--all", "--json", user="dev").stdout)
+    assert "akiosd stopped" in next(one["reason"] for one in listed if one["name"] == "stays")
+
+
+def test_the_journal_can_be_read() -> None:
+    journal = sh("journalctl", "-u", "akiosd", "-o", "cat", "--no-pager").stdout
+    assert "ready" in journal and "Traceback" not in journal
+    assert "do not outlive" not in journal  # akios-keeper could be started
+    out = os.environ.get("VM_OUT")
+    if out:
+        Path(out, "journal").write_text(
+            sh("journalctl", "-u", "akiosd", "--no-pager").stdout, encoding="utf-8"
+        )

@@ -124,6 +124,41 @@ def test_what_systemd_says_of_the_unit_has_its_reason_in_the_manual() -> None:
     assert found - reasons() == set()
 
 
+API = dict(settings("akios-api.service"))
+EXPOSED = {
+    "RestrictSUIDSGID=",  # takes openat2(2) away
+    "PrivateUsers=",  # akiosd would not see who asks
+    "PrivateNetwork=",  # it listens
+    "RestrictAddressFamilies=~AF_(INET|INET6)",
+    "RestrictAddressFamilies=~AF_UNIX",
+    "IPAddressDeny=",  # where it listens, the administrator says
+    "RootDirectory=/RootImage=",
+    "SupplementaryGroups=",  # what it may do
+    "ProcSubset=",  # its own entries in /proc/self
+    "DeviceAllow=",  # rtc, which PrivateDevices= leaves to be read
+    "PrivateMounts=",  # PrivateTmp= brings them
+}
+
+
+def test_the_rest_api_runs_as_a_user_with_no_rights_but_its_groups() -> None:
+    assert API["User"] == "akios-api" and API["SupplementaryGroups"] == "akios akios-monitor"
+    assert API["CapabilityBoundingSet"] == API["AmbientCapabilities"] == ""
+    assert "--system" in API["ExecStart"].split()
+    made = (SYSTEMD / "akios-api.sysusers").read_text().split()
+    assert made.count("akios-api") == 3 and not {"akios-admin", "root"} & {*made}
+
+
+def test_what_systemd_finds_open_in_the_rest_api_is_meant() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = SYSTEMD / "akios-api.service"
+    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
+    done = subprocess.run(words, capture_output=True, text=True)
+    found = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("✗")}
+    assert "PrivateNetwork=" in found, done.stderr
+    assert found <= EXPOSED, done.stdout
+
+
 def reasons() -> set[str]:
     """The settings that the manual gives a reason for."""
     page = (SYSTEMD.parent / "packaging/man/akiosd.8").read_text()
@@ -162,8 +197,12 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
         text = (SYSTEMD / "akiosd.service.d/254.conf").read_text()
         drop_in = tmp_path / "akiosd.service.d" / "254.conf"
         drop_in.write_text(text.replace("/usr/bin/akiosd", "/bin/true"))
+    text = (SYSTEMD / "akios-api.service").read_text().replace("/usr/bin/akiosctl", "/bin/true")
+    text = re.sub(r"^(Documentation|User|Group|SupplementaryGroups)=.*$", "", text, flags=re.M)
+    (tmp_path / "akios-api.service").write_text(text)
+    units = (*UNITS, "akios-api.service")
     done = subprocess.run(
-        ["systemd-analyze", "verify", *(tmp_path / name for name in UNITS)],
+        ["systemd-analyze", "verify", *(tmp_path / name for name in units)],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         capture_output=True,
         text=True,

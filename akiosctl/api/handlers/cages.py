@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query
+import anyio.to_thread
+import trio
+from fastapi import Query
 
+from akiosctl.api.daemon_stream import subscribe
+from akiosctl.api.params import CageId, Wait
 from akiosctl.api.service import Service, find_cage
 from akiosctl.verbs import budget, ps, why
-from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo, Cages, List
+from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo, Cages, List, Records, Subscribe
 
-CageId = Annotated[str, Path(pattern="^c-[0-9a-z]{12}$", description="The id of a cage.")]
 Cursor = Annotated[
     str, Query(pattern="^(c-[0-9a-z]{12})?$", description="`next` of the page before.")
 ]
@@ -45,10 +49,28 @@ def _is(cage: CageInfo, state: str) -> bool:
     return kinds.get(state, True)
 
 
-def get_one(service: Service, cage: CageId) -> dict[str, object]:
-    """One cage."""
+async def get_one(service: Service, cage: CageId, wait: Wait = 0) -> dict[str, object]:
+    """One cage; with `wait` the answer comes when it has ended, or after so many seconds."""
+    found = await anyio.to_thread.run_sync(describe_one, service, cage)
+    if wait and not found["ended_ns"]:
+        with trio.move_on_after(wait):
+            await _wait_end(service, cage)
+        found = await anyio.to_thread.run_sync(describe_one, service, cage)
+    return found
+
+
+def describe_one(service: Service, cage: str) -> dict[str, object]:
+    """As ``akiosctl ps --json`` prints it."""
     with service.connect() as client:
         return ps.to_json(find_cage(client, cage))
+
+
+async def _wait_end(service: Service, cage: str) -> None:
+    request = Subscribe(kinds=("end",), cages=(cage,), cursors={cage: 0})
+    async with aclosing(subscribe(service.events, request)) as messages:
+        async for message in messages:
+            if isinstance(message, Records):
+                return
 
 
 def get_budget(service: Service, cage: CageId) -> dict[str, object]:
@@ -66,5 +88,6 @@ def get_why(service: Service, cage: CageId) -> dict[str, object]:
     with service.connect() as client:
         found = find_cage(client, cage)
         workspace = os.fsdecode(found.workspace)
-        told, same = why.tell_why(client, cage, workspace)
+        with service.readings.take(cage) as reading:
+            told, same = why.tell_why(client, cage, workspace, reading=reading)
     return why.to_json(cage, told, same)

@@ -16,9 +16,9 @@ import msgspec
 from fastapi import Header, Query, Request, Response
 
 from akiosctl.api.forms import CommitJob
-from akiosctl.api.handlers.cages import CageId
 from akiosctl.api.handlers.ledger import Key
 from akiosctl.api.jobs import AnyJob
+from akiosctl.api.params import CageId
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service, find_cage
 from akiosctl.api.tokens import Token
@@ -50,7 +50,7 @@ Force = Annotated[bool, Query(description="Overwrite what changed since the cage
 def end_cage(service: Service, cage: CageId, grace: Grace = 10) -> dict[str, object]:
     """End a cage: SIGTERM to its agent, then SIGKILL to all in it.  Ended already is no error."""
     with service.connect() as client:
-        found = _find_own(client, cage)
+        found = find_own(client, cage)
         if not found.ended_ns:
             stop.end(client, cage, grace * 10**9)
     return {"cages": [cage]}
@@ -131,7 +131,8 @@ def _check_match(match: str, cage: str, view: CageView) -> None:
         )
 
 
-def _find_own(client: Client, cage: str) -> CageInfo:
+def find_own(client: Client, cage: str) -> CageInfo:
+    """A cage of the user of this server.  Raises :class:`Refusal`."""
     found = find_cage(client, cage)
     if found.uid != os.geteuid():
         what, next = f"it is a cage of {found.user}'s", "ask its user"
@@ -140,7 +141,7 @@ def _find_own(client: Client, cage: str) -> CageInfo:
 
 
 def _find_settled(client: Client, cage: str) -> CageInfo:
-    found = _find_own(client, cage)
+    found = find_own(client, cage)
     if found.ended_ns and found.changes:
         return found
     if not found.ended_ns:

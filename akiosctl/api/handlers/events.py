@@ -1,4 +1,4 @@
-"""Events as they become durable: Server-Sent Events (the HTML standard, 9.2).
+"""Events as they become durable, by Server-Sent Events or by a WebSocket.
 
 ``id`` says how to go on (``akiosctl.api.positions``): a browser sends the last one back by itself.
 What was left out is said by a ``gap``.  While akiosd is away the stream goes on, says so, and
@@ -8,22 +8,31 @@ takes up where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated
 
 import anyio.to_thread
 import msgspec
-import trio
 from fastapi import Header, Query, Request
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from akiosctl.api.daemon_stream import greet, subscribe
+from akiosctl.api.daemon_stream import subscribe
 from akiosctl.api.positions import PATTERN, Positions, parse_id
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
+from akiosctl.api.streams import (
+    BEAT,
+    BEAT_SECONDS,
+    ENDED,
+    EventStream,
+    Item,
+    Items,
+    check_room,
+    is_valid,
+    send_items,
+    wait_back,
+)
 from akiosctl.api.tokens import Token
 from akiosctl.api.views.timeline import is_notable
 from akiosctl.cages import list_cages
@@ -31,14 +40,8 @@ from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
 from akiosctl.verbs.events import time_of
-from akiosd.errors import AkiosError
 from akiosd.values.ids import HOST_LOG
-from akiosd.wire.messages import LogEntries, ReadLog, Records, Subscribe
-
-BEAT_SECONDS = 15.0
-_RETRY_SECONDS = 0.5
-_MOST_STREAMS = 216
-"""akiosd takes 256 connections of one user; the others are for requests."""
+from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
 Cages = Annotated[
     list[Annotated[str, Query(pattern="^(c-[0-9a-z]{12}|host)$")]],
@@ -88,17 +91,37 @@ async def stream(
     replay: Replay = False,
     notable: Notable = False,
     last_event_id: LastId = "",
-) -> StreamingResponse:
+) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
     sent: read them from the log), `away` and `back` (of akiosd), `end` (the token is no longer
-    valid).
+    valid).  The same as messages of a WebSocket: `GET /api/v1/events/socket`.
     """
     check_kinds(kind)
     begin = _Begin(service, tuple(cage), tuple(kind), last_event_id or after, replay)
     follow = await anyio.to_thread.run_sync(begin.find)
     follow.notable = notable
-    token: Token = request.state.token
-    return EventStream(service, send_all(service, token, follow))
+    return EventStream(follow_items(service, request.state.token, follow))
+
+
+async def converse(
+    service: Service,
+    socket: WebSocket,
+    cage: Cages = [],  # noqa: B006
+    kind: Kinds = [],  # noqa: B006
+    after: After = "",
+    replay: Replay = False,
+    notable: Notable = False,
+) -> None:
+    """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
+    events of the other way; a `beat` comes when it is quiet.
+    """
+    check_kinds(kind)
+    check_room()
+    begin = _Begin(service, tuple(cage), tuple(kind), after, replay)
+    follow = await anyio.to_thread.run_sync(begin.find)
+    follow.notable = notable
+    await socket.accept()
+    await send_items(socket, follow_items(service, socket.state.token, follow))
 
 
 def check_kinds(names: list[str]) -> None:
@@ -174,28 +197,30 @@ def _take_up(client: Client, follow: Follow) -> None:
             follow.positions.move(cage.cage, 0)
 
 
-async def send_all(
+async def follow_items(
     service: Service, token: Token, follow: Follow, beat: float = BEAT_SECONDS
-) -> AsyncGenerator[bytes, None]:
-    """The stream's bytes, until the token is no longer valid."""
-    yield b"retry: 1000\n\n"
+) -> Items:
+    """What happens, until the token is no longer valid."""
     form, away = Form(as_json=True), False
     while True:
         try:
             if away:
-                await _wait_back(service, follow)
+                await wait_back(service)
+                if not follow.cages:
+                    await anyio.to_thread.run_sync(_take_up_anew, service, follow)
                 away = False
-                yield b"event: back\ndata: {}\n\n"
+                yield [Item("back", {})]
             request = _ask(follow)
             async with aclosing(subscribe(service.events, request, beat)) as messages:
                 async for message in messages:
                     if not is_valid(service, token):
-                        yield write_event("end", {"what": "the token expired or was revoked"})
+                        yield [ENDED]
                         return
-                    yield b": beat\n\n" if message is None else _write(form, follow, message)
+                    yield [BEAT] if message is None else _items_of(form, follow, message)
         except GoneError as error:
+            if not away:
+                yield [Item("away", {"what": error.what, "next": error.next})]
             away = True
-            yield write_event("away", {"what": error.what, "next": error.next})
 
 
 def _ask(follow: Follow) -> Subscribe:
@@ -203,78 +228,24 @@ def _ask(follow: Follow) -> Subscribe:
     return Subscribe(kinds=follow.kinds, cages=follow.cages, cursors=cursors)
 
 
-def is_valid(service: Service, token: Token) -> bool:
-    """Whether a token that opened a stream is still one: not revoked, not expired."""
-    kept = service.tokens.read().get(token.id)
-    return kept is not None and not kept.expired(time.time_ns())
-
-
-async def _wait_back(service: Service, follow: Follow) -> None:
-    """Until akiosd says hello again.  Cancelled when the client leaves."""
-    while True:
-        await trio.sleep(_RETRY_SECONDS)
-        try:
-            await greet(service.socket)
-            if not follow.cages:
-                await anyio.to_thread.run_sync(_take_up_anew, service, follow)
-            return
-        except GoneError:
-            continue
-
-
 def _take_up_anew(service: Service, follow: Follow) -> None:
     with service.connect() as client:
         _take_up(client, follow)
 
 
-def _write(form: Form, follow: Follow, message: object) -> bytes:
-    """One or more events."""
-    if isinstance(message, Records):
-        floor = follow.floors.get(message.log, 0)
-        parts = []
-        lines = form.lines(message.log, message.start, message.entries)
-        for number, line in enumerate(lines, message.start):
-            name = follow.positions.move(message.log, number + 1)
-            entry = message.entries[number - message.start]
-            late = not floor or time_of(entry) >= floor
-            if late and (not follow.notable or is_notable(entry)):
-                parts.append(f"id: {name}\nevent: record\ndata: {line}\n\n")
-        follow.last_ns = max(follow.last_ns, time_of(message.entries[-1]))
-        return "".join(parts).encode() or b": older\n\n"
-    log, start, stop = message.log, message.start, message.stop  # type: ignore[attr-defined]
-    name = follow.positions.move(log, stop)
-    return f"id: {name}\n".encode() + write_event("gap", {"log": log, "gap": [start, stop]})
-
-
-def write_event(kind: str, data: object) -> bytes:
-    """One event without an id."""
-    return f"event: {kind}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
-
-
-class EventStream(StreamingResponse):
-    """Counts the streams that are open, and closes ``body`` however the client leaves."""
-
-    open = 0
-
-    def __init__(self, service: Service, body: AsyncGenerator[bytes, None]) -> None:
-        if EventStream.open >= _MOST_STREAMS:
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{_MOST_STREAMS} streams are open already",
-                "events",
-                "close one; or follow several cages by one stream",
-            )
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(body, media_type="text/event-stream", headers=headers)
-        self._body = body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        EventStream.open += 1
-        try:
-            await super().__call__(scope, receive, send)
-        except AkiosError:
-            pass  # the stream ends; a client that comes again is told why
-        finally:
-            EventStream.open -= 1
-            with trio.CancelScope(shield=True):
-                await self._body.aclose()
+def _items_of(form: Form, follow: Follow, message: Records | Gap) -> list[Item]:
+    if isinstance(message, Gap):
+        name = follow.positions.move(message.log, message.stop)
+        gap = {"log": message.log, "gap": [message.start, message.stop]}
+        return [Item("gap", gap, name)]
+    floor = follow.floors.get(message.log, 0)
+    found = []
+    lines = form.lines(message.log, message.start, message.entries)
+    for number, line in enumerate(lines, message.start):
+        name = follow.positions.move(message.log, number + 1)
+        entry = message.entries[number - message.start]
+        late = not floor or time_of(entry) >= floor
+        if late and (not follow.notable or is_notable(entry)):
+            found.append(Item("record", msgspec.Raw(line.encode()), name))
+    follow.last_ns = max(follow.last_ns, time_of(message.entries[-1]))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Any
 
 import trio
@@ -10,6 +11,7 @@ from fastapi import Request, Response
 
 from akiosctl.api.daemon_stream import greet
 from akiosctl.api.forms import Gone, Health, SessionMade, Version
+from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.sessions import LASTS_S, cookie_header
 from akiosctl.api.tokens import Token
@@ -51,6 +53,15 @@ def get_doctor(service: Service) -> dict[str, Any]:
 
 def begin_session(service: Service, request: Request, response: Response) -> SessionMade:
     """A cookie for the page, which holds for hours and opens what the token opens."""
+    if "authorization" not in request.headers:
+        # Else a session would go on for ever by itself, and whoever found a cookie with it.
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "a session is begun with a token, not with another session",
+            "Authorization",
+            "send the token: Authorization: Bearer akt_…",
+            rule="token",
+        )
     token: Token = request.state.token
     now_ns = time.time_ns()
     value = service.sessions.make(token, now_ns)

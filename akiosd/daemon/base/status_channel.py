@@ -4,8 +4,10 @@ terminal.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import trio
 
@@ -14,6 +16,26 @@ from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import plan_request
 from akiosd.values.plan import REQUEST_PROGRAM, StatusMessage, decode_status, encode_status
+
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF)
+
+
+@contextlib.contextmanager
+def _an_init_that_is_gone() -> Iterator[None]:
+    """Is no error: its end of file tells, or its cage has ended and closed the channel already.
+    Raises CageFailedError where it is there and cannot be told.
+    """
+    try:
+        yield
+    except trio.ClosedResourceError:
+        pass
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise CageFailedError(
+                f"the init of the cage cannot be told anything: {error.strerror}",
+                "status socket",
+                "try again; if it stays so, end the cage",
+            ) from error
 
 
 class StatusChannel:
@@ -61,24 +83,20 @@ class StatusChannel:
 
     async def send(self, kind: str, value: int = 0, number: int = 0) -> None:
         """Send a command to init, about the program ``number`` where it is about one.  An init that
-        is gone is no error: its end of file tells.
+        is gone is no error; CageFailedError for one that is there and cannot be told.
         """
-        try:
+        with _an_init_that_is_gone():
             async with self._sending:
                 await self._socket.send(encode_status(kind, value, number))
-        except (BrokenPipeError, ConnectionResetError):
-            pass
 
     async def send_program(self, number: int, plan: bytes, stdio: Sequence[int]) -> None:
         """Have the init of a standing cage start a program; ``stdio`` are its three descriptors,
-        which stay the caller's.  An init that is gone is no error.
+        which stay the caller's.  Errors as for :meth:`send`.
         """
         with plan_request(plan, stdio, number, REQUEST_PROGRAM) as (request, numbers):
-            try:
+            with _an_init_that_is_gone():
                 async with self._sending:
                     await scm_rights.send(self._socket, request, numbers)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
 
     def tell(self, kind: str) -> bool:
         """Send a command at once; False where it cannot be: init is gone, or does not read."""

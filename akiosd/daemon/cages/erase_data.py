@@ -16,7 +16,8 @@ from akiosd.daemon.cages.pending_changes import OUTPUT
 from akiosd.daemon.cages.wipe_changes import MARKER
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import LedgerError
-from akiosd.store.wipe import Found, How, Wiped, look, spared_by, wipe
+from akiosd.store.survey import Found
+from akiosd.store.wipe import How, Wiped, look, spared_by, wipe
 from akiosd.values.ids import LogId
 from akiosd.values.records import CageDestroyed, escape
 

@@ -105,13 +105,19 @@ class Pool:
                     # The next run makes its own, its caller is told what is wrong, and then this is
                     # tried again: not before, for a host without room would be kept busy by it.
                     _log.error("no cage can be made in advance", error=str(error))
-                    self.discard()
-                    await self._destroy_spoiled()
-                    self._wanted = trio.Event()
+                    await self._rest()
+                except Exception:
+                    _log.exception("no cage can be made in advance")
+                    await self._rest()
         finally:
             self.discard()
             await self._destroy_spoiled()
             close_all(self._networks)
+
+    async def _rest(self) -> None:
+        self.discard()
+        await self._destroy_spoiled()
+        self._wanted = trio.Event()
 
     async def _wait_wanted(self) -> None:
         with trio.move_on_after(_REST_S) as rest:

@@ -6,6 +6,7 @@ Who started a program gets its pipes or its terminal; akiosd keeps no end of the
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from akiosd.daemon.cages.cage_state import encode as encode_state
 from akiosd.daemon.cages.keep_cage import KeptCage
 from akiosd.daemon.cages.prepared_cage import make_pipes
 from akiosd.daemon.ledger.append import Ledger
-from akiosd.errors import DeniedError
+from akiosd.errors import CageFailedError, DeniedError
 from akiosd.kernel.cage_terminal import open_terminal
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
@@ -126,7 +127,13 @@ class Programs:
                 asked_ns=time.time_ns(),
             )
         )
-        await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
+        try:
+            await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
+        except CageFailedError as error:
+            # Nobody will ever say of it that it began, or that it ended.
+            failed = Event("failed", ts=time.time_ns(), err=errno.EIO, why=error.what)
+            self._advance(self.all[number], failed)
+            raise
         return number
 
     async def wait_begun(self, number: int) -> Program:

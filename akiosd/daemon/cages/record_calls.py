@@ -6,9 +6,11 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import trio
 
+from akiosd.daemon.base.guarded import call_guarded, guarded
 from akiosd.daemon.base.priority import Bulk
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.ledger.append import Ledger
@@ -200,7 +202,11 @@ class CallRecorder:
             self._pump.stop()
         if self.running:
             left_behind.add(self._caller)
-            trio.lowlevel.spawn_system_task(self._close_when_ended)
+            # A fault of a system task would be one of the whole loop.
+            close = partial(call_guarded, "free a ring", self._close)
+            trio.lowlevel.spawn_system_task(
+                guarded, "wait for a pump", close, self._close_when_ended
+            )
         else:
             self._close()
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import msgspec
 import trio
 
+from akiosd.cage.destroying import may_destroy
 from akiosd.cage.remembered import Remembered
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
@@ -166,7 +167,7 @@ class Registry:
     def find_kept(self, peer: Peer, name: str) -> KeptCage:
         """An ended cage with changes that this peer may settle.  Raises DeniedError."""
         kept = self.kept.get(name)
-        if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
+        if kept is None or not _may_settle(peer, kept):
             running = name in self.running and self.running[name].peer.uid == peer.uid
             if running:
                 next = f"wait until it has ended, or end it: akiosctl stop {name}"
@@ -183,16 +184,32 @@ class Registry:
         return sum(kept.owner[0] == uid for kept in self.kept.values()) + sum(1 for _ in down)
 
     def find_down(self, peer: Peer, name: str) -> wire.CageInfo:
-        """A standing cage that is down, and whose data this peer may destroy.  Raises
+        """A standing cage that is down, and all of whose data this peer may destroy.  Raises
         DeniedError.
         """
-        infos = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
-        info = next((info for info in infos if info.cage == name), None)
-        if info is None or not info.standing or not _may_act(peer, info.uid):
+        info = self._find_ended(name)
+        if info is None or not self.may_destroy_log(peer, name) or not info.standing:
             raise DeniedError(
                 f"no standing cage {name} that is down", next="list cages with: akiosctl cage list"
             )
+        if name in self.kept and not _may_settle(peer, self.kept[name]):
+            raise DeniedError(
+                f"{name} is down, and has changes that nobody committed",
+                name,
+                "only its user and root destroy them; ask its user to commit or discard",
+            )
         return info
+
+    def may_destroy_log(self, peer: Peer, name: str) -> bool:
+        """Whether this peer may destroy the log of an ended cage, for all this knows of it."""
+        info = self._find_ended(name)
+        standing = info is not None and info.standing
+        owns = info is not None and info.uid == peer.uid
+        return may_destroy("log of a standing cage" if standing else "log", peer.role, owns=owns)
+
+    def _find_ended(self, name: str) -> wire.CageInfo | None:
+        infos = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        return next((info for info in infos if info.cage == name), None)
 
     def list_page(self, peer: Peer, everyone: bool, after: str) -> tuple[list[wire.CageInfo], bool]:
         """Cages whose ids follow ``after``, as many as fit into one reply, and whether there are
@@ -284,6 +301,7 @@ class Registry:
             settled="discarded" if cage.discarded else "",
             standing=cage.is_standing,
             programs=len(cage.programs.running),
+            data=cage.policy.filesystem.data,
         )
 
     # ---- what outlives this process
@@ -387,8 +405,8 @@ def _taken(info: wire.CageInfo) -> DeniedError:
     )
 
 
-def _may_act(peer: Peer, uid: int) -> bool:
-    return peer.role in ("root", "admin") or peer.uid == uid
+def _may_settle(peer: Peer, kept: KeptCage) -> bool:
+    return may_destroy("changes", peer.role, owns=kept.owner[0] == peer.uid)
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:

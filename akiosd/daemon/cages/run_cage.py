@@ -20,7 +20,7 @@ import trio
 from akiosd import __version__
 from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
-from akiosd.cage.reasons import explain_end
+from akiosd.cage.reasons import End, explain_end
 from akiosd.cage.unprotected import describe, left_out
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
@@ -74,6 +74,7 @@ _LOOK_AT_SYSTEM_S = 30
 _PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _NO_RING = "the records that akiosd had not written when it ended were not kept"
+_FAILED = "killed: AKIOS failed"
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -153,6 +154,8 @@ class Cage:
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
+        self._failed = False
+        """Something of AKIOS in it did; the cage is over."""
         self._running = running
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
@@ -389,6 +392,9 @@ class Cage:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._live)
+        except Exception:
+            self._failed = True
+            raise
         finally:
             with trio.CancelScope(shield=True):
                 await self._clean_up()
@@ -962,6 +968,15 @@ class Cage:
             close_all((self.workspace_fd, self.git.directory if self.git is not None else None))
         self.ended.set()
         self._begun.set()
+        if self._failed and self.log in self.host.ledger.logs():
+            await give_back("the end in its log", self._record_fault)
+
+    async def _record_fault(self) -> None:
+        end = End("internal", 125, self.result.reason if self.result is not None else _FAILED)
+        count = self.programs.count
+        await record_end(
+            self.host.ledger, self.log, self.id, end, self.life.status, (0, 0, 0), count
+        )
 
     def _close_descriptors(self) -> None:
         for part in (self._status, self._calls, self._files, self._confinement, self.kept):
@@ -988,7 +1003,7 @@ class Cage:
             cage=self.id,
             exit_code=125,
             kind="internal",
-            reason="killed: AKIOS failed",
+            reason=_FAILED,
             changes=self.changes,
         )
         if self.changes:

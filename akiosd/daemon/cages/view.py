@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from akiosd.daemon.base.guarded import guarded
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.host import Host
@@ -187,7 +188,7 @@ async def _mount(
         # It may wait for the workspace's file system, where no signal reaches it; whoever asked has
         # left meanwhile.
         pidfd.send_signal(process.fileno(), signal.SIGKILL)
-        trio.lowlevel.spawn_system_task(_reap, process)
+        trio.lowlevel.spawn_system_task(guarded, "reap a helper", process.close, _reap, process)
     return tuple(views)
 
 

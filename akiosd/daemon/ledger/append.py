@@ -502,14 +502,14 @@ class Ledger:
     async def _guard(self, loop: Callable[..., Awaitable[None]], *args: object) -> None:
         try:
             await loop(*args)
-        except LedgerError as error:
-            self.state.fail(error)
-            raise
-        except OSError as error:
-            where = str(error.filename or "")
-            self.state.fail(
-                LedgerDiskError(f"the ledger's disk failed: {error.strerror}", where=where)
-            )
+        except Exception as error:
+            if isinstance(error, OSError):
+                what = f"the ledger's disk failed: {error.strerror}"
+                self.state.fail(LedgerDiskError(what, where=str(error.filename or "")))
+            elif isinstance(error, LedgerError):
+                self.state.fail(error)
+            else:
+                self.state.on_fault(error)
             raise
 
     async def aclose(self) -> None:

@@ -37,6 +37,8 @@ class LedgerState:
         self.on_full: Callable[[], None] | None = None
         self.on_room: Callable[[], None] | None = None
         """Who is told when it becomes full, and when there is room again.  Must not raise."""
+        self.on_fault: Callable[[Exception], None] = lambda error: None
+        """Called in the moment of a failure, before anybody who waits for the ledger finds out."""
         self.subscribers: list[Subscriber] = []
         self.progress = trio.Event()
         self.to_commit = trio.Event()
@@ -62,6 +64,7 @@ class LedgerState:
     def fail(self, error: LedgerError) -> None:
         """Keep the first failure, and wake everybody who waits for progress: they find it."""
         if self.failure is None:
+            self.on_fault(error)
             self.failure = error
         self.progress.set()
 

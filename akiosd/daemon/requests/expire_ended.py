@@ -34,6 +34,8 @@ async def expire(
             await expire_once(registry, changes, keeper, host.config.ended, time.time_ns())
         except (AkiosError, OSError) as error:
             _log.error("ended cages could not be cared for", why=str(error))
+        except Exception:
+            _log.exception("ended cages could not be cared for")
         await trio.sleep(host.config.ledger.check_every_s)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import trio
 
+from akiosd.cage.destroying import may_destroy
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.erase_data import erase_log
@@ -34,13 +35,17 @@ class LogKeeper:
     """Handlers of the requests.
 
     ``why_busy`` says why a cage's data may not be removed now, "" when it may; ``read`` reads the
-    clocks.
+    clocks; ``may_destroy`` says whether a peer may destroy a cage's log.
     """
 
     def __init__(
-        self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks
+        self,
+        host: Host,
+        why_busy: Callable[[str], str],
+        read: Callable[[], Reading] = read_clocks,
+        may_destroy: Callable[[Peer, str], bool] = lambda peer, cage: False,
     ) -> None:
-        self._host, self._why_busy = host, why_busy
+        self._host, self._why_busy, self._may_destroy = host, why_busy, may_destroy
         self._ages = LogAges(host.ledger, read)
         self._one_at_a_time = trio.Lock()
 
@@ -64,7 +69,13 @@ class LogKeeper:
         self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection
     ) -> None:
         """Destroy all data of an ended cage; answers when no trace is left, in the WAL neither."""
-        how = _how(peer, request)
+        how = _how(request)
+        if not self._may_destroy(peer, request.cage):
+            raise DeniedError(
+                "only root and administrators may destroy logs, and of a standing cage who made it",
+                "destroy",
+                "use sudo, or ask an administrator",
+            )
         if not is_cage_id(request.cage):
             raise DeniedError(
                 f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name"
@@ -76,12 +87,13 @@ class LogKeeper:
                 request.cage,
                 "stop it, or commit or discard its changes, first: akiosctl ps --all",
             )
-        await client.reply(await self.take_down(LogId(request.cage), how))
+        await client.reply(await self.take_down(LogId(request.cage), how, peer.uid))
 
-    async def take_down(self, log: LogId, how: How, outside: str = "") -> wire.Destroyed:
-        """Destroy all data of an ended cage, its log included, until no trace is left; ``outside``
-        is what was wiped elsewhere, for the tombstone.
+    async def take_down(self, log: LogId, how: How, uid: int, outside: str = "") -> wire.Destroyed:
+        """Destroy all data of an ended cage, its log included, until no trace is left.  ``uid`` is
+        who asked, ``outside`` what was wiped elsewhere, for the tombstone.
         """
+        outside = f"asked by uid {uid}" + (f"; {outside}" if outside else "")
         wiped, stone = await self._erase(log, how, outside)
         await self._clear_traces()
         await self._measure()
@@ -98,7 +110,13 @@ class LogKeeper:
         self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection
     ) -> None:
         """Destroy the data of old cages, or with ``dry_run`` only say which."""
-        how = _how(peer, request)
+        how = _how(request)
+        if not may_destroy("log", peer.role, owns=False):
+            raise DeniedError(
+                "only root and administrators may prune logs",
+                "prune",
+                "use sudo, or ask an administrator",
+            )
         found = await self._survey()
         failed: dict[LogId, str] = {}
         if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
@@ -266,13 +284,7 @@ def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
     return why
 
 
-def _how(peer: Peer, request: wire.Destroy | wire.Prune) -> How:
-    if peer.role not in ("root", "admin"):
-        raise DeniedError(
-            "only root and administrators may destroy logs",
-            "destroy",
-            "use sudo, or ask an administrator",
-        )
+def _how(request: wire.Destroy | wire.Prune) -> How:
     if not 1 <= request.passes <= 35:
         raise DeniedError("that many passes cannot be made", "--passes", "write 1 to 35")
     return How(request.passes, request.fast)

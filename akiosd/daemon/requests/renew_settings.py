@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import trio
-
+from akiosd.daemon.base.guarded import Tasks
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate
 from akiosd.daemon.base.settings import Change, Overrides, Settings, first, load_settings, renew
@@ -34,8 +33,8 @@ class Renewer:
         """Write into the host's ledger what akiosd starts with."""
         self._tell(first(self._host.settings))
 
-    async def renew(self, nursery: trio.Nursery) -> str:
-        """Read the files again; what waits for them is told in tasks of ``nursery``.
+    async def renew(self, tasks: Tasks) -> str:
+        """Read the files again; what waits for them is told in ``tasks``.
 
         Returns where they are wrong, "" when they were taken.
         """
@@ -46,15 +45,15 @@ class Renewer:
             self._refuse(error)
             refused = error.where or error.what
         else:
-            self._take(change, nursery)
+            self._take(change, tasks)
         groups = self._host.config.groups
         self._gate.reload(groups.user, groups.admin, groups.monitor)
         return refused
 
-    def _take(self, change: Change, nursery: trio.Nursery) -> None:
+    def _take(self, change: Change, tasks: Tasks) -> None:
         self._host.settings = change.settings
         for told in list(self._host.renewed):
-            nursery.start_soon(told)
+            tasks.start("tell of new settings", told)
         _log.info("settings were read again", changed=list(change.changed))
         if change.restart:
             _log.warning(

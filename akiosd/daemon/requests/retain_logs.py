@@ -24,7 +24,10 @@ async def retain(keeper: LogKeeper, read: Callable[[], LedgerConfig]) -> None:
     """
     while True:
         config = read()
-        await retain_once(keeper, config, time.time_ns())
+        try:
+            await retain_once(keeper, config, time.time_ns())
+        except Exception:
+            _log.exception("old logs could not be cared for")
         await trio.sleep(config.check_every_s)
 
 

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from akiosd.cage.machine import Event
+from akiosd.daemon.base.guarded import Tasks
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Hurried
@@ -38,6 +39,7 @@ _COME_BACK_S = 60.0
 _LET_WAIT_S = 10.0
 """For so long an agent that writes may have to wait for whoever was attached."""
 _MOST_LEFT = 1000
+_FAULT = "see akiosd's log"
 _LAST_OUTPUT_S = 3.0
 """For so long after an end its last output may come: a client gives up before that."""
 
@@ -51,12 +53,12 @@ class RunRequests:
         self,
         host: Host,
         pool: Pool,
-        nursery: trio.Nursery,
+        tasks: Tasks,
         registry: Registry,
         admission: Admission,
         standing: StandingRequests,
     ) -> None:
-        self._host, self._pool, self._nursery = host, pool, nursery
+        self._host, self._pool, self._tasks = host, pool, tasks
         self._registry, self._admission, self._standing = registry, admission, standing
         self._spools: dict[str, Spool] = {}
         """Cages whose output nobody reads now, and what reads it."""
@@ -103,7 +105,11 @@ class RunRequests:
             warnings = self._registry.warn_of_expiry(peer.uid, time.time_ns())
             reply = msgspec.structs.replace(reply, notes=(*reply.notes, *warnings))
             if run.detach:
-                self._nursery.start_soon(_tell_begun, cage, client, reply)
+                feed = cage.stdio[0].dup() if run.feeds else None
+                self._tasks.start(
+                    *("tell that a cage runs", _tell_begun, cage, client, reply, feed),
+                    on_fault=partial(cage.end, "internal", _FAULT),
+                )
             else:
                 try:
                     await self._hand_over(cage, client, reply, numbers)
@@ -115,7 +121,7 @@ class RunRequests:
                     cage.stdio[0].close()
                 self._begin_spool(cage)
 
-        self._nursery.start_soon(self._live, cage, on_started)
+        self._tasks.start("a cage", self._live, cage, on_started)
         await self._answer_end(cage, client)
 
     async def _answer_end(self, cage: Cage, client: ClientConnection) -> None:
@@ -137,11 +143,14 @@ class RunRequests:
             self._outputs[cage.id] = OutputFile.resume(path, size)
         if not cage.detached or cage.attached:
             self._awaited[cage.id] = trio.Event()
-            self._nursery.start_soon(self._await_client, cage)
+            self._tasks.start(
+                *("wait for the client of a cage", self._await_client, cage),
+                on_fault=partial(cage.end, "internal", _FAULT),
+            )
         elif not cage.ended.is_set():
             self._begin_spool(cage)
         self._standing.adopt(cage)
-        self._nursery.start_soon(self._live, cage, _nobody_waits)
+        self._tasks.start("a cage", self._live, cage, _nobody_waits)
 
     async def _await_client(self, cage: Cage) -> None:
         """Its client comes back by itself; one that does not has gone away."""
@@ -182,9 +191,10 @@ class RunRequests:
                 raise
             await self._answer_end(cage, client)
             return
-        owner, ended = self._left.pop(request.cage, (peer.uid, None))
-        if ended is None:
-            ended = self._registry.describe_end(request.cage, peer.uid)
+        owner, ended = self._left.get(request.cage, (peer.uid, None))
+        if owner == peer.uid:
+            self._left.pop(request.cage, None)
+            ended = ended or self._registry.describe_end(request.cage, peer.uid)
         if ended is None or owner != peer.uid:
             raise DeniedError(
                 f"{request.cage} did not outlive akiosd, or is not yours",
@@ -203,7 +213,7 @@ class RunRequests:
                 if len(self._left) >= _MOST_LEFT:
                     del self._left[next(iter(self._left))]
                 self._left[cage.id] = cage.peer.uid, cage.result
-            self._nursery.start_soon(self._finish_output, cage)
+            self._tasks.start("the last output of a cage", self._finish_output, cage)
             self._pool.refill_soon()
             self._registry.remove(cage)
 
@@ -233,7 +243,7 @@ class RunRequests:
         ours, theirs = (Fd(number) for number in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
         copy = Spool.of_copy(output)
         self._copies.setdefault(cage.id, []).append(copy)
-        self._nursery.start_soon(copy.run, [ours])
+        self._tasks.start("keep the output of a cage", copy.run, [ours])
         with theirs:
             await client.reply(
                 msgspec.structs.replace(reply, kept=True), [*numbers, theirs.fileno()]
@@ -354,20 +364,28 @@ class RunRequests:
             self._spools[cage.id] = spool
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
             # Copies: what is still in them is read also when the cage has closed its own.
-            self._nursery.start_soon(
-                spool.run, [fd.dup() for fd in sources if fd is not None and not fd.closed]
+            copies = [fd.dup() for fd in sources if fd is not None and not fd.closed]
+            self._tasks.start(
+                # Nobody would read on, and its agent would wait for ever.
+                *("read the output of a cage", spool.run, copies),
+                on_fault=partial(cage.end, "internal", _FAULT),
             )
 
 
-async def _tell_begun(cage: Cage, client: ClientConnection, reply: wire.Started) -> None:
+async def _tell_begun(
+    cage: Cage, client: ClientConnection, reply: wire.Started, feed: Fd | None
+) -> None:
     """Whoever hears that a detached cage runs may rely on it: until its init has read ``go`` it
-    would still end with akiosd.
+    would still end with akiosd.  ``feed`` is its input, which is closed here.
     """
-    await cage.wait_begun()
     try:
-        await client.reply(reply)
+        await cage.wait_begun()
+        await client.reply(reply, [feed.fileno()] if feed is not None else ())
     except trio.BrokenResourceError:
         cage.end("client_gone")
+    finally:
+        if feed is not None:
+            feed.close()
 
 
 async def _nobody_waits(reply: wire.Started, numbers: list[int]) -> None:

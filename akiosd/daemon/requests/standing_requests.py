@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 
 from akiosd.cage import programs
 from akiosd.cage.programs import explain, usage_of
 from akiosd.cage.unprotected import left_out
+from akiosd.daemon.base.guarded import Tasks
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry, user_name
 from akiosd.daemon.cages.run_cage import Cage
@@ -22,6 +25,8 @@ from akiosd.wire import messages as wire
 _COME_BACK_S = 60.0
 """For so long after a restart of akiosd a program waits for its client."""
 _MOST_PASSES = 35
+_CANNOT_END = "a program whose client went away cannot be ended; see akiosd's log"
+"""A program that nobody could stop would run on: its cage ends."""
 
 
 class StandingRequests:
@@ -30,9 +35,9 @@ class StandingRequests:
     """
 
     def __init__(
-        self, nursery: trio.Nursery, registry: Registry, changes: ChangeRequests, logs: LogKeeper
+        self, tasks: Tasks, registry: Registry, changes: ChangeRequests, logs: LogKeeper
     ) -> None:
-        self._nursery, self._registry = nursery, registry
+        self._tasks, self._registry = tasks, registry
         self._changes, self._logs = changes, logs
         self._awaited: dict[tuple[str, int], trio.Event] = {}
         """Programs that an earlier akiosd started, and that wait for their clients."""
@@ -64,13 +69,19 @@ class StandingRequests:
 
     def _client_left(self, cage: Cage, number: int) -> None:
         if not self.leaving:
-            self._nursery.start_soon(cage.kill_program, number, "client_gone")
+            self._tasks.start(
+                *("end a program", cage.kill_program, number, "client_gone"),
+                on_fault=partial(cage.end, "internal", _CANNOT_END),
+            )
 
     def adopt(self, cage: Cage) -> None:
         """Wait for the clients of programs that an earlier akiosd started."""
         for one in cage.programs.running:
             self._awaited[cage.id, one.number] = trio.Event()
-            self._nursery.start_soon(self._await_client, cage, one.number)
+            self._tasks.start(
+                *("wait for the client of a program", self._await_client, cage, one.number),
+                on_fault=partial(cage.end, "internal", _CANNOT_END),
+            )
 
     async def _await_client(self, cage: Cage, number: int) -> None:
         with trio.move_on_after(_COME_BACK_S):
@@ -161,7 +172,7 @@ class StandingRequests:
         how = How(request.passes, request.fast)
         with trio.CancelScope(shield=True):
             await self._changes.take_down(request.cage, peer.uid, how)
-            reply = await self._logs.take_down(LogId(request.cage), how, request.outside)
+            reply = await self._logs.take_down(LogId(request.cage), how, peer.uid, request.outside)
         await client.reply(reply)
 
     def _find(self, peer: Peer, name: str) -> Cage:

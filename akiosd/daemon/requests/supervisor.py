@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from akiosd import __version__
+from akiosd.daemon.base.guarded import Tasks, call_guarded
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.registry import Registry
@@ -33,7 +34,7 @@ from akiosd.wire import messages as wire
 class Supervisor:
     """The handler of :func:`akiosd.daemon.sockets.serve_clients.serve_clients`."""
 
-    def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery) -> None:
+    def __init__(self, host: Host, pool: Pool, tasks: Tasks) -> None:
         self._host = host
         self._started = time.monotonic_ns()
         self._looking, self._recording = trio.Lock(), trio.Lock()
@@ -41,10 +42,10 @@ class Supervisor:
         self.owner_of = registry.owner_of
         self._admission = Admission(host, registry)
         self._direct = Direct(host, registry.find, self._admission.admit_request)
-        self.logs = LogKeeper(host, self._why_busy)
+        self.logs = LogKeeper(host, self._why_busy, may_destroy=registry.may_destroy_log)
         self.changes = ChangeRequests(host, registry)
-        self._standing = standing = StandingRequests(nursery, registry, self.changes, self.logs)
-        self.runs = runs = RunRequests(host, pool, nursery, registry, self._admission, standing)
+        self._standing = standing = StandingRequests(tasks, registry, self.changes, self.logs)
+        self.runs = runs = RunRequests(host, pool, tasks, registry, self._admission, standing)
         cages = CageRequests(registry, standing)
         logs, keys = LogServer(host, registry.owner_of), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
@@ -95,7 +96,7 @@ class Supervisor:
         """Kill every cage and wait until all have ended and given back what they held."""
         self._admission.stopping = True
         for cage in list(self.registry.running.values()):
-            cage.end("daemon_stopped")
+            call_guarded("end a cage", cage.end, "daemon_stopped")
         await self._direct.stop()
         await self.registry.wait_empty()
         self.registry.close()
@@ -103,7 +104,8 @@ class Supervisor:
     def freeze_all(self, frozen: bool) -> None:
         """Freeze or thaw all running cages: the ledger has no room, or has it again."""
         for cage in self.registry.running.values():
-            cage.freeze(frozen)
+            # One that ends in this moment has nothing left to freeze.
+            call_guarded("freeze a cage", cage.freeze, frozen)
 
     async def _doctor(
         self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection

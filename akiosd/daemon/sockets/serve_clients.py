@@ -25,6 +25,7 @@ import msgspec
 import trio
 
 from akiosd import __version__
+from akiosd.daemon.base.guarded import Vital, call_guarded, guarded
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate, Peer, read_uid
 from akiosd.daemon.base.socket_path import find_obstacle
@@ -145,7 +146,7 @@ class _Connection:
                 close_fds(self.session.close())
                 nursery.cancel_scope.cancel()
         for call in self.at_end:
-            call()
+            call_guarded("what is to be done when a client has left", call)
 
     async def _read(self, nursery: trio.Nursery, greeting: trio.CancelScope) -> None:
         while True:
@@ -180,7 +181,8 @@ class _Connection:
                     "too many requests or file descriptors at once", next="wait for answers first"
                 )
             self.account.fds = held
-            nursery.start_soon(self._handle, item)
+            name = type(item.message).__name__
+            nursery.start_soon(guarded, name, nursery.cancel_scope.cancel, self._handle, item)
         return greeted
 
     async def _handle(self, item: Received) -> None:
@@ -302,19 +304,22 @@ async def serve_clients(
     accepts: UnionType | None = None,
     greet: Callable[[], Hello] = lambda: say_hello(b""),
     accepting: trio.CancelScope | None = None,
+    vital: Vital | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve ``listener`` until cancelled.
+    """Serve ``listener`` until cancelled; whatever becomes of one connection, the others are
+    served.
 
     ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
     is that of the control socket. ``greet`` makes akiosd's hello. Once ``accepting`` is cancelled,
-    those who are connected are served to their end, and nobody else.
+    those who are connected are served to their end, and nobody else.  ``vital`` is told at once
+    when nobody can be accepted any more.
     """
     server = _Server(handler, gate, limits, accepts, greet)
     async with trio.open_nursery() as nursery:
         task_status.started()
         with accepting or trio.CancelScope():
-            await _accept(listener, server, nursery)
+            await (vital or Vital()).run(_accept, listener, server, nursery)
 
 
 async def _accept(listener: trio.SocketListener, server: _Server, nursery: trio.Nursery) -> None:
@@ -327,7 +332,11 @@ async def _accept(listener: trio.SocketListener, server: _Server, nursery: trio.
             _log.error("cannot accept", error=str(error))
             await trio.sleep(0.1)
             continue
-        nursery.start_soon(server.connection, sock)
+        nursery.start_soon(guarded, "a connection", _log_only, server.connection, sock)
+
+
+def _log_only() -> None:
+    """Its end is all the client is told: what was sent before may have been half a frame."""
 
 
 async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketListener:

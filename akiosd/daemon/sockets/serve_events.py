@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 import trio
 
+from akiosd.daemon.base.guarded import Vital
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import (
     DEFAULT_LIMITS,
@@ -211,18 +212,28 @@ class EventsHandler:
                 "send other requests to control.sock",
             )
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)
-        unsubscribe = self._ledger.subscribe(subscription.offer)
         failures: list[Exception] = []
-        try:
-            async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
+
+            def offer(log: LogId, first: int, entries: list[bytes]) -> None:
+                # The ledger is everybody's: what fails here ends this subscription.
+                try:
+                    subscription.offer(log, first, entries)
+                except Exception as error:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+            unsubscribe = self._ledger.subscribe(offer)
+            try:
                 nursery.start_soon(
                     _catch, failures, nursery, partial(subscription.send_live, client)
                 )
                 for log in request.cursors:
                     replay = partial(subscription.replay, LogId(log), self._ledger, client)
                     await _catch(failures, nursery, replay)
-        finally:
-            unsubscribe()
+                await trio.sleep_forever()
+            finally:
+                unsubscribe()
         if failures:
             raise failures[0]
 
@@ -248,9 +259,12 @@ async def serve_events(
     *,
     limits: ConnectionLimits = DEFAULT_LIMITS,
     accepting: trio.CancelScope | None = None,
+    vital: Vital | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the events socket until cancelled; ``accepting`` as :func:`serve_clients` has it."""
+    """Serve the events socket until cancelled; ``accepting`` and ``vital`` as
+    :func:`serve_clients` has them.
+    """
     await serve_clients(
         listener,
         EventsHandler(ledger, owner_of),
@@ -258,5 +272,6 @@ async def serve_events(
         limits=limits,
         accepts=EventsRequest,
         accepting=accepting,
+        vital=vital,
         task_status=task_status,
     )

@@ -4,6 +4,9 @@ The cage holds what a step can reach at all; this holds a step to the part of th
 workflow speaks of.  The kernel walks each path (openat2(2), RESOLVE_BENEATH): a symbolic link, also
 one that is exchanged meanwhile, leads to no place outside, and ``data/input_evil`` is not in
 ``data/input``, because whole names are compared.
+
+What ``paths`` names is no link itself, and reached by none: an earlier step may have put one in its
+place, and then it would be another directory or file that this step may use.
 """
 
 from __future__ import annotations
@@ -15,9 +18,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from akiosd.errors import AkiosError
-from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
+from akiosd.kernel.syscalls import (
+    RESOLVE_BENEATH,
+    RESOLVE_NO_LINKS,
+    RESOLVE_NO_MAGICLINKS,
+    openat2,
+)
 
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
+_BELOW = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
+"""Below an allowed directory links are followed, as long as they stay there."""
 _TEMPORARY = ".akios-step-{}"
 _WORDS = {
     errno.EXDEV: "leads out of the directories that this step may use",
@@ -37,7 +46,8 @@ class Place:
     def __init__(self, path: str, allowed: Sequence[str]) -> None:
         """Raises :class:`AkiosError` when ``path`` lies beneath none of ``allowed``."""
         self.path = path
-        self._root, self._rest = _find_root(path, allowed)
+        self._root, self._rest, is_named = _find_root(path, allowed)
+        self._resolve = RESOLVE_NO_LINKS if is_named else _BELOW
         self._fd = -1
 
     def __enter__(self) -> Place:
@@ -45,7 +55,8 @@ class Place:
         try:
             with self._explained(self._root):
                 name = os.fsencode(self._root.lstrip("/"))
-                self._fd = openat2(start, name, os.O_PATH | os.O_DIRECTORY, resolve=_RESOLVE)
+                flags = os.O_PATH | os.O_DIRECTORY
+                self._fd = openat2(start, name, flags, resolve=RESOLVE_NO_LINKS)
         finally:
             os.close(start)
         return self
@@ -112,7 +123,7 @@ class Place:
                 raise
 
     def _openat2(self, rest: str, flags: int, mode: int = 0) -> int:
-        return openat2(self._fd, os.fsencode(rest), flags, mode, resolve=_RESOLVE)
+        return openat2(self._fd, os.fsencode(rest), flags, mode, resolve=self._resolve)
 
     @contextmanager
     def _directory(self, rest: str) -> Iterator[int]:
@@ -135,19 +146,20 @@ def _explain(error: OSError, path: str) -> AkiosError:
     return AkiosError(f"{path} {words}", "filesystem", "check the path, and the step's paths")
 
 
-def _find_root(path: str, allowed: Sequence[str]) -> tuple[str, str]:
-    """(directory of ``allowed``, way from there to ``path``).
+def _find_root(path: str, allowed: Sequence[str]) -> tuple[str, str, bool]:
+    """(directory of ``allowed``, way from there to ``path``, whether ``allowed`` names ``path``
+    itself).
 
-    Where ``allowed`` names the file itself, the directory is the one that holds it.
+    Where it does, the directory is the one that holds it.
     """
     wanted = _names(path)
     for entry in allowed:
         root = _names(entry)
         if wanted == root and root[-1:] not in ([], ["/"]):
             # Its directory is named, so that the last name may be a file as well.
-            return _join(root[:-1]), root[-1]
+            return _join(root[:-1]), root[-1], True
         if wanted[: len(root)] == root:
-            return _join(root), "/".join(wanted[len(root) :]) or "."
+            return _join(root), "/".join(wanted[len(root) :]) or ".", False
     raise AkiosError(
         f"{path} is not below the step's paths: {', '.join(allowed)}",
         "filesystem",

@@ -7,6 +7,7 @@ no result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,10 @@ from akiosd.workflow.steps.kind import Action, Actions, Form, Time, Work, second
 
 _MAX_REPLY = 64 << 10
 _MAX_BODY = 1 << 20
+
+
+_MARKS = re.compile(r"[\\`*_~|>#\[\]()<@:+.-]")
+_ADDRESS = re.compile(r"((?<![^\s])https?://[^\s\\`*|<>\[\]()@]+(?=\s|\Z))")
 
 
 class Config(Form):
@@ -61,15 +66,28 @@ def _slack(title: str, text: str) -> dict[str, Any]:
 
 
 def _discord(title: str, text: str) -> dict[str, Any]:
-    # discord.com/developers, "Allowed mentions": none of anybody.
+    # discord.com/developers, "Allowed mentions": none of anybody; "Message formatting": a mark
+    # behind a backslash is one to read, a link that says another address among them.
+    title, text = _plain(title), _plain(text)
     whole = f"**{title}**\n{text}" if title else text
     return {"content": whole, "allowed_mentions": {"parse": []}}
 
 
+def _plain(text: str) -> str:
+    """The marks of Discord's formatting behind backslashes; an address that stands for itself stays
+    as it is, and is one.
+    """
+    pieces = _ADDRESS.split(text)
+    pieces[::2] = (_MARKS.sub(r"\\\g<0>", piece) for piece in pieces[::2])
+    return "".join(pieces)
+
+
 def _teams(title: str, text: str) -> dict[str, Any]:
-    # learn.microsoft.com, "Create incoming webhooks with Workflows": an adaptive card.
-    heading = [{"type": "TextBlock", "text": title, "weight": "bolder", "wrap": True}]
-    blocks = [*(heading if title else []), {"type": "TextBlock", "text": text, "wrap": True}]
+    # learn.microsoft.com, "Create incoming webhooks with Workflows": an adaptive card.  Its
+    # RichTextBlock knows no Markdown, "Text features in Adaptive Cards", and no mentions.
+    heading = {"type": "TextRun", "text": f"{title}\n", "weight": "bolder"}
+    runs = [*([heading] if title else []), {"type": "TextRun", "text": text}]
+    blocks = [{"type": "RichTextBlock", "inlines": runs}]
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -131,10 +149,10 @@ def _body(name: str, service: Service, wanted: Send) -> bytes:
         if not text:
             raise AkiosError("there is nothing to say", "webhook: parameters", "write text")
         body = service.body(wanted.title, text)
-        if len(text) + len(wanted.title) > service.longest:
+        letters = max(len(text) + len(wanted.title), len(body.get("content", "")))
+        if letters > service.longest:
             raise AkiosError(
-                f"the message has {len(text) + len(wanted.title)} characters,"
-                f" and {name} takes {service.longest}",
+                f"the message has {letters} characters, and {name} takes {service.longest}",
                 "webhook: parameters",
                 "shorten it; write the whole with a filesystem step, and name that file in the"
                 " message",

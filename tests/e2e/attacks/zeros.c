@@ -1,26 +1,26 @@
-/* Every system call number from FIRST up to LAST with zeros for arguments, each in a child of its own.
- * Prints "NUMBER RESULT" lines: the value, -errno, SIGNAL, or "blocks" when it was still waiting. */
+/* zeros FIRST LAST [MS]: every system call number from FIRST up to LAST with zeros for arguments, each in a child of its own,
+ * for at most MS milliseconds (30). Prints "NUMBER RESULT" lines: the value, -errno, SIGNAL, or "blocks" when it was still waiting. */
 #include "attack.h"
 
 #include <sys/time.h>
 
-static void be_harmless(void) {
+static void be_harmless(long limit_ms) {
     /* Descriptor 0 is what most calls with zeros act on. */
     int ends[2];
     if (pipe(ends) == 0)
         dup2(ends[0], 0);
-    struct itimerval soon = {.it_value = {.tv_usec = 30000}};
+    struct itimerval soon = {.it_value = {limit_ms / 1000, limit_ms % 1000 * 1000}};
     signal(SIGALRM, SIG_DFL);
     setitimer(ITIMER_REAL, &soon, NULL);
 }
 
-static void try_number(long number) {
+static void try_number(long number, long limit_ms) {
     int answer[2];
     if (pipe2(answer, O_CLOEXEC) < 0)
         exit(125);
     pid_t pid = fork();
     if (pid == 0) {
-        be_harmless();
+        be_harmless(limit_ms);
         long result = syscall(number, 0, 0, 0, 0, 0, 0);
         if (result < 0)
             result = -errno;
@@ -43,9 +43,9 @@ static void try_number(long number) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3)
+    if (argc < 3)
         return 125;
     for (long number = atol(argv[1]); number < atol(argv[2]); number++)
-        try_number(number);
+        try_number(number, argc > 3 ? atol(argv[3]) : 30);
     return 0;
 }

@@ -49,8 +49,15 @@ async def ask(
         "headers": [(key.encode(), value.encode()) for key, value in all_headers],
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
+    if method == "WS":
+        scope |= {"type": "websocket", "scheme": "ws", "subprotocols": []}
+        del scope["method"]
+        scope["extensions"] = {"websocket.http.response": {}}
+        left = []
 
     async def receive() -> dict[str, Any]:
+        if method == "WS":
+            return {"type": "websocket.connect"}
         if not left:
             await trio.sleep_forever()
         piece = left.pop(0)
@@ -60,6 +67,8 @@ async def ask(
         sent.append(message)
 
     await app(scope, receive, send)
+    if sent[0]["type"] == "websocket.accept":
+        return Answer(101, {}, b"")
     start, *bodies = sent
     found = {key.decode().lower(): value.decode() for key, value in start["headers"]}
     return Answer(start["status"], found, b"".join(m.get("body", b"") for m in bodies))

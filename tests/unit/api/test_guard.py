@@ -99,6 +99,42 @@ async def test_a_cookie_opens_what_its_token_opens_as_long_as_that_holds(tmp_pat
     assert (await ask(app, VERSION, headers=(cookie,))).status == 401
 
 
+async def test_a_session_does_not_renew_itself(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    text, _ = new_token(tokens)
+    cookie, own = await sign_in(app, text), ("origin", "http://127.0.0.1:8470")
+    answer = await ask(app, "/api/v1/session", "POST", (cookie, own))
+    assert answer.status == 403 and "set-cookie" not in answer.headers
+    assert (await ask(app, VERSION, headers=(cookie,))).status == 200  # the control: it holds
+    assert (await ask(app, "/api/v1/session", "POST", (cookie, own, *bearer(text)))).status == 200
+
+
+HEALTH = "/docs"
+"""Of what needs no token, the one that asks nobody else."""
+
+
+async def test_what_needs_no_token_may_be_asked_so_often(tmp_path: Path) -> None:
+    limits = Limits(public_per_second=0.001, public_burst=2)
+    app, tokens, _ = make_guard(tmp_path, limits)
+    token = bearer(new_token(tokens)[0])
+    answers = [await ask(app, HEALTH) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert int(answers[2].headers["retry-after"]) >= 1
+    assert (await ask(app, "/api/v1/health")).status == 429
+    assert (await ask(app, HEALTH, headers=bearer("wrong"))).status == 429
+    for path in (HEALTH, VERSION):  # who has a token is not locked out by others
+        assert (await ask(app, path, headers=token)).status == 200
+
+
+async def test_a_body_where_none_is_taken_holds_no_place(tmp_path: Path) -> None:
+    """Nor is a clock needed: it is not waited for."""
+    app, _, _ = make_guard(tmp_path)
+    for said in (("content-length", "5"), ("transfer-encoding", "chunked")):
+        answer = await ask(app, HEALTH, "GET", (said,), (b"...",))
+        assert answer.status == 400 and answer.headers["connection"] == "close"
+    assert (await ask(app, HEALTH, "GET", (("content-length", "0"),))).status == 200
+
+
 async def test_another_page_cannot_use_the_cookie(tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
     cookie = await sign_in(app, new_token(tokens)[0])

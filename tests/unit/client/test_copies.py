@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from akiosctl.copy_in import Packing
 from akiosctl.copy_out import Extraction, leads_inside
+from akiosctl.skipped import MOST_KEPT
 from akiosctl.tar_reader import TarReader
-from akiosctl.verbs.cp import split
+from akiosctl.verbs.cp import open_directory, split
 from akiosd.errors import AkiosError
+from tests.unit.deep import dig, directory_for_deep_trees
 
 
 def member(name: str, data: bytes = b"", **fields: object) -> bytes:
@@ -28,10 +31,12 @@ def directory(name: str) -> bytes:
     return member(name, type=tarfile.DIRTYPE, mode=0o755)
 
 
-def extract(stream: bytes, into: Path, most: int = 1 << 20) -> Extraction:
+def extract(
+    stream: bytes, into: Path, most: int = 1 << 20, name: str = "copy", protected: bool = False
+) -> Extraction:
     fd = os.open(into, os.O_PATH | os.O_DIRECTORY)
     try:
-        done = Extraction(fd, "copy", most)
+        done = Extraction(fd, name, most, protected=protected)
         done.run(TarReader(io.BytesIO(stream + bytes(1024))))
     finally:
         os.close(fd)
@@ -41,7 +46,7 @@ def extract(stream: bytes, into: Path, most: int = 1 << 20) -> Extraction:
 def test_a_tree_is_written_with_its_modes(tmp_path: Path) -> None:
     stream = directory("d") + member("d/run", b"#!", mode=0o4755) + member("d/" + "n" * 150, b"x")
     done = extract(stream, tmp_path)
-    assert (done.files, done.bytes, done.skipped) == (2, 3, [])
+    assert (done.files, done.bytes, done.skipped.count) == (2, 3, 0)
     assert (tmp_path / "copy/run").stat().st_mode & 0o7777 == 0o755  # never set-user-ID
     assert (tmp_path / "copy" / ("n" * 150)).read_bytes() == b"x"
 
@@ -74,7 +79,7 @@ def test_no_link_is_written_through(tmp_path: Path) -> None:
         extract(deep + member("d/sub/deep/file", b"x"), inner)
     assert os.listdir(inner / "copy/real/deep") == []
     done = extract(directory("d") + member("d/out", linkname="../../victim", **link), inner)
-    assert [path for path, _ in done.skipped] == ["copy/out"]
+    assert [path for path, _ in done.skipped.first] == ["copy/out"]
     assert os.listdir(victim) == []
 
 
@@ -82,7 +87,7 @@ def test_no_link_is_written_through(tmp_path: Path) -> None:
 def test_other_kinds_are_left_out(tmp_path: Path, kind: bytes) -> None:
     stream = directory("d") + member("d/odd", type=kind, linkname="d/x") + member("d/file", b"x")
     done = extract(stream, tmp_path)
-    assert [path for path, _ in done.skipped] == ["copy/odd"]
+    assert [path for path, _ in done.skipped.first] == ["copy/odd"]
     assert os.listdir(tmp_path / "copy") == ["file"]
 
 
@@ -97,6 +102,51 @@ def test_lengths_are_bounded_before_they_are_read(tmp_path: Path) -> None:
         extract(member("file", b"x" * 5000)[:1024], tmp_path)
     with pytest.raises(AkiosError, match="no archive"):
         extract(b"x" * 512, tmp_path)
+    long = member("././@LongLink", b"d/a\0b\0", type=b"L") + member("d/a", b"x")
+    with pytest.raises(AkiosError, match="NUL in a name"):
+        extract(long, tmp_path)
+
+
+def test_what_is_left_out_is_counted_and_only_the_first_is_kept(tmp_path: Path) -> None:
+    odd = member("d/odd", type=tarfile.FIFOTYPE)
+    done = extract(directory("d") + odd * (MOST_KEPT + 5), tmp_path)
+    assert (done.skipped.count, len(done.skipped.first)) == (MOST_KEPT + 5, MOST_KEPT)
+    name = member("././@LongLink", ("d" + f"/{'n' * 250}" * 20).encode() + b"\0", type=b"L")
+    done = extract(directory("d") + name + member("d/x", b"x") + member("d/file", b"x"), tmp_path)
+    ((_, why),) = done.skipped.first
+    assert (why, done.files) == ("its path is too long", 1)
+
+
+def test_names_that_programs_obey_are_written_only_when_that_was_said(tmp_path: Path) -> None:
+    names = [".git/hooks/pre-commit", ".envrc", "sub/.GIT/config", "plain"]
+    parts = [directory("d"), directory("d/.git"), directory("d/sub"), directory("d/sub/.GIT")]
+    stream = b"".join(parts) + directory("d/.git/hooks")
+    stream += b"".join(member(f"d/{name}", b"x") for name in names)
+    done = extract(stream, tmp_path)
+    assert done.files == 1 and {path for path, _ in done.skipped.first} == {
+        *("copy/.git/hooks", "copy/.git/hooks/pre-commit", "copy/.envrc", "copy/sub/.GIT/config")
+    }
+    assert "--protected writes it" in done.skipped.first[0][1]
+    for place, protected in ((tmp_path / "all", True), (tmp_path / ".git/hooks", False)):
+        place.mkdir(parents=True)  # the second was named by whoever copies
+        assert extract(stream, place, protected=protected).files == 4
+    (tmp_path / "repo/.git").mkdir(parents=True)
+    hooks = extract(
+        directory("hooks") + member("hooks/x", b"x"), tmp_path / "repo/.git", name="hooks"
+    )
+    assert hooks.files == 0 and hooks.skipped.count == 2
+
+
+def test_a_deep_tree_is_packed_as_far_as_paths_reach() -> None:
+    with directory_for_deep_trees() as top:
+        os.close(dig(top, sys.getrecursionlimit() + 1500, "d"))
+        root = os.open(top, os.O_PATH)
+        packing = Packing(io.BytesIO())
+        packing.add(root, "d", "inside")
+        packing.close()
+        os.close(root)
+    ((path, why),) = packing.skipped.first
+    assert "too deep" in why and path.count("/") > sys.getrecursionlimit()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +184,7 @@ def test_what_is_packed_is_what_stands_there(tmp_path: Path) -> None:
         found = {info.name: info for info in tar}
     assert set(found) == {"inside", "inside/d", "inside/d/file", "inside/link"}
     assert found["inside/link"].linkname == "/etc/passwd" and packing.bytes == 4
-    assert [path for path, _ in packing.skipped] == ["inside/fifo"]
+    assert [path for path, _ in packing.skipped.first] == ["inside/fifo"]
 
 
 @pytest.mark.parametrize(
@@ -150,3 +200,13 @@ def test_what_is_packed_is_what_stands_there(tmp_path: Path) -> None:
 )
 def test_which_of_both_is_in_a_cage(word: str, wanted: tuple[str, str] | None) -> None:
     assert split(word) == wanted
+
+
+def test_a_link_on_the_way_is_told_and_not_followed(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    os.symlink(real, tmp_path / "link")
+    with pytest.raises(AkiosError) as caught:
+        open_directory(str(tmp_path / "link"))
+    assert caught.value.next.endswith(str(real))
+    os.close(open_directory(str(real)))  # the control

@@ -98,7 +98,9 @@ def test_run_of_a_workflow_says_what_it_is(run: Run, tmp_path: Path) -> None:
 KEPT = ("init", "run", "workflow validate", "protect scan", "logs", "doctor", "http", "templates")
 GONE = (
     *("setup", "audit", "audit export", "audit log", "audit verify", "audit rotate"),
-    *("audit stats", "audit prune", "files", "clean", "docs"),
+    *("audit stats", "audit prune", "files", "clean", "docs", "security", "security up"),
+    *("security down", "security status", "compliance", "compliance report", "output latest"),
+    *("output archive", "output clean", "serve --host", "serve --port"),
 )
 
 

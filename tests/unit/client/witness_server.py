@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from akiosd.ledger.merkle import HASH_BYTES, ProofError
@@ -110,10 +110,12 @@ class Witness:
         return 200, "text/plain", cosignature_line(self.key, self._now, signature).encode()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one witness on 127.0.0.1 until ``close``."""
+class Server(HTTPServer):
+    """Serves one witness on 127.0.0.1 until ``close``, one request after the other.
 
-    daemon_threads = True
+    All its threads are there when it is made.  One for each request cannot be started on a machine
+    that is full of processes for a moment, and then the connection is closed unread.
+    """
 
     def __init__(self, witness: Witness) -> None:
         self.witness = witness
@@ -130,6 +132,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
+    timeout = 10  # seconds; who connects and is silent does not keep the others waiting for ever
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import pytest
 
@@ -14,14 +15,19 @@ LATE = {"an agent that begins anew each time", "waiting for what never comes"}
 """What cannot be told from a vote, or from waiting, before it was repeated more often."""
 
 
+# Played once in a process: the figures are of the same plays.
+at_work = cache(lambda name: play(work.TRACES[name]()))
+in_circles = cache(lambda name: play(loops.TRACES[name]()))
+
+
 @pytest.mark.parametrize("name", work.TRACES)
 def test_work_is_not_refused(name: str) -> None:
-    assert play(work.TRACES[name]()) is None
+    assert at_work(name) is None
 
 
 @pytest.mark.parametrize("name", loops.TRACES)
 def test_a_loop_is_warned_of_and_ended(name: str) -> None:
-    refused = play(loops.TRACES[name]())
+    refused = in_circles(name)
     assert refused is not None and refused.ended and refused.round > 1
     assert refused.denial.status == 400 and f"{refused.denial.rule} is " in refused.denial.words
     assert (refused.round <= REPEATS + 1) == (name not in LATE), refused
@@ -29,8 +35,8 @@ def test_a_loop_is_warned_of_and_ended(name: str) -> None:
 
 def test_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     """Printed as a table; the runs of real agents are some of each kind."""
-    false_ends = [name for name, trace in work.TRACES.items() if play(trace()) is not None]
-    ends = {name: play(trace()) for name, trace in loops.TRACES.items()}
+    false_ends = [name for name in work.TRACES if at_work(name) is not None]
+    ends = {name: in_circles(name) for name in loops.TRACES}
     within = [name for name, end in ends.items() if end and end.round <= REPEATS + 1]
     with capsys.disabled():
         print(f"\n{'traces':24}{'all':>5}{'real agents':>13}   found")

@@ -327,8 +327,12 @@ SPACED = {"wrapped", "other separators"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", REWRITINGS)
-def test_a_stand_in_comes_back_rewritten(kind: str, name: str) -> None:
+def test_a_stand_in_comes_back_rewritten(kind: str) -> None:
+    for name in REWRITINGS:
+        comes_back(kind, name)
+
+
+def comes_back(kind: str, name: str) -> None:
     write, read = REWRITINGS[name]
     pseudonyms = Pseudonyms(KEY)
     for value in examples(kind):
@@ -340,7 +344,13 @@ def test_a_stand_in_comes_back_rewritten(kind: str, name: str) -> None:
             "a URL still"
         )
         back = read(pseudonyms.restore(text))
-        assert bare(back) in (bare(value), bare(unquote(value))), (value, stand_in, text, back)
+        assert bare(back) in (bare(value), bare(unquote(value))), (
+            name,
+            value,
+            stand_in,
+            text,
+            back,
+        )
         for before, after in (("see ", " and"), ('"', '",'), ("\t", "\n"), ("<b>", "</b>")):
             assert (
                 pseudonyms.restore(before + text + after)

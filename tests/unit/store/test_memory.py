@@ -77,8 +77,8 @@ def verify(how: str, path: Path) -> Report:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """96 MiB of entries."""
-    log = write(tmp_path_factory.mktemp("big") / "state", 16, 24 * 1024)
+    """72 MiB of entries."""
+    log = write(tmp_path_factory.mktemp("big") / "state", 12, 24 * 1024)
     pack_log(log, log.with_name("audit.tar"), KEY.vkey(CAGE), HASHER)
     return log
 

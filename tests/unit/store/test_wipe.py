@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
 from akiosd.store import wipe as module
-from akiosd.store.wipe import Found, How, Wiped, data_extents, plan_wipe, spared_by, survey, wipe
+from akiosd.store.survey import Found, survey
+from akiosd.store.wipe import How, Wiped, data_extents, plan_wipe, spared_by, wipe
 
 SECRET = b"the agent's own words" * 100
 

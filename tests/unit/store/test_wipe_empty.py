@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.store.wipe import Emptied, How, empty, survey
+from akiosd.store.survey import survey
+from akiosd.store.wipe import Emptied, How, empty
 
 
 @pytest.fixture

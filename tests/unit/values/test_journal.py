@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def test_names_of_fields_are_those_the_journal_takes() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name) for name in fields)
 
 
+@cache
 def logged() -> set[tuple[str, str]]:
     """(text, key) of every event that code writes."""
     found = set()

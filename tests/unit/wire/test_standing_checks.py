@@ -24,13 +24,16 @@ from akiosd.wire.messages import (
 CAGE = "c-0123456789ab"
 PROGRAM = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/w")
 UP = Run(standing=True, detach=True, name="work", workspace=b"/w", cwd=b"/w", command=b"/")
+RUN = Run(argv=(b"true",), command=b"/bin/true", workspace=b"/w", cwd=b"/w", detach=True)
 STEP = Run(argv=(b"true",), command=b"/usr/bin/true", workspace=b"/w", cwd=b"/w")
+RUN = Run(argv=(b"true",), command=b"/bin/true", workspace=b"/w", cwd=b"/w", detach=True)
 OUTPUT = Bind(path=b"/w/data/output", fd=1, kind="output")
 
 GOOD: list[tuple[Message, int]] = [
     (PROGRAM, 0),
     (msgspec.structs.replace(PROGRAM, tty=Tty(30, 90)), 0),
     (UP, 1),
+    (msgspec.structs.replace(RUN, feeds=True), 1),
     (msgspec.structs.replace(UP, binds=(OUTPUT,)), 2),
     (msgspec.structs.replace(STEP, binds=(OUTPUT,)), 2),
     (Pause(cage=CAGE), 0),
@@ -50,6 +53,9 @@ BAD: list[tuple[Message, int, str]] = [
     (msgspec.structs.replace(UP, tty=Tty()), 1, "neither a command"),
     (msgspec.structs.replace(UP, name=""), 1, "has a name"),
     (msgspec.structs.replace(UP, detach=False), 1, "has a name"),
+    (msgspec.structs.replace(UP, feeds=True), 1, "given its input"),
+    (msgspec.structs.replace(RUN, feeds=True, detach=False), 1, "given its input"),
+    (msgspec.structs.replace(RUN, feeds=True, tty=Tty()), 1, "given its input"),
     (msgspec.structs.replace(UP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,
      "something else as data/output"),
     (msgspec.structs.replace(STEP, binds=(msgspec.structs.replace(OUTPUT, path=b"/w/src"),)), 2,

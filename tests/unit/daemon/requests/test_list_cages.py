@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,48 @@ def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None
     asker = Asker([theirs], role, uid)
     with nullcontext() if may else pytest.raises(DeniedError, match="no ended cage"):
         assert asker.registry.find_kept(asker._peer, theirs.info.cage) is theirs
+
+
+WHO: dict[str, tuple[Role, int]] = {
+    "root": ("root", 0), "admin": ("admin", 7), "its user": ("user", 8), "its user, an admin": ("admin", 8),
+    "another": ("user", 7), "monitor": ("monitor", 8),
+}  # fmt: skip
+EVERY_OWNER = {"root", "its user", "its user, an admin", "monitor"}
+"""A monitor's own is destroyed by nobody before this: they may not send such a request."""
+
+
+@pytest.mark.parametrize(
+    ("standing", "changes", "door", "may"),
+    [
+        (False, True, "discard", EVERY_OWNER),
+        (True, True, "discard", EVERY_OWNER),
+        (True, True, "cage down", EVERY_OWNER),
+        (True, False, "cage down", EVERY_OWNER | {"admin"}),
+        (False, False, "cage down", set()),
+        (True, False, "ledger destroy", EVERY_OWNER | {"admin"}),
+        (False, False, "ledger destroy", {"root", "admin", "its user, an admin"}),
+    ],
+)
+def test_one_table_says_who_may_destroy_what(
+    standing: bool, changes: bool, door: str, may: set[str]
+) -> None:
+    cage = of(8, 2, standing=standing, ended_ns=1)
+    name = cage.info.cage
+    found = set()
+    for who, (role, uid) in WHO.items():
+        asker = Asker([cage] if changes else [], role, uid)
+        if not changes:
+            asker.registry.ended.add(cage.info)
+        doors = {
+            "discard": partial(asker.registry.find_kept, asker._peer, name),
+            "cage down": partial(asker.registry.find_down, asker._peer, name),
+            "ledger destroy": partial(asker.registry.may_destroy_log, asker._peer, name),
+        }
+        try:
+            found |= {who} if doors[door]() else set()
+        except DeniedError:
+            continue
+    assert found == may
 
 
 def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,7 +287,7 @@ def test_every_stream_is_chunk_invariant(name: str) -> None:
             yield from stream.push(chunk)
         yield stream.flush()
 
-    cuts = range(1, len(data), max(1, len(data) // 250))
+    cuts = range(1, len(data), max(1, len(data) // 120))
     splits = [[data[i : i + 1] for i in range(len(data))], *([data[:at], data[at:]] for at in cuts)]
     assert b"".join(answered([data])) != data, "control: there is something to put back"
     assert_chunk_invariant(answered, lambda data: b"".join(answered([data])), data, splits=splits)

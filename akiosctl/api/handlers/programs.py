@@ -1,0 +1,139 @@
+"""Programs in standing cages, and files there."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+
+from fastapi import Request, Response
+
+from akiosctl.api.forms import ExecJob, NewProgram, Written
+from akiosctl.api.handlers.ledger import Key
+from akiosctl.api.handlers.running import find_standing, input_of
+from akiosctl.api.jobs import AnyJob
+from akiosctl.api.params import CageId, Inside, Offset, Piece
+from akiosctl.api.service import Service
+from akiosctl.client import PlainClient
+from akiosctl.library.files import read_piece, write_piece
+from akiosctl.library.program import Program
+from akiosctl.library.values import ProgramTimeout
+from akiosctl.programs import program_request
+from akiosctl.progress import Progress
+from akiosctl.render import escape
+from akiosd.wire.messages import CageInfo
+
+_KEPT = 256 << 10
+"""Bytes of each output that an answer holds: the first half of that, and the last."""
+
+
+def begin_exec(
+    service: Service,
+    request: Request,
+    response: Response,
+    cage: CageId,
+    body: NewProgram,
+    key: Key = "",
+) -> AnyJob:
+    """Start a program in a standing cage; the job's result says how it ended and what it printed.
+    It ends with this server.
+    """
+    input = input_of(body)
+    with service.connect() as client:
+        found = find_standing(client, cage)
+    place = os.fsdecode(found.workspace)
+    inside = os.path.normpath(os.path.join(place, body.cwd))
+    env = {os.fsencode(name): os.fsencode(value) for name, value in body.env.items()}
+    asked = program_request(cage, place, body.argv, inside, env)
+
+    def work(progress: Progress) -> Mapping[str, object]:
+        program = Program(service.socket, asked, body.argv[0])
+        return _collect(program, body, input, progress)
+
+    token = request.state.token.id
+    job = service.jobs.begin(token, ExecJob, f"{cage}: {_words(body)}", key, work)
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return job
+
+
+def _words(body: NewProgram) -> str:
+    return escape(" ".join(body.argv))[:200]
+
+
+def _collect(
+    program: Program, body: NewProgram, input: bytes | None, progress: Progress
+) -> dict[str, object]:
+    """All that it prints goes by; what is kept of it is bounded."""
+    kept = {"stdout": _Kept(), "stderr": _Kept()}
+    program.give(input or b"")
+    try:
+        for name, data in program.pieces(body.timeout_seconds):
+            kept[name].take(data)
+            progress.advance(len(data))
+        ended = program.finish()
+    except ProgramTimeout as slow:
+        ended = {"exit_code": slow.done.exit_code, "kind": "timeout", "reason": slow.what}
+    out, err = kept["stdout"].join(), kept["stderr"].join()
+    return {
+        "exit_code": int(ended.get("exit_code", 0)),
+        "kind": str(ended.get("kind", "exited")),
+        "reason": str(ended.get("reason", "")),
+        "stdout": out.decode("utf-8", "backslashreplace"),
+        "stdout_base64": base64.b64encode(out).decode(),
+        "stderr": err.decode("utf-8", "backslashreplace"),
+        "stderr_base64": base64.b64encode(err).decode(),
+        "left_out": kept["stdout"].left_out + kept["stderr"].left_out,
+    }
+
+
+class _Kept:
+    """The beginning and the end of an output."""
+
+    def __init__(self) -> None:
+        self._head, self._tail = bytearray(), bytearray()
+        self.left_out = 0
+
+    def take(self, data: bytes) -> None:
+        room = _KEPT // 2 - len(self._head)
+        self._head += data[: max(room, 0)]
+        self._tail += data[max(room, 0) :]
+        if (more := len(self._tail) - _KEPT // 2) > 0:
+            del self._tail[:more]
+            self.left_out += more
+
+    def join(self) -> bytes:
+        return bytes(self._head + self._tail)
+
+
+def read_file(
+    service: Service, cage: CageId, path: Inside, offset: Offset = 0, limit: Piece = 1 << 20
+) -> Response:
+    """Bytes of a file in a standing cage, from `offset` on; fewer than `limit` where it ends."""
+    place = _place(service, cage, path)
+    client = PlainClient(service.socket)
+    try:
+        data = read_piece(client, cage, place, limit, offset)
+    finally:
+        client.close()
+    return Response(data, media_type="application/octet-stream")
+
+
+def write_file(
+    service: Service, cage: CageId, path: Inside, data: bytes, offset: Offset = 0
+) -> Written:
+    """Write the body into a file in a standing cage; at `offset` 0 what was in it goes.  A large
+    file is sent in pieces.
+    """
+    place = _place(service, cage, path)
+    client = PlainClient(service.socket)
+    try:
+        write_piece(client, cage, place, data, offset)
+    finally:
+        client.close()
+    return Written(escape(place), len(data))
+
+
+def _place(service: Service, cage: str, path: str) -> str:
+    with service.connect() as client:
+        found: CageInfo = find_standing(client, cage)
+    return os.path.normpath(os.path.join(os.fsdecode(found.workspace), path))

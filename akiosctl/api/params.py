@@ -1,0 +1,26 @@
+"""Parameters that several endpoints have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+CageId = Annotated[str, Path(pattern="^c-[0-9a-z]{12}$", description="The id of a cage.")]
+KeepOutput = Annotated[bool, Query(description="Leave `data/output` as it is.")]
+Discard = Annotated[bool, Query(description="Destroy changes that nobody committed, too.")]
+Piece = Annotated[int, Query(ge=1, le=8 << 20, description="How many bytes at most.")]
+Fast = Annotated[bool, Query(description="Only unlink, overwrite nothing.")]
+Inside = Annotated[
+    str,
+    Query(
+        min_length=1,
+        max_length=4096,
+        pattern="^[^\\x00]*$",
+        description="A path inside; a relative one is below the workspace.",
+    ),
+]
+Offset = Annotated[int, Query(ge=0, le=1 << 50, description="The first byte.")]
+Wait = Annotated[
+    int, Query(ge=0, le=25, description="So many seconds at most the answer waits for the end.")
+]

@@ -1,0 +1,125 @@
+"""Directories of cages that came without one: made for them, filled with files of the request, and
+removed when no cage has them any more.
+
+Which are in use is not remembered: akiosd knows the workspaces of the cages that are there, and
+whoever makes one holds a lock on it until its cage is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from akiosctl.api.problems import Refusal
+from akiosctl.cages import list_cages
+from akiosctl.client import Client
+from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_LINKS, openat2
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MOST = 1000
+"""So many may be there at once."""
+
+File = tuple[str, bytes, bool]
+"""Path below the directory, content, whether it may be executed."""
+
+
+class Scratch:
+    """Directories below ``base``, which belongs to the user of this server alone."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+
+    def has(self, workspace: str) -> bool:
+        """Whether this is one of them."""
+        return os.path.dirname(workspace) == os.path.realpath(self.base)
+
+    @contextmanager
+    def make(self, files: Sequence[File]) -> Iterator[str]:
+        """A new one with ``files``; it stays if a cage has it at the end.  Raises
+        :class:`AkiosError`.
+        """
+        try:
+            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if len(os.listdir(self.base)) >= MOST:
+                what = f"{MOST} cages with directories of this server are there already"
+                raise Refusal(HTTPStatus.CONFLICT, what, "files", "take some of them down")
+            place = tempfile.mkdtemp(prefix="cage-", dir=self.base)
+            fd = os.open(place, _DIRECTORY)
+        except OSError as error:
+            what = f"no directory can be made for the cage: {error.strerror}"
+            raise AkiosError(what, str(self.base), "see whether its disk is full") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            for path, data, executable in files:
+                _write(fd, path, data, executable)
+            yield place
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        finally:
+            os.close(fd)
+
+    def sweep(self, client: Client) -> None:
+        """Remove those that no cage has any more."""
+        try:
+            names = os.listdir(self.base)
+        except FileNotFoundError:
+            return
+        # Whoever holds the lock now may have a cage when akiosd is asked.
+        free = [name for name in names if not _is_locked(self.base / name)]
+        used = {
+            os.path.basename(os.fsdecode(cage.workspace))
+            for cage in (list_cages(client) if free else ())
+            if not cage.ended_ns or cage.changes or cage.standing
+        }
+        for name in free:
+            if name not in used:
+                shutil.rmtree(self.base / name, ignore_errors=True)
+
+
+def _is_locked(place: Path) -> bool:
+    try:
+        fd = os.open(place, _DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _write(directory: int, path: str, data: bytes, executable: bool) -> None:
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        what, next = (
+            f"{path!r} is no path of a file below a directory",
+            "write it as in src/main.py",
+        )
+        raise Refusal(HTTPStatus.CONFLICT, what, "files", next)
+    try:
+        for depth in range(1, len(parts)):
+            try:
+                os.mkdir("/".join(parts[:depth]), 0o755, dir_fd=directory)
+            except FileExistsError:
+                continue
+        resolve = RESOLVE_NO_LINKS | RESOLVE_BENEATH
+        fd = openat2(
+            directory, os.fsencode(path), _NEW, 0o755 if executable else 0o644, resolve=resolve
+        )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        what = f"{path!r} cannot be made: {why}"
+        raise Refusal(HTTPStatus.CONFLICT, what, "files", "give each path once") from None
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)

@@ -1,0 +1,154 @@
+"""Streams to clients: the same items as Server-Sent Events or as messages of a WebSocket; how many
+there are, and that each is closed however its client leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+import trio
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from akiosctl.api.daemon_stream import greet
+from akiosctl.api.problems import Refusal
+from akiosctl.api.service import Service
+from akiosctl.api.tokens import Token
+from akiosctl.client import GoneError
+from akiosd.errors import AkiosError
+
+BEAT_SECONDS = 15.0
+_RETRY_SECONDS = 0.5
+MOST_STREAMS = 208
+"""akiosd takes 256 connections of one user; the others are for requests and programs."""
+
+
+class Item(NamedTuple):
+    """An event; ``id`` says how to go on behind it, "" for one that moves nothing.  ``beat`` says
+    only that the stream is alive.
+    """
+
+    event: str
+    data: object = None
+    id: str = ""
+
+
+BEAT = Item("beat")
+Items = AsyncGenerator[list[Item], None]
+
+
+def is_valid(service: Service, token: Token) -> bool:
+    """Whether the token of a stream still holds."""
+    kept = service.tokens.read().get(token.id)
+    return kept is not None and not kept.expired(time.time_ns())
+
+
+ENDED = Item("end", {"what": "the token expired or was revoked"})
+
+
+async def wait_back(service: Service) -> None:
+    """Until akiosd says hello again.  Cancelled when the client leaves."""
+    while True:
+        await trio.sleep(_RETRY_SECONDS)
+        try:
+            await greet(service.socket)
+            return
+        except GoneError:
+            continue
+
+
+class _Open:
+    """How many streams are open."""
+
+    count = 0
+
+    def __enter__(self) -> None:
+        _Open.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        _Open.count -= 1
+
+
+def check_room() -> None:
+    """Raises :class:`Refusal` where there are as many streams as there may be."""
+    if _Open.count >= MOST_STREAMS:
+        raise Refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"{MOST_STREAMS} streams are open already",
+            "streams",
+            "close one; or follow several cages by one stream",
+        )
+
+
+async def _sse_bytes(items: Items) -> AsyncGenerator[bytes, None]:
+    yield b"retry: 1000\n\n"
+    async for batch in items:
+        yield b"".join(map(_as_sse, batch)) or b": older\n\n"
+
+
+def _as_sse(item: Item) -> bytes:
+    """The HTML standard, 9.2."""
+    if item == BEAT:
+        return b": beat\n\n"
+    name = f"id: {item.id}\n" if item.id else ""
+    return f"{name}event: {item.event}\ndata: ".encode() + msgspec.json.encode(item.data) + b"\n\n"
+
+
+class EventStream(StreamingResponse):
+    """``items`` as Server-Sent Events."""
+
+    def __init__(self, items: Items) -> None:
+        check_room()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_sse_bytes(items), media_type="text/event-stream", headers=headers)
+        self._items = items
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with _Open():
+            try:
+                await super().__call__(scope, receive, send)
+            except AkiosError:
+                pass  # the stream ends; a client that comes again is told why
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._items.aclose()
+
+
+async def send_items(socket: WebSocket, items: Items) -> None:
+    """``items`` as messages, until they end or the client leaves; what it says is not listened to.
+    The socket was accepted.
+    """
+    with _Open():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wait_leave, socket, nursery.cancel_scope)
+            try:
+                async for batch in items:
+                    for item in batch:
+                        await socket.send_text(_as_message(item))
+                await socket.close()
+            except (AkiosError, WebSocketDisconnect, RuntimeError):
+                pass  # as above
+            finally:
+                with trio.CancelScope(shield=True):
+                    await items.aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def _wait_leave(socket: WebSocket, scope: trio.CancelScope) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+    scope.cancel()
+
+
+def _as_message(item: Item) -> str:
+    found: dict[str, object] = {"event": item.event}
+    if item.id:
+        found["id"] = item.id
+    if item.data is not None:
+        found["data"] = item.data
+    return msgspec.json.encode(found).decode()

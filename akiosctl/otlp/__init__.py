@@ -1,0 +1,1 @@
+"""``akiosctl events --otlp``: spans and metrics for OpenTelemetry."""

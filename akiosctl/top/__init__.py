@@ -1,0 +1,1 @@
+"""``akiosctl top``: cages as they are at this moment."""

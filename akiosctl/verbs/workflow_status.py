@@ -1,0 +1,176 @@
+"""``akiosctl workflow status``: how a run of a workflow stands, step by step, and whether the
+ledger vouches for what is known of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from akiosctl import workflow_files
+from akiosctl.cages import list_cages
+from akiosctl.choose_cage import LAST
+from akiosctl.commands import print_line, wants_json
+from akiosctl.journal_file import Kept, is_going_on
+from akiosctl.journal_proof import Proof, prove
+from akiosctl.render import table
+from akiosctl.verbs.output import find_run
+from akiosctl.workflow_start import file_of
+from akiosd.errors import AkiosError
+from akiosd.values.units import format_duration, format_usd
+from akiosd.wire.messages import CageInfo
+from akiosd.workflow.journal import Intent, look_back
+
+
+@click.command("status")
+@click.argument("run", required=False, default=LAST)
+@click.option("--prove", "proves", is_flag=True, help="Ask the ledger whether it vouches for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, run: str, proves: bool, as_json: bool) -> int:
+    """Show how a run stands, by default the last one here: which steps are done, which run, and
+    which nobody heard of.
+
+    With --prove the journal is held against the ledger: the birth of each step's cage has the hash
+    of every line before it.  The exit status is then 1 where they differ, 3 where the ledger does
+    not vouch for all of it.
+    """
+    kept = find_run(run)
+    going = is_going_on(kept.run)
+    cages: Sequence[CageInfo] = ()
+    proof: Proof | None = None
+    if going or proves:
+        with ctx.obj.connect() as client:
+            cages = list_cages(client)
+            proof = prove(client, kept, cages) if proves else None
+    found = _to_json(kept, going, cages, proof)
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for line in _lines(found):
+            print_line(line)
+    if proof is None:
+        return 0
+    return 1 if proof.changed else 0 if proof.proven == proof.lines - _pointer(kept) else 3
+
+
+def _pointer(kept: Kept) -> int:
+    """The line that says where the end is anchored needs no anchor of its own."""
+    return int(kept.lines[-1].__struct_config__.tag == "anchored")
+
+
+def _to_json(
+    kept: Kept, going: bool, cages: Sequence[CageInfo], proof: Proof | None
+) -> dict[str, Any]:
+    past = look_back(kept.lines)
+    names = _planned(kept)
+    places = [*past.results, *past.unknown]
+    known = dict.fromkeys([*names, *(name for name, _ in places)])
+    steps = [one for name in known for one in _steps(name, kept, going, cages)]
+    state = "going on" if going else kept.status
+    found: dict[str, Any] = {
+        "run": kept.run,
+        "workflow": kept.begun.workflow,
+        "state": state,
+        "workspace": kept.begun.workspace,
+        "started_ns": kept.begun.ts,
+        "usd_micro": past.spent[0],
+        "steps": steps,
+        "whole": bool(names),
+        "proof": None,
+    }
+    if proof is not None:
+        found["proof"] = {
+            "lines": proof.lines,
+            "proven": proof.proven,
+            "witnesses": [one._asdict() for one in proof.witnesses],
+        }
+    return found
+
+
+def _planned(kept: Kept) -> list[str]:
+    """The steps of the file, where it is still the one that was run."""
+    try:
+        plan = workflow_files.load_good(file_of(kept.begun.file), None)
+    except AkiosError:
+        return []
+    names = [step.name for step in plan.steps]
+    ran = {line.step for line in kept.lines if isinstance(line, Intent)}
+    return names if ran <= set(names) else []
+
+
+def _steps(
+    name: str, kept: Kept, going: bool, cages: Sequence[CageInfo]
+) -> Iterator[dict[str, Any]]:
+    past = look_back(kept.lines)
+    numbers = sorted({number for step, number in (*past.results, *past.unknown) if step == name})
+    for number in numbers:
+        intent, result = past.unknown.get((name, number)), past.results.get((name, number))
+        if intent is not None:
+            state = "running" if going else "not heard of"
+            cage, seconds, spent = _cage(kept, intent, cages), 0.0, 0
+        else:
+            assert result is not None
+            state = "done" if result.status == "success" else "failed"
+            cage, seconds, spent = result.cage, result.seconds, result.usd_micro
+        why = result.failure.what if intent is None and result and result.failure else ""
+        yield _step(name, number, state, cage, seconds, spent, why)
+    if not numbers:
+        yield _step(name, 0, "not begun", "", 0.0, 0, "")
+
+
+def _step(
+    name: str, number: int, state: str, cage: str, seconds: float, spent: int, why: str
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "instance": number,
+        "state": state,
+        "cage": cage,
+        "seconds": seconds,
+        "usd_micro": spent,
+        "why": why,
+    }
+
+
+def _cage(kept: Kept, intent: Intent, cages: Sequence[CageInfo]) -> str:
+    """The cage of an attempt that has no result: its arguments name the run and the attempt."""
+    words = {kept.run.encode(), f"{intent.step}.{intent.instance}.{intent.attempt}".encode()}
+    return next((one.cage for one in reversed(cages) if words <= set(one.argv)), "")
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["started_ns"] / 1e9))
+    yield (
+        f"{found['run']}: {found['workflow']}, {found['state']}; begun {day},"
+        f" {format_usd(found['usd_micro'])} spent"
+    )
+    rows = [
+        [
+            one["name"] + (f"[{one['instance']}]" if one["instance"] else ""),
+            one["state"],
+            format_duration(int(one["seconds"] * 1e9)) if one["seconds"] else "",
+            one["cage"],
+            one["why"],
+        ]
+        for one in found["steps"]
+    ]
+    yield from table(["STEP", "STATE", "TOOK", "CAGE", ""], rows)
+    if not found["whole"]:
+        yield "the file is not the one that was run: steps that were not begun are not known"
+    if any(one["state"] == "not heard of" for one in found["steps"]):
+        yield f"nobody knows whether those are done; in {found['workspace']}:"
+        yield "  akiosctl workflow run FILE --resume goes on, and names what may not be done twice"
+    if found["proof"]:
+        yield from _proof_lines(found["proof"])
+
+
+def _proof_lines(proof: dict[str, Any]) -> Iterator[str]:
+    yield f"journal: {proof['lines']} lines, the ledger vouches for the first {proof['proven']}"
+    for one in proof["witnesses"]:
+        if one["state"] != "proven":
+            yield f"  {one['what']} ({one['cage'] or 'no cage'}): {one['state']}: {one['why']}"

@@ -1,0 +1,107 @@
+"""The REST API for everybody: a monitor's rights, cages of its own, and no way to a directory of the
+host's.  What it may do, akiosd decides by the groups of the process that asks.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from akiosctl.api.endpoints import BASE, ENDPOINTS
+from tests.e2e.api_server import ApiServer
+from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.test_api_running import begin, finish, output, run
+
+API = 65532
+MONITOR = "games"  # any group that is there, and that nobody in the tests has
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Daemon]:
+    """A daemon that has monitors."""
+    daemon = Daemon()
+    try:
+        text = daemon.config.read_text()
+        left, _, _ = text.partition(", monitor:")
+        daemon.config.write_text(f"{left}, monitor: {MONITOR}}}\n")
+        yield daemon.start()
+    finally:
+        daemon.close()
+
+
+@pytest.fixture(scope="module")
+def server(watched: Daemon) -> Iterator[ApiServer]:
+    groups = {"extra_groups": [grp.getgrnam(MONITOR).gr_gid]}
+    with ApiServer(watched, API, ["--system"], **groups) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def theirs(watched: Daemon) -> str:
+    """An ended cage of an ordinary user's, with changes that wait."""
+    words = "echo x > made; cat private; curl -s http://example.com; true"
+    workspace = watched.workspace(uid=NOBODY)
+    (workspace / "private").write_text("theirs\n")
+    return str(watched.report("sh", "-c", words, uid=NOBODY, cwd=workspace)["cage"])
+
+
+def test_it_reads_what_a_monitor_reads_and_acts_on_nobody_elses_cage(
+    server: ApiServer, theirs: str, watched: Daemon
+) -> None:
+    base = f"{BASE}/cages/{theirs}"
+    told = server.ask(f"{BASE}/cages?limit=500").json()["cages"]
+    assert theirs in [one["cage"] for one in told]
+    for path in (base, f"{base}/why", f"{base}/budget", f"{BASE}/ledger/{theirs}/entries"):
+        assert server.ask(path).status == 200, path
+    for method, path in (
+        *(("POST", f"{base}/stop"), ("POST", f"{base}/pause"), ("POST", f"{base}/down")),
+        *(("GET", f"{base}/output"), ("GET", f"{base}/logs"), ("GET", f"{base}/files?path=x")),
+        ("POST", f"{base}/discard"),
+    ):
+        got = server.ask(path, method, If_Match="*")
+        assert got.status == 403 and got.json()["rule"] == "cage.owner", (path, got.body)
+    # Without the group it sees its own cages alone: it is akiosd that decides.
+    with ApiServer(watched, API, ["--system"]) as plain:
+        assert plain.ask(base).status == 404
+
+
+def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched: Daemon) -> None:
+    place = watched.workspace(uid=API)
+    (place / "file").write_text("of the host\n")
+    shown = f"version: 1\nfilesystem: {{read: ['{place}']}}\n"
+    agent = ["cat", str(place / "file")]
+    for body in ({"workspace": str(place)}, {"policy_text": shown}):
+        got = begin(server, argv=agent, **body)
+        assert got.status == 403 and got.json()["rule"] == "serve.system", got.body
+    # Control: a personal server shows its user's.
+    with ApiServer(watched, API) as personal:
+        ended = run(personal, *agent, policy_text=shown)
+        assert output(personal, ended["cage"]).body == b"of the host\n"
+
+
+def test_there_is_no_diff_and_no_commit(server: ApiServer, theirs: str) -> None:
+    rows = [row for row in ENDPOINTS if row.personal]
+    assert {row.path.rpartition("/")[2] for row in rows} == {"diff", "commit"}
+    for row in rows:
+        path = BASE + row.path.replace("{cage}", theirs)
+        got = server.ask(path, row.method, If_Match="*")
+        assert got.status == 403 and got.json()["rule"] == "serve.system"
+
+
+def test_its_cages_get_the_files_of_a_request_and_leave_nothing(server: ApiServer) -> None:
+    script = {"path": "agent.py", "text": "open('out', 'w').write('made'); print(input())\n"}
+    ended = run(server, "python3", "agent.py", files=[script], stdin="hello\n")
+    assert (ended["exit_code"], ended["changes"]) == (0, False), output(server, ended["cage"]).body
+    assert output(server, ended["cage"]).body == b"hello\n"
+    made = begin(server, standing=True, name="stands", files=[script])
+    assert made.status == 202, made.body
+    cage = made.json()["cage"]
+    words = {"argv": ["python3", "agent.py"], "stdin": "again\n"}
+    assert finish(server, begin(server, f"/cages/{cage}/exec", **words))["stdout"] == "again\n"
+    assert server.ask(f"{BASE}/cages/{cage}/files?path=out").body == b"made"
+    finish(server, server.ask(f"{BASE}/cages/{cage}/down?fast=true", "POST"))
+    state = json.loads(server.ask(f"{BASE}/cages?state=running").body)
+    assert cage not in [one["cage"] for one in state["cages"]]

@@ -1,0 +1,96 @@
+"""Requests that begin something: twice the same is once, and their files stay in their directory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from akiosctl.api.once import Once
+from akiosctl.api.problems import Refusal
+from akiosctl.api.ranges import parse_range
+from akiosctl.api.scratch import Scratch
+from akiosd.errors import AkiosError
+
+
+def test_the_same_request_begins_once() -> None:
+    once, begun = Once(), []
+
+    def work() -> str:
+        begun.append("")
+        return f"c-{len(begun)}"
+
+    assert once.do("token", "k", b"a", work) == "c-1"
+    assert once.do("token", "k", b"a", work) == "c-1"
+    assert once.do("other", "k", b"a", work) == "c-2"  # another token's key is another key
+    assert once.do("token", "", b"a", work) == "c-3"  # control: it is the key that does it
+    with pytest.raises(Refusal, match="another request"):
+        once.do("token", "k", b"b", work)
+
+
+def test_a_second_request_waits_for_the_first_and_a_failed_one_is_done_again() -> None:
+    once, entered, go = Once(), threading.Event(), threading.Event()
+    found: list[str] = []
+
+    def slow() -> str:
+        entered.set()
+        go.wait(30)
+        return "c-1"
+
+    threads = [
+        threading.Thread(target=lambda: found.append(once.do("t", "k", b"", slow)))
+        for _ in range(2)
+    ]
+    threads[0].start()
+    entered.wait(30)
+    entered.clear()
+    threads[1].start()
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert found == ["c-1", "c-1"] and not entered.is_set()
+
+    def failing() -> str:
+        raise AkiosError("no")
+
+    with pytest.raises(AkiosError):
+        once.do("t", "other", b"", failing)
+    assert once.do("t", "other", b"", lambda: "c-2") == "c-2"
+
+
+def test_files_stay_in_their_directory(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "workspaces")
+    with scratch.make([("src/a.py", b"x", False), ("run", b"y", True)]) as place:
+        made = Path(place)
+    assert (made / "src" / "a.py").read_bytes() == b"x" and scratch.has(place)
+    assert os.access(made / "run", os.X_OK) and not os.access(made / "src/a.py", os.X_OK)
+    for path in ("../x", "/etc/x", "a/../../x", "a//b", ".", "a/."):
+        with pytest.raises(Refusal, match="no path"), scratch.make([(path, b"", False)]):
+            pass
+    with pytest.raises(Refusal, match="cannot be made"):
+        with scratch.make([("a", b"", False), ("a/b", b"", False)]):
+            pass
+    assert os.listdir(scratch.base) == [made.name]  # those that failed are gone
+    assert not scratch.has(str(tmp_path)) and not scratch.has(f"{place}/src")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("bytes=0-9", (0, 10)),
+        ("bytes=5-", (5, 100)),
+        ("bytes=-10", (90, 100)),
+        ("bytes=-1000", (0, 100)),
+        ("bytes=90-1000", (90, 100)),
+        ("bytes=100-", (100, 100)),
+        ("bytes=9-0", None),
+        ("bytes=0-1,5-6", None),
+        ("lines=0-9", None),
+        ("bytes=-", None),
+        ("", None),
+    ],
+)
+def test_a_range_is_read_as_rfc_9110_says(text: str, found: tuple[int, int] | None) -> None:
+    assert parse_range(text, 100) == found
