@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import Query
 
-from akiosctl.api.handlers.cages import CageId
 from akiosctl.api.handlers.events import Notable
 from akiosctl.api.handlers.ledger import LogName
+from akiosctl.api.params import CageId
 from akiosctl.api.service import Service, find_cage
 from akiosctl.api.view_forms import ApprovalsView, CagesView, DecisionsView, Money, Use
 from akiosctl.api.views import cages, decisions, timeline
