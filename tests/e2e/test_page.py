@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,31 @@ def test_what_an_agent_wrote_is_text(visitor: Visitor, daemon: Daemon) -> None:
     visitor.said.clear()
     page.reload()
     page.wait_for_selector("h1")
+
+
+ASKER = """
+import sys, time
+from akiosctl.approvals import wait_answer
+from akiosd.values.approval import Approval
+now = time.time_ns()
+about = {"run": "r-1", "workflow": "deploy", "step": "ask"}
+asked = Approval(sys.argv[1], now, now + 600 * 10**9)
+print(wait_answer(asked, "r-1.ask", about, 600, lambda: print("asked", flush=True)).state)
+"""
+
+
+def test_a_question_waits_until_somebody_answers(visitor: Visitor, daemon: Daemon) -> None:
+    page = visitor.go("/approvals")
+    page.get_by_text("No workflow waits for an answer").wait_for()
+    command = [sys.executable, "-c", ASKER, EVIL]
+    asker = subprocess.Popen(command, stdout=-1, text=True, **daemon.as_user(NOBODY))
+    assert asker.stdout is not None and asker.stdout.readline() == "asked\n"
+    page.get_by_text("deploy: ask").wait_for()
+    page.locator(".question").get_by_text(EVIL).wait_for()
+    told = page.get_by_text("akiosctl approvals yes").inner_text()
+    assert daemon.ctl(*told.split()[1:], uid=NOBODY).returncode == 0
+    assert asker.communicate(timeout=90)[0] == "approved\n"
+    page.get_by_text("No workflow waits for an answer").wait_for()
 
 
 @pytest.fixture(scope="module")
