@@ -285,6 +285,12 @@ def test_the_server_away_is_said_too(browser: Any, daemon: Daemon) -> None:
     server.process.send_signal(signal.SIGKILL)
     server.process.wait(60)
     banner(page).get_by_text("The server of this page").wait_for()
+    # Another server does not know the session; the page finds it, and asks for a token.
+    words = ("serve", "--listen", f"127.0.0.1:{server.port}")
+    again = daemon.popen(*words, uid=NOBODY, stdout=subprocess.DEVNULL)
+    page.get_by_text("This page needs a token").wait_for()
+    again.send_signal(signal.SIGINT)
+    again.wait(60)
     visitor.close()
     server.stop()
 
