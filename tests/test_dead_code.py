@@ -55,7 +55,7 @@ WRITTEN = (
 """What is defined here is read by others: by tools that read logs, by other clients.  It lives
 where it is written.
 """
-TOLD = ("akiosctl.help.schemas", "akiosctl.api.forms")
+TOLD = ("akiosctl.help.schemas", "akiosctl.api.forms", "akiosctl.api.view_forms")
 """What is defined here describes JSON that others read; tests/e2e/test_examples.py and
 tests/e2e/test_api.py hold it true.
 """

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     *("akiosd/gateway", "akiosd/redact", "akiosd/daemon", "akiosd/ledger", "akiosd/store"),
     *("akiosd/kernel", "akiosd/policy", "akiosd/workflow", "akiosctl", "akiosctl/api", "native"),
-    *("akiosctl/top", "systemd"),
+    *("akiosctl/api/views", "akiosctl/top", "systemd"),
 )
 LONGEST = 60
 """Lines of a README: what does not fit on a page is not found in half a minute."""

@@ -23,16 +23,29 @@ from akiosctl.api.service import Service
 from akiosctl.render import escape
 
 _PAGES = Path(__file__).parent / "pages"
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_VIEWS = ("/", "/cage", "/decisions", "/ledger", "/approvals")
+"""Addresses of views: one page, whose script reads which it is."""
 _SHOWN: dict[str, tuple[str, str]] = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/sign-in.js": ("sign-in.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    **dict.fromkeys(_VIEWS, ("index.html", _KINDS[".html"])),
+    **{
+        f"/{file.name}": (file.name, _KINDS[file.suffix])
+        for file in sorted(_PAGES.iterdir())
+        if file.suffix in _KINDS and file.suffix != ".html"
+    },
 }
 """Path → file under pages/, and its media type."""
 _PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
+"""No script makes HTML out of text: the browser refuses it where it knows trusted types."""
 
 
 def make_app(service: Service, names: Names, limits: Limits | None = None) -> Guard:

@@ -8,19 +8,21 @@ from typing import Any
 
 import msgspec
 
-from akiosctl.api import forms
+from akiosctl.api import forms, view_forms
 from akiosctl.api.handlers import (
     cages,
     changes,
     events,
     host,
     ledger,
+    live,
     metrics,
     output,
     policies,
     programs,
     redaction,
     running,
+    views,
     workflows,
 )
 from akiosctl.api.jobs import ANY_JOB
@@ -162,6 +164,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint("GET", "/events", events.stream, "events", _EVENTS, (404,)),
     Endpoint("WS", "/events", events.converse, "events", "application/json"),
+    Endpoint("GET", "/views/cages", views.list_cages, "read", view_forms.CagesView),
+    Endpoint("GET", "/views/cages/live", live.stream, "read", _EVENTS),
+    Endpoint("GET", "/views/cages/{cage}", views.show_cage, "ledger", view_forms.CageView, (404,)),
+    Endpoint(
+        "GET", "/views/decisions", views.show_decisions, "ledger", view_forms.DecisionsView, (404,)
+    ),
+    Endpoint("GET", "/views/approvals", views.list_questions, "read", view_forms.ApprovalsView),
+    Endpoint("GET", "/views/logs/{log}", views.show_log, "ledger", view_forms.LogView, (404,)),
     Endpoint("GET", f"{_LOG}/entries", ledger.list_records, "ledger", forms.RecordPage, (404, 410)),
     Endpoint(
         "GET", f"{_LOG}/checkpoint", ledger.get_checkpoint, "ledger", schemas.Checkpoint, (404,)

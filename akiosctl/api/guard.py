@@ -156,13 +156,21 @@ class Guard:
         if length not in ("", "0") or _get(scope["headers"], b"transfer-encoding"):
             what = "this takes no body"
             raise _unclear(what, scope["path"], "send none; what takes one needs a token")
-        given = _get(scope["headers"], b"authorization")
-        token = self._find_token(scope) if given else None
+        token = self._find_known(scope)
         if token is not None:  # others at its address cannot lock it out
             self._take(self._rates, token.id, "more requests than one token may make")
         else:
             what = "more requests than one address may make without a token"
             self._take(self._asked, _peer(scope), what)
+
+    def _find_known(self, scope: Scope) -> Token | None:
+        """Who asks for what needs no token: a page of a session has many files."""
+        if not _get(scope["headers"], b"authorization") and not _get(scope["headers"], b"cookie"):
+            return None
+        try:
+            return self._find_token(scope)
+        except Refusal:  # a link on another page led here: that one is nobody we know
+            return None
 
     def _find_token(self, scope: Scope) -> Token | None:
         """By the Authorization header, else by the page's cookie.  A cookie comes by itself, so it

@@ -13,6 +13,8 @@ from akiosctl.api.readings import Readings
 from akiosctl.api.scratch import Scratch
 from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
+from akiosctl.api.views.cages import Watch
+from akiosctl.api.views.tallies import Tallies
 from akiosctl.client import Client
 from akiosctl.verbs.events import events_path
 from akiosd.wire.messages import CageInfo, Cages, List
@@ -33,6 +35,8 @@ class Service:
     sessions: Sessions = field(default_factory=Sessions)
     once: Once = field(default_factory=Once)
     meter: Meter = field(default_factory=Meter)
+    watch: Watch = field(default_factory=Watch)
+    tallies: Tallies = field(default_factory=Tallies)
     readings: Readings = field(default_factory=Readings)
 
     @property

@@ -227,6 +227,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "token": (("akiosctl token list", "who may ask the REST API"),),
     "token create": (
         ("akiosctl token create --scope read --scope events", "for a program that watches"),
+        (
+            "akiosctl token create --scope read --scope events --scope ledger",
+            "for the pages of serve: put it behind http://127.0.0.1:8470/#token=",
+        ),
         ("akiosctl token create --scope ledger --expires 1h --note audit", "for an hour"),
         ("akiosctl token create --scope read --scope stop --scope changes", "to settle cages"),
     ),

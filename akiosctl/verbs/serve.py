@@ -84,7 +84,7 @@ def command(
     file: Path | None,
     as_json: bool,
 ) -> int:
-    """Serve the REST API until Ctrl-C: OpenAPI at /openapi.json, documentation at /docs.
+    """Serve the REST API until Ctrl-C: pages at /, OpenAPI at /openapi.json, described at /docs.
 
     It does what its user may do, and no more: akiosd sees that user.  Programs need a token: see
     akiosctl token.  It listens where only this host can reach it, unless --listen says otherwise;

@@ -62,6 +62,12 @@ ASKED: dict[tuple[str, str], Asked] = {
     ("POST", "/approvals/{question}"): Asked(body=b'{"yes": true}', status=404),  # none waits
     ("GET", "/events"): Asked(status=0),
     ("WS", "/events"): Asked(status=0),
+    ("GET", "/views/cages"): Asked(),
+    ("GET", "/views/cages/live"): Asked(status=0),
+    ("GET", "/views/cages/{cage}"): Asked(ENDED),
+    ("GET", "/views/decisions"): Asked(),
+    ("GET", "/views/approvals"): Asked(),
+    ("GET", "/views/logs/{log}"): Asked(ENDED),
     ("GET", "/ledger/{log}/entries"): Asked(ENDED),
     ("GET", "/ledger/{log}/checkpoint"): Asked(ENDED),
     ("GET", "/ledger/{log}/inclusion/{index}"): Asked(ENDED),
@@ -190,5 +196,6 @@ def test_the_list_shows_own_cages_only(server: ApiServer, cages: dict[int, Cages
     told: list[dict[str, Any]] = server.ask(f"{BASE}/cages?limit=500").json()["cages"]
     names = {one["cage"] for one in told}
     assert names.isdisjoint(cages[OTHER].values()) and cages[NOBODY][CHANGED] in names
-    metrics = server.ask(f"{BASE}/metrics").body.decode()
-    assert not [name for name in cages[OTHER].values() if name in metrics]
+    for path in ("metrics", "views/cages?state=all&limit=200", "views/decisions?limit=200"):
+        text = server.ask(f"{BASE}/{path}").body.decode()
+        assert not [name for name in cages[OTHER].values() if name in text], path

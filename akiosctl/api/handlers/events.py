@@ -34,6 +34,7 @@ from akiosctl.api.streams import (
     wait_back,
 )
 from akiosctl.api.tokens import Token
+from akiosctl.api.views.timeline import is_notable
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
@@ -62,6 +63,9 @@ LastId = Annotated[
     str,
     Header(alias="Last-Event-ID", pattern=Id, max_length=2000, description="The same."),
 ]
+Notable = Annotated[
+    bool, Query(description="Without the calls and files that nobody denied: they are many.")
+]
 Replay = Annotated[bool, Query(description="Begin with what was recorded so far.")]
 
 
@@ -75,6 +79,7 @@ class Follow(msgspec.Struct):
     positions: Positions
     floors: dict[str, int] = {}
     last_ns: int = 0
+    notable: bool = False
 
 
 async def stream(
@@ -84,6 +89,7 @@ async def stream(
     kind: Kinds = [],  # noqa: B006
     after: After = "",
     replay: Replay = False,
+    notable: Notable = False,
     last_event_id: LastId = "",
 ) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
@@ -93,6 +99,7 @@ async def stream(
     check_kinds(kind)
     begin = _Begin(service, tuple(cage), tuple(kind), last_event_id or after, replay)
     follow = await anyio.to_thread.run_sync(begin.find)
+    follow.notable = notable
     return EventStream(follow_items(service, request.state.token, follow))
 
 
@@ -103,6 +110,7 @@ async def converse(
     kind: Kinds = [],  # noqa: B006
     after: After = "",
     replay: Replay = False,
+    notable: Notable = False,
 ) -> None:
     """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
     events of the other way; a `beat` comes when it is quiet.
@@ -111,6 +119,7 @@ async def converse(
     check_room()
     begin = _Begin(service, tuple(cage), tuple(kind), after, replay)
     follow = await anyio.to_thread.run_sync(begin.find)
+    follow.notable = notable
     await socket.accept()
     await send_items(socket, follow_items(service, socket.state.token, follow))
 
@@ -234,7 +243,9 @@ def _items_of(form: Form, follow: Follow, message: Records | Gap) -> list[Item]:
     lines = form.lines(message.log, message.start, message.entries)
     for number, line in enumerate(lines, message.start):
         name = follow.positions.move(message.log, number + 1)
-        if not floor or time_of(message.entries[number - message.start]) >= floor:
+        entry = message.entries[number - message.start]
+        late = not floor or time_of(entry) >= floor
+        if late and (not follow.notable or is_notable(entry)):
             found.append(Item("record", msgspec.Raw(line.encode()), name))
     follow.last_ns = max(follow.last_ns, time_of(message.entries[-1]))
     return found

@@ -126,6 +126,20 @@ async def test_what_needs_no_token_may_be_asked_so_often(tmp_path: Path) -> None
         assert (await ask(app, path, headers=token)).status == 200
 
 
+async def test_the_files_of_a_session_s_page_count_as_its_tokens(tmp_path: Path) -> None:
+    """They are many, and others at its address cannot keep it from them."""
+    limits = Limits(public_per_second=0.001, public_burst=2)
+    app, tokens, _ = make_guard(tmp_path, limits)
+    cookie = await sign_in(app, new_token(tokens)[0])
+    assert [(await ask(app, "/")).status for _ in range(3)] == [200, 200, 429]
+    for path in ("/", "/app.js", "/page.css"):
+        assert (await ask(app, path, headers=(cookie,))).status == 200
+    forged = ("cookie", cookie[1][:-4] + "0000")
+    elsewhere = ("sec-fetch-site", "cross-site")
+    for headers in ((forged,), (cookie, elsewhere)):  # nobody that is known
+        assert (await ask(app, "/", headers=headers)).status == 429
+
+
 async def test_a_body_where_none_is_taken_holds_no_place(tmp_path: Path) -> None:
     """Nor is a clock needed: it is not waited for."""
     app, _, _ = make_guard(tmp_path)
@@ -166,7 +180,7 @@ async def test_a_body_has_a_time(tmp_path: Path, autojump_clock: object) -> None
 async def test_every_answer_has_the_headers_that_browsers_obey(tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
     token = bearer(new_token(tokens)[0])
-    for path in ("/", "/docs", "/openapi.json", VERSION, "/api/v1/nothing", "/sign-in.js"):
+    for path in ("/", "/docs", "/openapi.json", VERSION, "/api/v1/nothing", "/app.js"):
         headers = (await ask(app, path, headers=token)).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert "default-src 'none'" in headers["content-security-policy"], path
