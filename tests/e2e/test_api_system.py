@@ -73,7 +73,8 @@ def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched:
     (place / "file").write_text("of the host\n")
     shown = f"version: 1\nfilesystem: {{read: ['{place}']}}\n"
     agent = ["cat", str(place / "file")]
-    for body in ({"workspace": str(place)}, {"policy_text": shown}):
+    sent = [{"path": "akios.yaml", "text": shown}]
+    for body in ({"workspace": str(place)}, {"policy_text": shown}, {"files": sent}):
         got = begin(server, argv=agent, **body)
         assert got.status == 403 and got.json()["rule"] == "serve.system", got.body
     # Control: a personal server shows its user's.

@@ -166,7 +166,8 @@ def _check_shown(service: Service, options: RunOptions, workspace: str) -> None:
     """
     client = PlainClient(service.socket)
     try:
-        plain = resolve_policy(workspace, None, {}, client)
+        # Not from the workspace: its akios.yaml came with the request.
+        plain = resolve_policy(str(service.scratch.base), None, {}, client)
         asked = resolve_policy(workspace, options.value("policy"), policy_flags(options), client)
     finally:
         client.close()
