@@ -21,16 +21,21 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def cage_up(
-    given: dict[str, list[str]], name: str | None, path: str, quiet: bool, here: str = ""
+    given: dict[str, list[str]],
+    name: str | None,
+    path: str,
+    quiet: bool,
+    here: str = "",
+    foreign: bool = False,
 ) -> tuple[str, str]:
     """Make a standing cage by the options ``given``, named as in ``run_options``; returns its id
-    and its name.  ``here`` as for :func:`akiosctl.verbs.run.prepare`.
+    and its name.  ``here`` and ``foreign`` as for :func:`akiosctl.verbs.run.prepare`.
     """
     options = RunOptions([_ANY_PROGRAM], given | ({"quiet": []} if quiet else {}))
     client = PlainClient(path)
     fds: list[int] = []
     try:
-        request, policy, _ = prepare(options, False, fds, client, here)
+        request, policy, _ = prepare(options, False, fds, client, here, foreign)
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         binds = request["binds"]
         assert isinstance(binds, list)

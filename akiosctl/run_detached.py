@@ -19,17 +19,21 @@ _PIPE_BYTES = 1 << 20  # what an ordinary user may have: fs.pipe-max-size
 
 
 def run_detached(
-    options: RunOptions, path: str, here: str, input: bytes | None = None
+    options: RunOptions,
+    path: str,
+    here: str,
+    input: bytes | None = None,
+    foreign: bool = False,
 ) -> tuple[str, tuple[str, ...]]:
     """Start the command of ``options``; returns the cage's id, and what akiosd said of it.
 
-    ``here`` as for :func:`akiosctl.verbs.run.prepare`.  All of ``input`` is given to it, however
-    late it reads.
+    ``here`` and ``foreign`` as for :func:`akiosctl.verbs.run.prepare`.  All of ``input`` is given
+    to it, however late it reads.
     """
     client = PlainClient(path)
     fds: list[int] = []
     try:
-        request, _, _ = prepare(options, False, fds, client, here)
+        request, _, _ = prepare(options, False, fds, client, here, foreign)
         request |= {"detach": True, "one_output": False, "feeds": input is not None}
         number = client.request("run", request, fds)
         started, received = take_started(client, number)

@@ -84,19 +84,27 @@ def locate_toolchain(
     home: str,
     cwd: str = "",
     shown: Sequence[str] = (),
+    trusted: bool = True,
 ) -> Toolchain:
     """Resolve ``argv0`` as execvp(3) would and find all it needs beside the system.
 
     ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace
-    appears inside under its own path, and so does ``shown``.  Raises CommandNotFound,
-    CommandNotExecutable; OSError never leaves an fd open.
+    appears inside under its own path, and so does ``shown``.  ``trusted``: ``argv0`` is the word of
+    the user whose files these are; else it shows nothing, and has to be there without it.  Raises
+    CommandNotFound, CommandNotExecutable; OSError never leaves an fd open.
     """
     search = _Search(
         Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)), shown
     )
     search.examine_path()
     found = search.find(argv0)
-    command = search.expose(found, trusted=True)
+    if not trusted and not search.is_visible(os.path.realpath(found)):
+        raise CommandNotFoundError(
+            f"{found} is no program of the system, nor of the workspace",
+            where="run",
+            next="name a program of the system, or send it with the request",
+        )
+    command = search.expose(found, trusted=trusted)
     search.own_code(found)
     search.keep_path()
     return Toolchain(command, search.open_binds(), search.env, search.notes)

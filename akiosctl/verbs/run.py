@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from akiosctl.client import DaemonError, PlainClient, socket_path
-from akiosctl.git_user import Shown, look
+from akiosctl.git_user import GitUser, Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, format_day, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
@@ -221,11 +221,18 @@ def wants_tty(options: RunOptions) -> bool:
 
 
 def prepare(
-    options: RunOptions, tty: bool, fds: list[int], client: PlainClient, here: str = ""
+    options: RunOptions,
+    tty: bool,
+    fds: list[int],
+    client: PlainClient,
+    here: str = "",
+    foreign: bool = False,
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's.
 
     ``here`` is the directory where the command starts, the working directory by default.
+    ``foreign``: the command and the workspace are the word of somebody else, who is not to see what
+    this process may read: nothing of the host is shown because of them.
     """
     home = os.path.expanduser("~")
     cwd = here or _working_directory()
@@ -234,7 +241,9 @@ def prepare(
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
     shown = policy.read + policy.write
-    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside, shown)
+    tools = locate_toolchain(
+        options.command[0], os.environ, workspace.path, home, inside, shown, trusted=not foreign
+    )
     binds: list[dict[str, object]] = []
     for bind in tools.binds:
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
@@ -245,7 +254,7 @@ def prepare(
                 binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
-    git = look(workspace.path, home, os.environ, config_home)
+    git = GitUser() if foreign else look(workspace.path, home, os.environ, config_home)
     for shown_by_git in git.shown:
         add_git(shown_by_git, binds, fds)
     environments = [

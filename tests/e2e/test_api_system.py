@@ -77,10 +77,22 @@ def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched:
     for body in ({"workspace": str(place)}, {"policy_text": shown}, {"files": sent}):
         got = begin(server, argv=agent, **body)
         assert got.status == 403 and got.json()["rule"] == "serve.system", got.body
+    # Nor because its program lies there: in an installation, or alone.
+    (place / "bin").mkdir()
+    (place / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    tool = place / "bin" / "tool"
+    tool.write_text(f"#!/bin/sh\ncat {place}/file\n")
+    tool.chmod(0o755)
+    got = begin(server, argv=[str(tool)])
+    assert got.status == 409 and "no program of the system" in got.json()["detail"], got.body
+    link = [{"path": "agent.sh", "text": f"#!{tool}\n", "executable": True}]
+    ended = run(server, "./agent.sh", files=link)
+    assert ended["exit_code"] and output(server, ended["cage"]).body != b"of the host\n"
     # Control: a personal server shows its user's.
     with ApiServer(watched, API) as personal:
-        ended = run(personal, *agent, policy_text=shown)
-        assert output(personal, ended["cage"]).body == b"of the host\n"
+        for given in ({"argv": agent, "policy_text": shown}, {"argv": [str(tool)]}):
+            ended = run(personal, *given.pop("argv"), **given)
+            assert output(personal, ended["cage"]).body == b"of the host\n"
 
 
 def test_there_is_no_diff_and_no_commit(server: ApiServer, theirs: str) -> None:

@@ -110,8 +110,9 @@ def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
             given = {name: options.values(name) for name in options.others(())}
             for name in ("detach", "discard", "name", "quiet"):
                 given.pop(name, None)
-            return cage_up(given, body.name, service.socket, True, here)[0]
-        return run_detached(options, service.socket, here, input)[0]
+            up = cage_up(given, body.name, service.socket, True, here, service.is_system)
+            return up[0]
+        return run_detached(options, service.socket, here, input, service.is_system)[0]
 
 
 @contextmanager
