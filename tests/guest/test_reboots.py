@@ -44,7 +44,8 @@ def start(*names: str) -> None:
     for name in names:
         words = ("run", "--detach", "--name", name, "--workspace", str(WORKSPACE), "--")
         ctl(*words, "sh", "-c", WRITES)
-    running = {line["name"] for line in json.loads(ctl("ps", "--json"))}
+    listed = json.loads(ctl("ps", "--json"))  # with those whose changes wait
+    running = {line["name"] for line in listed if line["state"] == "running"}
     assert running == set(names)
     for name in names:
         assert resources.wait_until(lambda n=name: "kept" in ctl("diff", n))  # type: ignore[misc]

@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.named_set("package"),
     pytest.mark.skipif(len(EXTRAS) < 2, reason="akios alone was handed in (tests/vm/package)"),
 ]
+AKIOSCTL = "/usr/bin/akiosctl"
+"""The package's: PATH of this test begins with the source tree's."""
 IN_A_CAGE = ("--discard", "--", "/usr/lib/akios/bin/python3", "-I", "-c")
 DOCUMENT = """
 import io
@@ -48,7 +50,7 @@ def akios(package: None) -> Iterator[None]:
     """The akios of the same build; the extras go with it."""
     sh("apt-get", "install", "-y", "--allow-downgrades", "--reinstall", str(DEBS["akios"]))
     yield
-    sh("apt-get", "purge", "-y", *EXTRAS)
+    sh("dpkg", "--purge", *EXTRAS)
 
 
 def test_steps_read_documents_with_akios_workflow() -> None:
@@ -63,7 +65,7 @@ def test_the_rest_interface_serves_with_akios_api() -> None:
     assert without.returncode == 125 and "sudo apt install akios-api" in without.stderr
     install(EXTRAS["akios-api"])
     token = sh("akiosctl", "token", "create", "--scope", "read", user="dev").stdout.strip()
-    words = ["runuser", "-u", "dev", "--", "akiosctl", "--json", "serve", "--listen", "127.0.0.1:0"]
+    words = ["runuser", "-u", "dev", "--", AKIOSCTL, "--json", "serve", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="/home/dev") as server:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]

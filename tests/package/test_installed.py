@@ -87,7 +87,7 @@ def test_without_the_cage_nothing_of_that_is_refused() -> None:
 
 
 def test_a_monitor_sees_events_and_runs_nothing() -> None:
-    words = ["runuser", "-u", "mon", "--", "akiosctl", "events", "--follow", "--json"]
+    words = ["runuser", "-u", "mon", "--", "/usr/bin/akiosctl", "events", "--follow", "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="/home/mon") as follower:
         assert follower.stdout is not None
         # Until the follower has subscribed, what happens is not told to it.

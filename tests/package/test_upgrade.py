@@ -194,7 +194,7 @@ def test_autopkgtest_passes(tmp_path: Path) -> None:
 
 
 def test_a_purge_with_work_lying_about_leaves_nothing(before: dict[str, set[str]]) -> None:
-    run("--detach", "--name", "last", "--", "sleep", "3600")
+    run("--detach", "--name", "final", "--", "sleep", "3600")
     sh("apt-get", "remove", "-y", "akios")
     assert Path("/var/lib/akios/ledger").is_dir() and CONFIG.is_file()
     install(DEBS["newer"])
