@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from akiosctl.render import escape
+from akiosd.values.providers import FACTS
 from akiosd.values.records import (
     Birth,
     End,
@@ -39,14 +40,6 @@ MOST_CAGES = 4096
 MOST_PROGRAMS = 256
 _LONGEST = 128
 STEP_PROGRAM = b"akiosd.workflow.steps.perform"
-
-# Our names of providers → those of the conventions, where they differ.
-PROVIDERS = {
-    "bedrock": "aws.bedrock",
-    "gemini": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "xai": "x_ai",
-}
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -162,7 +155,8 @@ def operation_of(model: str) -> str:
 
 def provider_of(provider: str) -> str:
     """The conventions' name of a provider."""
-    return PROVIDERS.get(provider, _text(provider))
+    facts = FACTS.get(provider)
+    return (facts.telemetry_name if facts is not None else "") or _text(provider)
 
 
 def _of_call(cage: _Cage, index: int, call: LlmCall) -> Span:

@@ -104,6 +104,7 @@ class ProviderFacts(NamedTuple):
     models: the spelling of model names.
     called_at: the regular expression of the ends of paths that are posted to for an answer of a model.
     begins: the first segments of its paths; clients and documentation often count them to the base URL.
+    telemetry_name: its name in OpenTelemetry's conventions (``gen_ai.provider.name``); "" where it is ours.
     spoken_at: hosts of others (or "*." and their end) that speak its interface → what stands before its paths there.
     """
 
@@ -128,6 +129,7 @@ class ProviderFacts(NamedTuple):
     models: ModelNames = ModelNames()
     called_at: str = ""
     begins: tuple[str, ...] = ("v1",)
+    telemetry_name: str = ""
     spoken_at: Mapping[str, str] = {}
 
     @property
@@ -232,6 +234,7 @@ _ROWS = (
             other="PERMISSION_DENIED",
         ),
         price_list="google",
+        telemetry_name="gcp.gemini",
         models=ModelNames(
             # models/x (API), publishers/google/models/x (Vertex AI).  tunedModels/x is somebody's
             # own.
@@ -255,6 +258,7 @@ _ROWS = (
             "", first={"object": "error"}, fields={"message": "text", "param": "null", "code": "rule"}
         ),
         price_list="mistral",
+        telemetry_name="mistral_ai",
     ),
     ProviderFacts(
         "xai",
@@ -263,6 +267,7 @@ _ROWS = (
         client_headers=(b"x-grok-conv-id",),
         error=ErrorShape("", fields={"code": "type", "error": "text"}),
         price_list="x-ai",
+        telemetry_name="x_ai",
     ),
     ProviderFacts(
         "bedrock",
@@ -276,6 +281,7 @@ _ROWS = (
             "each.",
         ),
         signed_as="bedrock",
+        telemetry_name="aws.bedrock",
         # Not any label: bedrock-runtime.s3.amazonaws.com is a bucket that anybody may own.
         regions=Regions(
             r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}", ("AWS_REGION", "AWS_DEFAULT_REGION"), "us-east-1"
