@@ -160,6 +160,8 @@ def place_for(scene: Scene, verb: str, line: str) -> Path:
         return scene.fresh("running")
     if is_of_standing(verb):
         return scene.shared("standing")  # elsewhere it would be the last cage
+    if verb.split()[0] in ("workflow", "output", "approvals", "mcp"):
+        return scene.shared("workflows")  # their cages, too
     running = verb in RUNNING and ("--cage" in line or verb != "http")
     return scene.shared("running" if running else "ended")
 
