@@ -308,7 +308,8 @@ def test_only_reading_where_the_policy_says_so(agent: Caged, server: Server) -> 
     assert status == 403
     assert json.loads(body)["hint"].startswith(f"take {READ_ONLY} out of network.get_only in ")
     assert [seen[0] for seen in server.seen] == ["GET"]
-    assert agent.do(f"get('https://{SITE}/', 'x', method='PUT')")[0] == 200, "the control"
+    control = agent.do(f"get('https://{SITE}/', 'x', method='PUT')")
+    assert control[0] == 200, control
 
 
 def test_a_rate_for_each_site(site: Daemon, server: Server) -> None:
