@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from akiosctl.locks import is_locked
 from akiosctl.run_policy import user_directory
 from akiosd.errors import AkiosError
 from akiosd.workflow.journal import (
@@ -122,17 +123,7 @@ class JournalFile:
 
 def is_going_on(run: str) -> bool:
     """Whether a process has this journal, and so drives its run."""
-    try:
-        fd = os.open(directory() / run / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_locked(directory() / run / _NAME)
 
 
 def list_kept() -> list[Kept]:

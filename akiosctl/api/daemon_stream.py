@@ -14,7 +14,7 @@ import trio
 
 from akiosctl.client import DaemonError, GoneError, explain_connect
 from akiosd import __version__
-from akiosd.errors import ProtocolError
+from akiosd.errors import AkiosError, ProtocolError
 from akiosd.wire.messages import (
     Error,
     Gap,
@@ -28,6 +28,7 @@ from akiosd.wire.messages import (
 from akiosd.wire.session import ClientSession
 
 _READ = 1 << 16
+_RETRY_SECONDS = 0.5
 
 
 class _Stream:
@@ -80,6 +81,18 @@ async def greet(path: str) -> None:
     async with _open(path) as stream:
         while stream.session.peer_software is None:
             await stream.receive()
+
+
+async def wait_back(path: str, passing: type[AkiosError] = GoneError) -> None:
+    """Until akiosd says hello again; ``passing`` are the errors after which it is asked anew."""
+    while True:
+        # Also before the first try: one that stops takes connections for a moment longer.
+        await trio.sleep(_RETRY_SECONDS)
+        try:
+            await greet(path)
+        except passing:
+            continue
+        return
 
 
 async def wait_output(path: str, cage: str, after: int) -> OutputReply:

@@ -9,27 +9,33 @@ last.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 
 MOST = 64
 PATTERN = r"(c-[0-9a-z]{12}|host):[0-9]{1,15}(,(c-[0-9a-z]{12}|host):[0-9]{1,15}){0,64}"
 _WHOLE = re.compile(PATTERN)
 
 
+def note_place(places: dict[str, int], log: str, wanted: int, most: int) -> None:
+    """Of ``log``, the record ``wanted`` is the next.  ``most`` logs are kept, those that spoke
+    last: the others have most likely ended.
+    """
+    places.pop(log, None)
+    places[log] = wanted
+    if len(places) > most:
+        del places[next(iter(places))]
+
+
 class Positions:
     """Log → the number of its next wanted record, in the order in which they last spoke."""
 
     def __init__(self, wanted: dict[str, int] | None = None) -> None:
-        self._next: OrderedDict[str, int] = OrderedDict(wanted or {})
+        self._next = dict(wanted or {})
 
     def move(self, log: str, next: int) -> str:
         """The record before ``next`` was sent; returns its id."""
-        self._next.pop(log, None)
-        if len(self._next) > MOST:
-            self._next.popitem(last=False)
-        others = ",".join(f"{name}:{number}" for name, number in reversed(self._next.items()))
-        self._next[log] = next
-        return f"{log}:{next - 1}" + (f",{others}" if others else "")
+        note_place(self._next, log, next, MOST + 1)
+        _, *others = reversed(self._next.items())
+        return ",".join((f"{log}:{next - 1}", *(f"{name}:{number}" for name, number in others)))
 
     def as_dict(self) -> dict[str, int]:
         """A copy."""

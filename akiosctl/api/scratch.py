@@ -19,6 +19,7 @@ from pathlib import Path
 from akiosctl.api.problems import Refusal
 from akiosctl.cages import list_cages
 from akiosctl.client import Client
+from akiosctl.locks import is_locked
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_LINKS, openat2
 
@@ -74,7 +75,7 @@ class Scratch:
         except FileNotFoundError:
             return
         # Whoever holds the lock now may have a cage when akiosd is asked.
-        free = [name for name in names if not _is_locked(self.base / name)]
+        free = [name for name in names if not is_locked(self.base / name)]
         used = {
             os.path.basename(os.fsdecode(cage.workspace))
             for cage in (list_cages(client) if free else ())
@@ -83,20 +84,6 @@ class Scratch:
         for name in free:
             if name not in used:
                 shutil.rmtree(self.base / name, ignore_errors=True)
-
-
-def _is_locked(place: Path) -> bool:
-    try:
-        fd = os.open(place, _DIRECTORY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _write(directory: int, path: str, data: bytes, executable: bool) -> None:

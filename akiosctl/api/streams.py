@@ -15,15 +15,12 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from akiosctl.api.daemon_stream import greet
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
-from akiosctl.client import GoneError
 from akiosd.errors import AkiosError
 
 BEAT_SECONDS = 15.0
-_RETRY_SECONDS = 0.5
 MOST_STREAMS = 208
 """akiosd takes 256 connections of one user; the others are for requests and programs."""
 
@@ -49,17 +46,6 @@ def is_valid(service: Service, token: Token) -> bool:
 
 
 ENDED = Item("end", {"what": "the token expired or was revoked"})
-
-
-async def wait_back(service: Service) -> None:
-    """Until akiosd says hello again.  Cancelled when the client leaves."""
-    while True:
-        await trio.sleep(_RETRY_SECONDS)
-        try:
-            await greet(service.socket)
-            return
-        except GoneError:
-            continue
 
 
 class _Open:

@@ -13,7 +13,8 @@ from typing import Literal, Protocol
 
 import trio
 
-from akiosctl.api.daemon_stream import greet, subscribe
+from akiosctl.api.daemon_stream import subscribe, wait_back
+from akiosctl.api.positions import note_place
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, GoneError
 from akiosctl.otlp.spans import Span, Tracer
@@ -77,7 +78,7 @@ class Export:
                     await self._follow(cages)
                 except GoneError:
                     note("akiosd is gone; waiting until it is back")
-                    await self._wait_back()
+                    await wait_back(self._control, AkiosError)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(_LAST_SECONDS):
                 await self._try_spans()
@@ -115,16 +116,9 @@ class Export:
             if not self._since_ns or time_of(entry) >= self._since_ns:
                 self._count(entry)
                 self._spans += [span] if span is not None else []
-            self._move(log, index + 1)
+            note_place(self._cursors, log, index + 1, _MOST_LOGS)
             if len(self._spans) >= MOST_SPANS:
                 await self._send_spans()
-
-    def _move(self, log: str, stop: int) -> None:
-        """The logs that spoke last are known, the others have most likely ended."""
-        self._cursors.pop(log, None)
-        self._cursors[log] = stop
-        if len(self._cursors) > _MOST_LOGS:
-            del self._cursors[next(iter(self._cursors))]
 
     async def _read_back(self, gap: Gap) -> None:
         """What akiosd did not keep for us is in the log, unless it is pruned."""
@@ -137,7 +131,7 @@ class Export:
                 break
             await self._take(gap.log, found.start, found.entries)
             start = found.start + len(found.entries)
-        self._move(gap.log, gap.stop)
+        note_place(self._cursors, gap.log, gap.stop, _MOST_LOGS)
         if start < gap.stop:
             note(f"{gap.stop - start} records of {gap.log} are gone, and were not sent")
 
@@ -181,11 +175,3 @@ class Export:
         outcome = await trio.to_thread.run_sync(self._sender.metrics, abandon_on_cancel=True)
         if outcome == "refused":
             note(f"the collector refused metrics: HTTP {self._sender.status}")
-
-    async def _wait_back(self) -> None:
-        while True:
-            try:
-                await greet(self._control)
-                return
-            except AkiosError:
-                await trio.sleep(_RETRY_SECONDS)

@@ -17,7 +17,7 @@ import msgspec
 from fastapi import Header, Query, Request
 from starlette.websockets import WebSocket
 
-from akiosctl.api.daemon_stream import subscribe
+from akiosctl.api.daemon_stream import subscribe, wait_back
 from akiosctl.api.positions import PATTERN, Positions, parse_id
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
@@ -31,7 +31,6 @@ from akiosctl.api.streams import (
     check_room,
     is_valid,
     send_items,
-    wait_back,
 )
 from akiosctl.api.tokens import Token
 from akiosctl.api.views.timeline import is_notable
@@ -94,12 +93,9 @@ async def stream(
 ) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
     sent: read them from the log), `away` and `back` (of akiosd), `end` (the token is no longer
-    valid).  The same as messages of a WebSocket: `GET /api/v1/events/socket`.
+    valid).  Whoever asks here for a WebSocket gets the same as its messages.
     """
-    check_kinds(kind)
-    begin = _Begin(service, tuple(cage), tuple(kind), last_event_id or after, replay)
-    follow = await anyio.to_thread.run_sync(begin.find)
-    follow.notable = notable
+    follow = await _begin(service, cage, kind, last_event_id or after, replay, notable)
     return EventStream(follow_items(service, request.state.token, follow))
 
 
@@ -115,11 +111,8 @@ async def converse(
     """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
     events of the other way; a `beat` comes when it is quiet.
     """
-    check_kinds(kind)
     check_room()
-    begin = _Begin(service, tuple(cage), tuple(kind), after, replay)
-    follow = await anyio.to_thread.run_sync(begin.find)
-    follow.notable = notable
+    follow = await _begin(service, cage, kind, after, replay, notable)
     await socket.accept()
     await send_items(socket, follow_items(service, socket.state.token, follow))
 
@@ -134,6 +127,16 @@ def check_kinds(names: list[str]) -> None:
             "kind",
             f"the kinds are {', '.join(kinds())}",
         )
+
+
+async def _begin(
+    service: Service, cages: list[str], kinds: list[str], after: str, replay: bool, notable: bool
+) -> Follow:
+    check_kinds(kinds)
+    begin = _Begin(service, tuple(cages), tuple(kinds), after, replay)
+    follow = await anyio.to_thread.run_sync(begin.find)
+    follow.notable = notable
+    return follow
 
 
 class _Begin:
@@ -205,7 +208,7 @@ async def follow_items(
     while True:
         try:
             if away:
-                await wait_back(service)
+                await wait_back(service.socket)
                 if not follow.cages:
                     await anyio.to_thread.run_sync(_take_up_anew, service, follow)
                 away = False

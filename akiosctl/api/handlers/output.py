@@ -14,7 +14,7 @@ import anyio.to_thread
 import trio
 from fastapi import Header, Query, Request, Response
 
-from akiosctl.api.daemon_stream import wait_output
+from akiosctl.api.daemon_stream import wait_back, wait_output
 from akiosctl.api.handlers.changes import find_own
 from akiosctl.api.params import CageId, Offset
 from akiosctl.api.problems import Refusal
@@ -28,7 +28,6 @@ from akiosctl.api.streams import (
     Item,
     Items,
     is_valid,
-    wait_back,
 )
 from akiosctl.api.tokens import Token
 from akiosctl.client import GoneError
@@ -204,7 +203,7 @@ async def _wait(service: Service, kept: KeptOutput, cage: str) -> Items:
             await anyio.to_thread.run_sync(_reopen, service, kept)
     except GoneError as error:
         yield [Item("away", {"what": error.what, "next": error.next})]
-        await wait_back(service)
+        await wait_back(service.socket)
         await anyio.to_thread.run_sync(_reopen, service, kept)
         yield [Item("back", {})]
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import trio
 
-from akiosctl.api.daemon_stream import greet, subscribe
+from akiosctl.api.daemon_stream import subscribe, wait_back
 from akiosctl.api.metrics.count import Counts
+from akiosctl.api.positions import note_place
 from akiosctl.client import GoneError
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Records, Subscribe
 
-_RETRY_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
 _MOST_LOGS = 512
 
@@ -37,8 +37,7 @@ class Meter:
             try:
                 await self._follow(events)
             except GoneError:
-                await trio.sleep(_RETRY_SECONDS)
-                await self._wait_back(control)
+                await wait_back(control, AkiosError)
             except AkiosError:  # refused: too many connections, or a log that was destroyed
                 self._cursors.clear()
                 await trio.sleep(_REFUSED_SECONDS)
@@ -47,22 +46,10 @@ class Meter:
         async for message in subscribe(path, Subscribe(cursors=self._cursors)):
             if isinstance(message, Records):
                 self.counts.entries(message.entries)
-                self._move(message.log, message.start + len(message.entries))
+                stop = message.start + len(message.entries)
             elif message is not None:
-                self.counts.add("akios_records_missed", (), message.stop - message.start)
-                self._move(message.log, message.stop)
-
-    def _move(self, log: str, stop: int) -> None:
-        """The logs that spoke last are known, the others have most likely ended."""
-        self._cursors.pop(log, None)
-        self._cursors[log] = stop
-        if len(self._cursors) > _MOST_LOGS:
-            del self._cursors[next(iter(self._cursors))]
-
-    async def _wait_back(self, control: str) -> None:
-        while True:
-            try:
-                await greet(control)
-                return
-            except AkiosError:
-                await trio.sleep(_RETRY_SECONDS)
+                stop = message.stop
+                self.counts.add("akios_records_missed", (), stop - message.start)
+            else:
+                continue
+            note_place(self._cursors, message.log, stop, _MOST_LOGS)
