@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,12 @@ DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/ledger.md"),
     *("docs/developer.md", "docs/administrator.md", "docs/auditor.md"),
 )
+TOP = {
+    *(".ci", ".clang-format", ".clang-format-ignore", ".gitignore", "pyproject.toml"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
+    *("akiosctl", "akiosd", "docs", "native", "packaging", "systemd", "tests"),
+}
+"""All that the repository keeps at its top: what a tool leaves there is not the project's."""
 _FILE = re.compile(r"`([\w./-]+\.(?:py|c|h|md|yaml|sh))`")
 _DRAWN = re.compile(r"\b([a-z_]+(?:/[a-z_0-9]+)+)\b(?!\.c)")
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -124,3 +131,14 @@ def test_every_mechanism_of_the_kernel_has_its_line() -> None:
     text = (ROOT / "akiosd/kernel/README.md").read_text()
     modules = {path.name for path in (ROOT / "akiosd/kernel").glob("*.py")} - {"__init__.py"}
     assert modules == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE))
+
+
+def test_nothing_that_a_tool_left_is_kept_at_the_top() -> None:
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "ls-files"],
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode != 0:
+        pytest.skip("this is not a checkout: git lists no files here")
+    assert {name.split("/", 1)[0] for name in listed.stdout.splitlines()} == TOP
