@@ -14,6 +14,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -151,8 +152,13 @@ class Server(ThreadingHTTPServer):
         self.directory = directory
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
 
-    def handle_error(self, *_: Any) -> None:
-        pass
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        """As the base's, which passes over an error of accept(2) in silence."""
+        try:
+            return super().get_request()  # type: ignore[return-value]
+        except OSError as error:
+            print(f"the site cannot accept: {error!r}", file=sys.stderr)
+            raise
 
 
 @pytest.fixture(scope="module")
