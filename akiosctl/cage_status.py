@@ -26,6 +26,7 @@ def describe_status(cage: CageInfo, reply: CageStatusReply | None) -> list[str]:
         waits = ", with changes that wait to be committed" if cage.changes else ""
         lines += [f"  its log is there{waits}; akiosctl cage down {cage.name} destroys it"]
         return lines
+    lines += [f"  stands still: {escape(cage.reason)}"] if cage.reason else []
     lines += [f"  data      {_data(cage)}", *_usage(reply)]
     lines += [_posture(reply.posture)]
     loud = describe(reply.left_out)

@@ -60,12 +60,18 @@ class Groups(Section, frozen=True):
 
 
 class Quotas(Section, frozen=True):
-    """How many cages may run at once; root is bound only by ``cages_total``."""
+    """How many cages may run at once (root is bound only by ``cages_total``), and what they leave
+    of others' disks.
+    """
 
     cages_per_user: int = 100
     cages_total: int = 400
     kept_per_user: int = 200
     """Ended cages whose changes wait for a commit or a discard."""
+    keep_free_bytes: int = 1 << 30
+    """What cages that write to a user's directory leave free on its file system: a twentieth of it
+    at most; 0 for nothing.
+    """
 
 
 class Pools(Section, frozen=True):

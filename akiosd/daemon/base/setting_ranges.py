@@ -30,6 +30,7 @@ RANGES = {
     "quotas.cages_per_user": _CAGES,
     "quotas.cages_total": _CAGES,
     "quotas.kept_per_user": _CAGES,
+    "quotas.keep_free_bytes": Range(0, 1 << 49, "bytes"),
     "pools.userns": Range(0, 1000, "cages"),
     "pools.disk_image_bytes": Range(64 << 20, 1 << 49, "bytes"),
     "ledger.keep_days": _DAYS,

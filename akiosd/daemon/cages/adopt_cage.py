@@ -19,7 +19,7 @@ from akiosd.daemon.cages.git_directory import GitDirectory
 from akiosd.daemon.cages.keep_cage import BOUND, CORE, LEAF, RING, KeptCage, unpack
 from akiosd.daemon.cages.prepared_cage import STDIO, Prepared
 from akiosd.daemon.cages.run_cage import Cage
-from akiosd.daemon.cages.running_cage import Opened, Running
+from akiosd.daemon.cages.running_cage import Opened, Running, written_directly
 from akiosd.daemon.gateways.cage_ca import Authority
 from akiosd.daemon.gateways.kept_gateway import GATEWAY
 from akiosd.daemon.gateways.listeners import Bound
@@ -131,7 +131,9 @@ def _make(host: Host, found: Found) -> Cage:
     git = None
     if state.git is not None:
         git = GitDirectory(fds["git"], state.git, state.git_upper)
-    opened = Opened(fds["workspace"], [], git, state.workspace_id, state.workspace_name)
+    workspace, output = fds["workspace"], fds.get("output")
+    written = written_directly(state.request, workspace, output)
+    opened = Opened(workspace, [], git, state.workspace_id, state.workspace_name, written)
     stdio = [fds[name] for name in STDIO[1:] if name in fds]
     running = Running(
         state=state,

@@ -286,7 +286,7 @@ class Registry:
             started_ns=cage.started_ns,
             ended_ns=cage.ended_ns,
             exit_code=result.exit_code if result else 0,
-            reason=result.reason if result else "",
+            reason=result.reason if result else cage.stands_still,
             changes=cage.changes,
             pid=cage.pid,
             tty=cage.request.tty is not None,

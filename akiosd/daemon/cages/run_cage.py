@@ -46,6 +46,7 @@ from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.running_cage import Opened, Running
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
 from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
+from akiosd.daemon.cages.watch_room import RoomWatch
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
@@ -106,6 +107,8 @@ class Cage:
         self.policy = request.policy
         self.workspace_fd, self.bind_fds, self.git = opened.workspace, opened.binds, opened.git
         self.workspace_id, self.workspace_name = opened.directory, opened.name
+        self._written = opened.written
+        self._room: RoomWatch | None = None
         self.order = order
         self.life = Life()
         self.detached = request.detach
@@ -165,6 +168,8 @@ class Cage:
         """Those of a standing cage."""
         self.is_paused = False
         """By :meth:`pause`."""
+        if self._written is not None:
+            self._room = RoomWatch(host, self.id, self._written, self._freeze_for_room)
         if running is not None:
             self._take(running)
         else:
@@ -238,6 +243,9 @@ class Cage:
             self._frozen_for.discard(why)
         if self.life.state == "running":
             self._cgroup.freeze(bool(self._frozen_for))
+
+    def _freeze_for_room(self, frozen: bool) -> None:
+        self.freeze(frozen, self._room)
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -369,7 +377,12 @@ class Cage:
     @property
     def state(self) -> str:
         """In the words of ``ps``."""
-        return "paused" if self.is_paused else self.life.state
+        return "paused" if self.is_paused or self.stands_still else self.life.state
+
+    @property
+    def stands_still(self) -> str:
+        """Why it does without having been paused, "" where it does not."""
+        return self._room.why if self._room is not None else ""
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -457,6 +470,8 @@ class Cage:
         """Build the confinement, let the parked child continue, and listen to it."""
         run = self.request
         left_behind.check(self.peer.uid)
+        if self._room is not None:
+            await self._room.check()
         self._files = self._make_file_recorder()
         watch = (
             self._files.events.group
@@ -634,6 +649,7 @@ class Cage:
             "slot": self.prepared.slot.mount,
             "git": self.git.directory if self.git is not None else None,
             "master": self.master,
+            "output": self._written if self._written is not self.workspace_fd else None,
         }
         if self._files is not None and self._files.events is not None:
             found["files"] = self._files.events.group
@@ -719,6 +735,8 @@ class Cage:
         self._nursery.start_soon(self._gateway.run)
         watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post)
         self._nursery.start_soon(self._watch_system)
+        if self._room is not None:
+            self._nursery.start_soon(self._room.run)
 
     def _notes(self) -> tuple[str, ...]:
         notes = self._confinement.notes if self._confinement is not None else ()
@@ -795,6 +813,8 @@ class Cage:
         passed_ns = time.monotonic_ns() - life.agent_clock_ns
         watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post, passed_ns)
         self._nursery.start_soon(self._watch_system)
+        if self._room is not None:
+            self._nursery.start_soon(self._room.run)
         if self.is_paused:
             self._frozen_for.add("paused")
         if self.life.state == "ending":
@@ -992,6 +1012,8 @@ class Cage:
             if part is not None:
                 part.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
+        if self._written is not self.workspace_fd:
+            close_all((self._written,))
         self.stdio = []
         if self._said is not None:
             self._said.master = None

@@ -26,12 +26,25 @@ class Opened(NamedTuple):
     directory: DirectoryId
     """Which directory the workspace is."""
     name: bytes
+    written: Fd | None
+    """The one of them that the cage writes to without an overlay, if any."""
 
     @classmethod
     def of(cls, request: Run, fds: list[int]) -> Opened:
         """``fds``: the workspace first, then the binds."""
-        binds = [Fd(fd) for fd in fds[1:]]
-        return cls(Fd(fds[0]), binds, find_git(request, binds), identify(fds[0]), read_name(fds[0]))
+        workspace, binds = Fd(fds[0]), [Fd(fd) for fd in fds[1:]]
+        output = next(
+            (fd for bind, fd in zip(request.binds, binds, strict=True) if bind.kind == "output"),
+            None,
+        )
+        written = written_directly(request, workspace, output)
+        git, directory, name = find_git(request, binds), identify(fds[0]), read_name(fds[0])
+        return cls(workspace, binds, git, directory, name, written)
+
+
+def written_directly(request: Run, workspace: Fd, output: Fd | None) -> Fd | None:
+    """What a cage writes to without an overlay; ``output`` is its ``data/output``, if any."""
+    return workspace if request.policy.filesystem.workspace == "rw-direct" else output
 
 
 class Running(NamedTuple):

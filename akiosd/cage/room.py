@@ -1,0 +1,45 @@
+"""How much of a file system cages that write to a directory of a user's leave free, and what
+becomes of them when it is less.
+
+Such a directory is on no disk of the cage's own, so no budget bounds what is written there. What is
+bounded is the harm: the cage stands still before the file system is full, and goes on once there is
+room.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_SHARE = 20
+"""At most this part (one in ...) of a file system is left free: a small one is useful, too."""
+_FASTEST = 4 << 30
+"""Bytes a second that no cage exceeds in writing."""
+_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
+_AGAIN_S = 1.0
+"""Between two looks at a cage that stands still."""
+
+
+class Room(NamedTuple):
+    """Of a file system, in bytes; ``free`` is what a user may still write."""
+
+    free: int
+    size: int
+
+
+def floor_of(keep_free: int, room: Room) -> int:
+    """The bytes that stay free; 0 where nothing is asked for, or the size is not known."""
+    return min(keep_free, room.size // _SHARE)
+
+
+def is_short(room: Room, keep_free: int, was_short: bool = False) -> bool:
+    """Whether a cage has to stand still; one that does goes on with an eighth more than that."""
+    floor = floor_of(keep_free, room)
+    return room.free < floor + (floor >> 3 if was_short else 0)
+
+
+def next_look_s(room: Room, keep_free: int, short: bool) -> float:
+    """Seconds in which what is there above the floor cannot be used up."""
+    if short:
+        return _AGAIN_S
+    above = room.free - floor_of(keep_free, room)
+    return min(max(above / _FASTEST, _LEAST_PAUSE_S), _MOST_PAUSE_S)

@@ -1,0 +1,83 @@
+"""A cage that writes to a directory of its user's stands still before the file system is full."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from akiosd.cage.room import Room, floor_of, is_short, next_look_s
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.host import Host
+from akiosd.errors import AkiosError, DeniedError
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.user_tree import read_name
+from akiosd.values.units import format_size
+
+_log = get_log("cage")
+_AGAIN_S = 0.25
+
+
+class RoomWatch:
+    """``directory`` is what the cage writes to, a descriptor that stays the caller's."""
+
+    def __init__(
+        self, host: Host, cage: str, directory: Fd, freeze: Callable[[bool], None]
+    ) -> None:
+        self.why = ""
+        """Why the cage stands still, "" while it does not."""
+        self._host = host
+        self._cage = cage
+        self._directory = directory
+        self._freeze = freeze
+
+    async def check(self) -> None:
+        """Raise :class:`DeniedError` where there is too little room to begin."""
+        room = await self._measure()
+        if is_short(room, self._keep_free):
+            raise DeniedError(
+                self._describe(room),
+                "quotas.keep_free_bytes",
+                f"make room there (df -h), or have an administrator lower quotas.keep_free_bytes in"
+                f" {self._host.settings.config_file} and reload akiosd",
+            )
+
+    async def run(self) -> None:
+        """Freeze and thaw, until cancelled."""
+        while True:
+            room = await self._measure()
+            short = is_short(room, self._keep_free, bool(self.why))
+            if short != bool(self.why):
+                try:
+                    self._freeze(short)
+                except AkiosError as error:
+                    # It may be ending, or else is asked again.
+                    _log.info("a cage was not frozen", cage=self._cage, why=error.what)
+                    await trio.sleep(_AGAIN_S)
+                    continue
+                self.why = self._describe(room) if short else ""
+                if short:
+                    _log.warning("a cage stands still", cage=self._cage, why=self.why)
+                else:
+                    _log.info("a cage has room again", cage=self._cage)
+            await trio.sleep(next_look_s(room, self._keep_free, short))
+
+    @property
+    def _keep_free(self) -> int:
+        return self._host.config.quotas.keep_free_bytes
+
+    async def _measure(self) -> Room:
+        # A file system over a network may take any time to answer.
+        found = await trio.to_thread.run_sync(
+            os.fstatvfs, self._directory.fileno(), abandon_on_cancel=True
+        )
+        return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+    def _describe(self, room: Room) -> str:
+        name = os.fsdecode(read_name(self._directory.fileno()))
+        kept = format_size(floor_of(self._keep_free, room))
+        return (
+            f"{format_size(room.free)} are free on the file system of {name}, and cages that"
+            f" write there leave {kept} free"
+        )
