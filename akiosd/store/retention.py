@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import LedgerError
+from akiosd.store.tree_size import size_of_tree
 from akiosd.values.ids import LogId, is_cage_id
 
 
@@ -63,7 +64,7 @@ def survey_cages(cages_dir: Path) -> list[Use]:
                 ended = _end_of(entry.path)
                 if ended is None:
                     continue  # nothing of it is published
-                found.append(Use(LogId(entry.name), _bytes_below(entry.path), ended))
+                found.append(Use(LogId(entry.name), size_of_tree(entry.path), ended))
     except OSError as error:
         raise LedgerError(
             f"the cages cannot be read: {error.strerror}",
@@ -81,14 +82,3 @@ def _end_of(cage: str) -> int | None:
         except FileNotFoundError:
             continue
     return None
-
-
-def _bytes_below(path: str) -> int:
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in [".", *files]:
-            try:
-                total += os.stat(os.path.join(folder, name), follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total

@@ -464,6 +464,43 @@ def test_cages_end_with_their_akiosd() -> None:
         own.close()
 
 
+DEEP = """
+import os, sys, time
+for where in (os.environ["HOME"], os.environ["TMPDIR"]):
+    os.chdir(where)
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+print("deep", flush=True)
+time.sleep(300)
+"""
+
+
+def test_trees_deeper_than_python_recurses_hurt_nobody() -> None:
+    own = PolicyModeDaemon()
+    try:
+        own.start()
+        process = own.popen(
+            *("run", "--workspace", own.workspace("deep"), "--", *PYTHON, DEEP),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with process:
+            assert process.stdout is not None and process.stdout.readline() == b"deep\n"
+            told = own.ctl("doctor")
+            assert "disk use of" in told.stdout, told.stderr
+            own.stop(signal.SIGKILL)
+        # Its log is kept, and what the agent had is not.
+        assert list(own.state.glob("cages/*/files"))
+        own.start()
+        wait_for(lambda: not list(own.state.glob("cages/*/files")))
+        assert list(own.state.glob("cages/*/audit"))
+        (told,) = json.loads(own.ctl("ps", "--all", "--json").stdout)
+        assert not told["changes"], "what was written stands in the workspace, and waits for nobody"
+        assert own.run("/bin/true", cwd=own.workspace("after")).returncode == 0
+    finally:
+        own.close()
+
+
 def _is_alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

@@ -33,11 +33,8 @@ class Opened(NamedTuple):
     def of(cls, request: Run, fds: list[int]) -> Opened:
         """``fds``: the workspace first, then the binds."""
         workspace, binds = Fd(fds[0]), [Fd(fd) for fd in fds[1:]]
-        output = next(
-            (fd for bind, fd in zip(request.binds, binds, strict=True) if bind.kind == "output"),
-            None,
-        )
-        written = written_directly(request, workspace, output)
+        outputs = [binds[bind.fd - 1] for bind in request.binds if bind.kind == "output"]
+        written = written_directly(request, workspace, outputs[0] if outputs else None)
         git, directory, name = find_git(request, binds), identify(fds[0]), read_name(fds[0])
         return cls(workspace, binds, git, directory, name, written)
 

@@ -48,7 +48,7 @@ class DomainHost(Host):
         self.cgroups = NoGroups()
         self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
-        self.disks = Directories()
+        self.disks = Directories(self.cages_dir)
         self.system_userns = None
         self.uids = OwnUid()
         self.inits = set[int]()

@@ -4,6 +4,7 @@ group that is no control group, a disk that is a directory, a uid that is akiosd
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable
@@ -147,9 +148,12 @@ class Directory(Slot):
 
 
 class Directories:
-    """How the disks of cages are bounded here: not at all."""
+    """How the disks of cages are bounded here: not at all.  ``cages`` is where theirs are."""
 
     kind = "a directory, without a bound"
+
+    def __init__(self, cages: Path) -> None:
+        self._cages = cages
 
     def create(self, directory: Path, size: int) -> Slot:
         """A new private directory; ``size`` is not kept."""
@@ -157,17 +161,20 @@ class Directories:
 
     def reopen(self, directory: Path, size: int) -> Slot:
         """FileNotFoundError: no cage leaves changes."""
-        raise FileNotFoundError(str(directory))
+        raise FileNotFoundError(errno.ENOENT, "no disk outlives its cage here", str(directory))
 
     reopen_in_use = reopen
 
     def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
         """FileNotFoundError: no cage goes on without its akiosd."""
         mount.close()
-        raise FileNotFoundError(str(directory))
+        raise FileNotFoundError(errno.ENOENT, "no disk outlives its cage here", str(directory))
 
     def remove_others(self, names: Collection[str]) -> None:
-        """Their directories go with those of the cages."""
+        """Remove what agents had in the cages that are not in ``names``."""
+        for path in self._cages.glob(f"*/{_DISK}"):
+            if path.parent.name not in names:
+                remove_tree(path)
 
     def punch_free(self) -> bool:
         """There is no image."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from akiosd.daemon.base.config import Config, LedgerConfig
 from akiosd.daemon.cages.pending_changes import OUTPUT
 from akiosd.kernel.disk import IMAGE, Disks, QuotaPool
+from akiosd.store.tree_size import size_of_tree, sizes_below
 from akiosd.values.units import format_size
 from akiosd.wire.messages import DiskUse
 
@@ -92,27 +93,15 @@ def _private_log(path: Path) -> tuple[DiskUse, ...]:
 def _measure_cages(cages: Path) -> tuple[int, int, int]:
     """(logs and what is known of cages, output, images) in bytes."""
     logs = output = images = 0
-    for folder, _, files in os.walk(cages):
-        for name in (".", *files):
-            size = _measure_one(os.path.join(folder, name))
-            if name == OUTPUT:
-                output += size
-            elif name == IMAGE:
-                images += size
-            else:
-                logs += size
+    for name, size in sizes_below(str(cages)):
+        if name == OUTPUT:
+            output += size
+        elif name == IMAGE:
+            images += size
+        else:
+            logs += size
     return logs, output, images
 
 
 def _measure(path: Path) -> int:
-    total = _measure_one(str(path))
-    for folder, directories, files in os.walk(path):
-        total += sum(_measure_one(os.path.join(folder, name)) for name in (*directories, *files))
-    return total
-
-
-def _measure_one(path: str) -> int:
-    try:
-        return os.stat(path, follow_symlinks=False).st_blocks * 512  # stat(2)
-    except OSError:
-        return 0  # it went meanwhile
+    return size_of_tree(str(path))
