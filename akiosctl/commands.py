@@ -52,7 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
     "serve": ("akiosctl.verbs.serve", "Serve the REST API."),
     "token": ("akiosctl.verbs.token", "Make and revoke tokens for the REST API."),
-    "mcp": ("akiosctl.verbs.mcp", "Give a cage to a client of MCP, as tools."),
+    "mcp": ("akiosctl.verbs.mcp", "Give cages to clients of MCP, as tools."),
     "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
     "completion": ("akiosctl.verbs.completion", "Print what completes words in a shell."),
     "schema": ("akiosctl.verbs.schema", "Describe the JSON of the verbs."),

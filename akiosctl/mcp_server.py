@@ -3,29 +3,36 @@
     a client's call ─▶ mcp (the library) ─▶ a tool here ─▶ library/cage.py ─▶ akiosd
 
 The cage is made with the first call, by the policy that holds for its directory; what it changed
-waits until ``commit`` is called, and goes with it at the end of the conversation.
+waits until ``commit`` is called, and goes with it at the end of the conversation.  Over standard
+input and output there is one conversation; over HTTP each client has its own: ``mcp_http.py``.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
+import anyio
 import anyio.to_thread
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
+from akiosctl.library.aio import killed_at_cancel
 from akiosctl.library.cage import Cage
 from akiosctl.library.kept import Kept
+from akiosctl.library.program import Program
 from akiosctl.library.values import CageError, ProgramTimeout
 from akiosd import __version__
 from akiosd.errors import AkiosError
 
 _Found = TypeVar("_Found")
+MOST_THREADS = 160
+"""Calls at work at once, of all conversations."""
 _MOST_TEXT = 64 << 10
 _MOST_FILE = 1 << 20
 _TIMEOUT_S = 600
@@ -45,10 +52,13 @@ class Session:
         self._workspace, self._options = workspace, options
         self._lock = threading.Lock()
         self._cage: Cage | None = None
+        self._is_over = False
 
     def open(self) -> Cage:
         """The cage, up or ended at a limit; it is made where there is none."""
         with self._lock:
+            if self._is_over:
+                raise CageError("this conversation is over", "akiosctl mcp", "begin a new one")
             if self._cage is None:
                 cage = Cage(self._workspace, **self._options)
                 cage.up()
@@ -74,16 +84,29 @@ class Session:
         self.close()
         return count
 
-    def close(self) -> None:
-        """Kill everything in it, and destroy what was not committed."""
+    def close(self) -> bool:
+        """Kill everything in it, and destroy what was not committed; whether there was one."""
         with self._lock:
             cage, self._cage = self._cage, None
         if cage is not None:
             cage.down()
+        return cage is not None
+
+    def end(self) -> bool:
+        """As :meth:`close`, and no call gets a cage any more."""
+        with self._lock:
+            self._is_over = True
+        return self.close()
 
 
-def make_server(session: Session) -> MCPServer[Any]:
-    """The server with its tools; it takes the cage down at its end."""
+Find = Callable[[Context[Any, Any], str], AbstractContextManager[Session]]
+"""Whose cage a call uses, while it does, by its context and the tool's name.  Raises
+``AkiosError`` where it may not.
+"""
+
+
+def serve_stdio(session: Session) -> None:
+    """One conversation over standard input and output; its cage goes down at the end."""
 
     @asynccontextmanager
     async def lifespan(server: object) -> AsyncIterator[None]:
@@ -91,60 +114,78 @@ def make_server(session: Session) -> MCPServer[Any]:
             yield
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(session.close)
+                await anyio.to_thread.run_sync(session.end)
 
-    server = MCPServer(
-        "akios", version=__version__, instructions=_ABOUT, lifespan=lifespan, log_level="WARNING"
+    make_server(lambda ctx, tool: nullcontext(session), lifespan=lifespan).run("stdio")
+
+
+def make_server(find: Find, **more: Any) -> MCPServer[Any]:
+    """The server with its tools; ``more`` as for the library's."""
+    server: MCPServer[Any] = MCPServer(
+        "akios", version=__version__, instructions=_ABOUT, log_level="WARNING", **more
     )
-    _add_tools(server, session)
+    _add_tools(server, find, anyio.CapacityLimiter(MOST_THREADS))
     return server
 
 
-def _add_tools(server: MCPServer[Any], session: Session) -> None:
+def _add_tools(server: MCPServer[Any], find: Find, threads: anyio.CapacityLimiter) -> None:
+    async def do(work: Callable[[], _Found]) -> _Found:
+        return await anyio.to_thread.run_sync(work, limiter=threads)
+
     @server.tool()
     async def run(
+        ctx: Context[Any, Any],
         command: Words,
         input: Annotated[str, Field(description="Its standard input.")] = "",
         cwd: Annotated[str, Field(description="Where it starts, below the project.")] = "",
         timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds.")] = _TIMEOUT_S,
     ) -> dict[str, Any]:
         """Run a program in the cage; returns how it ended, what it printed, and what was denied."""
-        return await _in_thread(lambda: _run(session.use(), command, input, cwd, timeout))
+        with _told(), find(ctx, "run") as session:
+            cage = await do(session.use)
+            program = await do(lambda: cage.start(*command, cwd=cwd))
+            work = partial(_collect, program, input, timeout)
+            done = await killed_at_cancel(program, work, threads)
+            return {**done, "denied": await do(lambda: _denied(cage, done["exit_code"]))}
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
-    async def read(path: Place) -> str:
+    async def read(ctx: Context[Any, Any], path: Place) -> str:
         """Read a text file in the cage."""
-        data = await _in_thread(lambda: session.use().read(path, _MOST_FILE))
+        with _told(), find(ctx, "read") as session:
+            data = await do(lambda: session.use().read(path, _MOST_FILE))
         return data.decode("utf-8", "backslashreplace")
 
     @server.tool()
-    async def write(path: Place, text: str) -> str:
+    async def write(ctx: Context[Any, Any], path: Place, text: str) -> str:
         """Write a text file in the cage; the project outside is unchanged until commit."""
-        await _in_thread(lambda: session.use().write(path, text.encode()))
+        with _told(), find(ctx, "write") as session:
+            await do(lambda: session.use().write(path, text.encode()))
         return f"{len(text.encode())} bytes written to {path}"
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
-    async def diff() -> list[dict[str, str]]:
+    async def diff(ctx: Context[Any, Any]) -> list[dict[str, str]]:
         """What was changed in the project, and what of it a commit would refuse."""
-        found = await _in_thread(lambda: session.open().diff())
+        with _told(), find(ctx, "diff") as session:
+            found = await do(lambda: session.open().diff())
         return [{"path": c.path, "kind": c.kind, "refused": c.refused} for c in found]
 
     @server.tool(annotations=ToolAnnotations(destructive_hint=True))
-    async def commit() -> str:
+    async def commit(ctx: Context[Any, Any]) -> str:
         """Write what was changed to the project: all of it or nothing.  Ends what runs."""
-        count = await _in_thread(session.commit)
+        with _told(), find(ctx, "commit") as session:
+            count = await do(session.commit)
         return f"{count} change{'' if count == 1 else 's'} written to the project"
 
     @server.tool(annotations=ToolAnnotations(destructive_hint=True))
-    async def discard() -> str:
+    async def discard(ctx: Context[Any, Any]) -> str:
         """Destroy what was changed, and end what runs; the next call gets a new cage."""
-        await _in_thread(session.close)
+        with _told(), find(ctx, "discard") as session:
+            await do(session.close)
         return "the project is as it was"
 
 
-def _run(cage: Cage, command: list[str], input: str, cwd: str, timeout: float) -> dict[str, Any]:
+def _collect(program: Program, input: str, timeout: float) -> dict[str, Any]:
     out, err = Kept(_MOST_TEXT), Kept(_MOST_TEXT)
-    program = cage.start(*command, cwd=cwd)
     program.give(input.encode())
     try:
         for name, data in program.pieces(timeout):
@@ -152,21 +193,23 @@ def _run(cage: Cage, command: list[str], input: str, cwd: str, timeout: float) -
         ended = program.finish()
     except ProgramTimeout as slow:
         ended = {"exit_code": slow.done.exit_code, "reason": slow.what}
-    code = int(ended.get("exit_code", 0))
-    denied = cage.denials() if code else []
     return {
-        "exit_code": code,
+        "exit_code": int(ended.get("exit_code", 0)),
         "reason": str(ended.get("reason", "")),
         "stdout": out.text(),
         "stderr": err.text(),
-        "denied": [
-            {"what": one.what, "subjects": list(one.subjects), "hint": one.hint} for one in denied
-        ],
     }
 
 
-async def _in_thread(work: Callable[[], _Found]) -> _Found:
+def _denied(cage: Cage, code: int) -> list[dict[str, Any]]:
+    found = cage.denials() if code else []
+    return [{"what": one.what, "subjects": list(one.subjects), "hint": one.hint} for one in found]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What went wrong is for the client to read."""
     try:
-        return await anyio.to_thread.run_sync(work)
+        yield
     except AkiosError as error:
         raise ToolError(str(error)) from None

@@ -140,17 +140,22 @@ ONLY: dict[str, tuple[str, ...]] = {
     "akiosd.meter.prices": ("akiosd.gateway", "akiosctl.preview"),
     # A framework is loaded by the server alone: no other verb waits for it.
     **dict.fromkeys(
-        ("fastapi", "starlette", "hypercorn", "prometheus_client"),
+        ("fastapi", "hypercorn", "prometheus_client"),
         ("akiosctl.api",),
     ),
     # Spans and metrics for a collector.
     **dict.fromkeys(("opentelemetry", "requests"), ("akiosctl.otlp",)),
     # It draws the one live view.
     **dict.fromkeys(("textual", "rich"), ("akiosctl.top", "akiosctl.verbs.top")),
+    # One of them is a type of the application that the guard stands before.
+    "starlette": ("akiosctl.api", "akiosctl.mcp_http"),
     "pydantic": ("akiosctl.api", "akiosctl.mcp_server"),
     # Threads for async programs: who uses cages without them needs it not.
-    "anyio": ("akiosctl.api", "akiosctl.library.aio", "akiosctl.mcp_server"),
-    "mcp": ("akiosctl.mcp_server",),
+    "anyio": (
+        *("akiosctl.api", "akiosctl.library.aio"),
+        *("akiosctl.mcp_server", "akiosctl.mcp_http"),
+    ),
+    **dict.fromkeys(("mcp", "mcp_types"), ("akiosctl.mcp_server", "akiosctl.mcp_http")),
     # It hides what it imports from this test.  The verbs of the command line and the providers are
     # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),

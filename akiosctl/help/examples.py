@@ -223,7 +223,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl serve", "on http://127.0.0.1:8470, until Ctrl-C"),
         ("akiosctl serve --listen unix:api.sock", "where only this user comes"),
     ),
-    "mcp": (("akiosctl mcp --budget 1.00", "tools of a cage here, for the client that starts it"),),
+    "mcp": (
+        ("akiosctl mcp --budget 1.00", "tools of a cage here, for the client that starts it"),
+        ("akiosctl mcp --listen 127.0.0.1:8471", "for clients over HTTP, each with a token"),
+    ),
     "token": (("akiosctl token list", "who may ask the REST API"),),
     "token create": (
         ("akiosctl token create --scope read --scope events", "for a program that watches"),

@@ -1152,7 +1152,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "protect show-prompt": (ShownPrompts,),
     "protect patterns": (list[Pattern],),
     "serve": (Serving,),
-    "mcp": (dict[str, Any],),
+    "mcp": (Serving, dict[str, Any]),
     "token create": (NewApiToken,),
     "token list": (list[ApiToken],),
     "token revoke": (Revoked,),

@@ -52,7 +52,7 @@ class AsyncCage:
     ) -> Done:
         """As :meth:`Cage.run`; when it is cancelled the program is killed."""
         program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
-        done = await _killed_at_cancel(program, partial(program.collect, timeout, input))
+        done = await killed_at_cancel(program, partial(program.collect, timeout, input))
         if check and done.exit_code:
             raise failed(done, command[0], tuple(await self.denials()))
         return done
@@ -118,9 +118,14 @@ async def _in_thread(work: Callable[[], _Found]) -> _Found:
     return await anyio.to_thread.run_sync(work)
 
 
-async def _killed_at_cancel(program: Program, work: Callable[[], _Found]) -> _Found:
+async def killed_at_cancel(
+    program: Program, work: Callable[[], _Found], threads: anyio.CapacityLimiter | None = None
+) -> _Found:
+    """What ``work``, which waits for the program, returns; when it is cancelled, the program is
+    killed.
+    """
     try:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=threads)
     except anyio.get_cancelled_exc_class():
         with anyio.CancelScope(shield=True):
             await _in_thread(program.kill)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import ssl
-import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from akiosctl.api.address import (
-    DEFAULT,
-    Address,
-    Names,
-    bound_address,
-    check_exposure,
-    find_names,
-    open_socket,
-    parse_address,
-)
-from akiosctl.api.tokens import TokenFile, tokens_path
-from akiosctl.commands import print_line, wants_json
-from akiosctl.render import note
+from akiosctl.api.address import DEFAULT
+from akiosctl.api.serving import find_place, listen_options, serve_until_signal, tell_place
+from akiosctl.commands import wants_json
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
-    from akiosctl.api.connections import Connections
     from akiosctl.api.service import Service
 
 PACKAGE = "akios-api"
@@ -38,51 +22,26 @@ _LIBRARIES = ("fastapi", "hypercorn", "starlette", "anyio", "pydantic", "prometh
 
 
 @click.command("serve")
-@click.option(
-    "--listen",
-    default=DEFAULT,
-    show_default=True,
-    metavar="ADDRESS:PORT",
-    help="Where to listen, or unix:PATH; port 0 takes any that is free.",
-)
-@click.option("--tls-cert", metavar="FILE", help="A certificate chain in PEM, for HTTPS.")
-@click.option("--tls-key", metavar="FILE", help="Its private key in PEM.")
-@click.option(
-    "--origin",
-    "origins",
-    multiple=True,
-    metavar="URL",
-    help="Another name of this server, as in https://akios.example; may be repeated.",
-)
-@click.option(
-    "--plain-http",
-    is_flag=True,
-    help="Allow an address that others can reach without TLS: who listens there reads tokens.",
-)
+@listen_options(DEFAULT)
 @click.option(
     "--system",
     "is_system",
     is_flag=True,
     help="For everybody: cages get files of requests, and no directory of this host's.",
 )
-@click.option(
-    "--tokens",
-    "file",
-    type=click.Path(path_type=Path),
-    help="The file with the tokens, instead of the user's.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: where it serves.")
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     listen: str,
+    is_system: bool,
+    as_json: bool,
     tls_cert: str | None,
     tls_key: str | None,
     origins: tuple[str, ...],
     plain_http: bool,
-    is_system: bool,
     file: Path | None,
-    as_json: bool,
 ) -> int:
     """Serve the REST API until Ctrl-C: pages at /, OpenAPI at /openapi.json, described at /docs.
 
@@ -94,38 +53,23 @@ def command(
     the files that a request brings.  There is no workspace of the host's, no diff and no commit.
     The unit akios-api.service runs it so, as a user that may read what all cages do.
     """
-    if os.geteuid() == 0:
-        raise AkiosError(
-            "as root it would give root's rights to whoever holds a token",
-            "akiosctl serve",
-            "run it as a user of the group akios",
-        )
-    address = parse_address(listen)
-    tls = _check_tls(tls_cert, tls_key)
-    check_exposure(address, tls, plain_http, origins)
-    tokens = TokenFile(file if file is not None else tokens_path())
-    tokens.read()
+    place = find_place("akiosctl serve", listen, tls_cert, tls_key, origins, plain_http, file)
     _import_libraries()
-    context = _load_tls(tls_cert, tls_key)
-    made = open_socket(address)
-    address = bound_address(address, made)
-    try:
-        names = find_names(address, tls, origins)
-        service, connections = _prepare(ctx.obj.path, tokens, names, context, is_system)
-        say = partial(_say_where, address, tls, tokens, wants_json(ctx, as_json))
-        _run(service, connections, made, say)
-    finally:
-        made.close()
-        if address.path:
-            _remove(address.path)
+    from akiosctl.api.app import make_app
+    from akiosctl.api.connections import Connections
+    from akiosctl.api.service import Service
+
+    with place.open() as (address, made, context):
+        tls = context is not None
+        service = Service(ctx.obj.path, place.tokens, tls=tls, is_system=is_system)
+        connections = Connections(make_app(service, place.names(address)), context)
+
+        def say() -> None:
+            more = " (documentation: /docs)"
+            tell_place(place, address, "", more, "read", wants_json(ctx, as_json))
+
+        serve_until_signal(connections, made, say, _counting(service))
     return 0
-
-
-def _check_tls(certificate: str | None, key: str | None) -> bool:
-    if (certificate is None) != (key is None):
-        lacking = "--tls-key" if key is None else "--tls-cert"
-        raise AkiosError("TLS needs a certificate and its key", lacking, "give both")
-    return certificate is not None
 
 
 def _import_libraries() -> None:
@@ -144,72 +88,12 @@ def _import_libraries() -> None:
         ) from None
 
 
-def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
-    from akiosctl.api.connections import tls_context
-
-    if certificate is None or key is None:
-        return None
-    try:
-        return tls_context(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        what = f"they cannot be used: {error.strerror or error}"
-        next = "give a chain and its key, both in PEM, that this user can read"
-        raise AkiosError(what, f"{certificate}, {key}", next) from None
-
-
-def _prepare(
-    socket_path: str,
-    tokens: TokenFile,
-    names: Names,
-    context: ssl.SSLContext | None,
-    is_system: bool,
-) -> tuple[Service, Connections]:
-    from akiosctl.api.app import make_app
-    from akiosctl.api.connections import Connections
-    from akiosctl.api.service import Service
-
-    service = Service(socket_path, tokens, tls=context is not None, is_system=is_system)
-    return service, Connections(make_app(service, names), context)
-
-
-def _say_where(address: Address, tls: bool, tokens: TokenFile, as_json: bool) -> None:
-    url = str(address) if address.path else f"http{'s' if tls else ''}://{address}"
-    if as_json:
-        click.echo(json.dumps({"url": url}))
-    else:
-        print_line(f"serving {url} (documentation: /docs); Ctrl-C ends it")
-    if not tokens.read():
-        note("there are no tokens yet: akiosctl token create --scope read")
-    sys.stdout.flush()
-
-
-def _run(
-    service: Service, connections: Connections, made: socket.socket, say: Callable[[], None]
-) -> None:
-    """Until SIGINT or SIGTERM, which count once ``say`` was called."""
-    import signal
-
+@asynccontextmanager
+async def _counting(service: Service) -> AsyncIterator[None]:
+    """Metrics are counted meanwhile."""
     import trio
 
-    async def serve() -> None:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(made))
-        stop = trio.Event()
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                async with trio.open_nursery() as background:
-                    background.start_soon(service.meter.run, service.events, service.socket)
-                    nursery.start_soon(connections.serve, listener, stop)
-                    say()
-                    async for _ in signals:
-                        stop.set()
-                        background.cancel_scope.cancel()
-                        break
-
-    trio.run(serve)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.meter.run, service.events, service.socket)
+        yield
+        nursery.cancel_scope.cancel()

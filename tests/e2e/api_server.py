@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Answer(msgspec.Struct):
 class ApiServer:
     """To be used in ``with``.  ``port`` is what it chose."""
 
+    VERB = "serve"
+
     def __init__(
         self,
         daemon: Daemon,
@@ -41,14 +44,14 @@ class ApiServer:
     ) -> None:
         """``more`` as for ``Popen``."""
         self.daemon, self.uid = daemon, uid
-        words = ("--json", "serve", "--listen", f"127.0.0.1:{port}", *flags)
+        words = ("--json", self.VERB, "--listen", f"127.0.0.1:{port}", *flags)
         self.process = daemon.popen(*words, uid=uid, stdout=-1, stderr=-1, **more)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             raise AssertionError(self.process.communicate(timeout=30)[1].decode())
         self.url = json.loads(line)["url"]
-        self.port = int(self.url.rpartition(":")[2])
+        self.port = urlsplit(self.url).port
         self._token = ""
 
     @property

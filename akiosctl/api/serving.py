@@ -1,0 +1,192 @@
+"""What the servers of the client have in common: where they listen, and their life until a signal.
+
+``akiosctl serve`` and ``akiosctl mcp --listen`` are such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from akiosctl.api.address import (
+    Address,
+    Names,
+    bound_address,
+    check_exposure,
+    find_names,
+    open_socket,
+    parse_address,
+)
+from akiosctl.api.tokens import TokenFile, tokens_path
+from akiosctl.commands import print_line
+from akiosctl.render import note
+from akiosd.errors import AkiosError
+
+if TYPE_CHECKING:
+    from akiosctl.api.connections import Connections
+
+Opened = tuple[Address, socket.socket, ssl.SSLContext | None]
+"""Where it listens, with its port; the socket; what it needs for HTTPS, None without."""
+
+
+def listen_options(default: str | None) -> Callable[[Any], Any]:
+    """The options of :func:`find_place`, for a verb."""
+    options = (
+        click.option(
+            "--listen",
+            default=default,
+            show_default=default is not None,
+            metavar="ADDRESS:PORT",
+            help="Where to listen, or unix:PATH; port 0 takes any that is free.",
+        ),
+        click.option("--tls-cert", metavar="FILE", help="A certificate chain in PEM, for HTTPS."),
+        click.option("--tls-key", metavar="FILE", help="Its private key in PEM."),
+        click.option(
+            "--origin",
+            "origins",
+            multiple=True,
+            metavar="URL",
+            help="Another name of this server, as in https://akios.example; may be repeated.",
+        ),
+        click.option(
+            "--plain-http",
+            is_flag=True,
+            help="Allow an address that others can reach without TLS: who listens there reads"
+            " tokens.",
+        ),
+        click.option(
+            "--tokens",
+            "file",
+            type=click.Path(path_type=Path),
+            help="The file with the tokens, instead of the user's.",
+        ),
+    )
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+class Place(NamedTuple):
+    """Where a server is to listen; nothing is open yet."""
+
+    address: Address
+    tls_cert: str | None
+    tls_key: str | None
+    origins: tuple[str, ...]
+    tokens: TokenFile
+
+    def names(self, address: Address) -> Names:
+        """What Host and Origin may say of a server that listens at ``address``."""
+        return find_names(address, self.tls_cert is not None, self.origins)
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """Listen, until the end of the block.  Raises :class:`AkiosError`."""
+        context = _load_tls(self.tls_cert, self.tls_key)
+        made = open_socket(self.address)
+        try:
+            yield bound_address(self.address, made), made, context
+        finally:
+            made.close()
+            if self.address.path:
+                _remove(self.address.path)
+
+
+def find_place(
+    verb: str,
+    listen: str,
+    tls_cert: str | None,
+    tls_key: str | None,
+    origins: tuple[str, ...],
+    plain_http: bool,
+    file: Path | None,
+) -> Place:
+    """What the options of a verb say.  Raises :class:`AkiosError` for what must not be served."""
+    if os.geteuid() == 0:
+        raise AkiosError(
+            "as root it would give root's rights to whoever holds a token",
+            verb,
+            "run it as a user of the group akios",
+        )
+    address = parse_address(listen)
+    if (tls_cert is None) != (tls_key is None):
+        lacking = "--tls-key" if tls_key is None else "--tls-cert"
+        raise AkiosError("TLS needs a certificate and its key", lacking, "give both")
+    check_exposure(address, tls_cert is not None, plain_http, origins)
+    tokens = TokenFile(file if file is not None else tokens_path())
+    tokens.read()
+    return Place(address, tls_cert, tls_key, origins, tokens)
+
+
+def tell_place(
+    place: Place, address: Address, path: str, more: str, scope: str, as_json: bool
+) -> None:
+    """Say that it serves there; ``scope`` is that of a first token, where there is none yet."""
+    scheme = "https" if place.tls_cert is not None else "http"
+    url = str(address) if address.path else f"{scheme}://{address}{path}"
+    if as_json:
+        click.echo(json.dumps({"url": url}))
+    else:
+        print_line(f"serving {url}{more}; Ctrl-C ends it")
+    if not place.tokens.read():
+        note(f"there are no tokens yet: akiosctl token create --scope {scope}")
+    sys.stdout.flush()
+
+
+def serve_until_signal(
+    connections: Connections,
+    made: socket.socket,
+    say: Callable[[], None],
+    beside: AbstractAsyncContextManager[None],
+) -> None:
+    """Until SIGINT or SIGTERM, which count once ``say`` was called; ``beside`` is entered before
+    and left behind everything else.
+    """
+    import trio
+
+    async def serve() -> None:
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(made))
+        stop = trio.Event()
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with beside, trio.open_nursery() as nursery:
+                nursery.start_soon(connections.serve, listener, stop)
+                say()
+                async for _ in signals:
+                    stop.set()
+                    break
+
+    trio.run(serve)
+
+
+def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    from akiosctl.api.connections import tls_context
+
+    if certificate is None or key is None:
+        return None
+    try:
+        return tls_context(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        what = f"they cannot be used: {error.strerror or error}"
+        next = "give a chain and its key, both in PEM, that this user can read"
+        raise AkiosError(what, f"{certificate}, {key}", next) from None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
