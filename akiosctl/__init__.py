@@ -11,10 +11,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from akiosctl.library.aio import AsyncCage
     from akiosctl.library.cage import Cage
-    from akiosctl.library.values import CageError, ProgramFailed, ProgramTimeout
+    from akiosctl.library.program import Program
+    from akiosctl.library.values import (
+        CageError,
+        Change,
+        Denial,
+        Done,
+        ProgramFailed,
+        ProgramTimeout,
+        Spent,
+    )
     from akiosd.errors import AkiosError
 
-__all__ = ["AkiosError", "AsyncCage", "Cage", "CageError", "ProgramFailed", "ProgramTimeout"]
+__all__ = [
+    "AkiosError",
+    "AsyncCage",
+    "Cage",
+    "CageError",
+    "Change",
+    "Denial",
+    "Done",
+    "Program",
+    "ProgramFailed",
+    "ProgramTimeout",
+    "Spent",
+]
+_VALUES = ("CageError", "Change", "Denial", "Done", "ProgramFailed", "ProgramTimeout", "Spent")
 
 
 def __getattr__(name: str) -> Any:
@@ -26,7 +48,11 @@ def __getattr__(name: str) -> Any:
         from akiosctl.library.aio import AsyncCage
 
         return AsyncCage
-    if name in ("CageError", "ProgramFailed", "ProgramTimeout"):
+    if name == "Program":
+        from akiosctl.library.program import Program
+
+        return Program
+    if name in _VALUES:
         from akiosctl.library import values
 
         return getattr(values, name)

@@ -146,7 +146,7 @@ def _add_tools(server: MCPServer[Any], find: Find, threads: anyio.CapacityLimite
             program = await do(lambda: cage.start(*command, cwd=cwd))
             work = partial(_collect, program, input, timeout)
             done = await killed_at_cancel(program, work, threads)
-            return {**done, "denied": await do(lambda: _denied(cage, done["exit_code"]))}
+            return {**done, "denied": await do(lambda: _denied(cage, program, done))}
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
     async def read(ctx: Context[Any, Any], path: Place) -> str:
@@ -201,8 +201,8 @@ def _collect(program: Program, input: str, timeout: float) -> dict[str, Any]:
     }
 
 
-def _denied(cage: Cage, code: int) -> list[dict[str, Any]]:
-    found = cage.denials() if code else []
+def _denied(cage: Cage, program: Program, done: dict[str, Any]) -> list[dict[str, Any]]:
+    found = cage.denials(program) if done["exit_code"] else []
     return [{"what": one.what, "subjects": list(one.subjects), "hint": one.hint} for one in found]
 
 

@@ -4,6 +4,7 @@ for.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from akiosctl import policy_files
 from akiosctl.client import Client
 from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import Group, Told, collect, explain, places
+from akiosctl.records_text import read_record
 from akiosctl.system_policy import ask_system
 from akiosd.policy.merge import Layer
 from akiosd.policy.system import SystemPolicy
+from akiosd.values.records import ProgramStarted
 from akiosd.wire.messages import LogEntries, ReadLog
 
 if TYPE_CHECKING:
@@ -23,14 +26,21 @@ if TYPE_CHECKING:
 MOST_AT_END = 200_000
 """Entries that are looked through at the end of a run; ``akiosctl why`` reads all."""
 _HEAD = 64
+_STARTED = b"program_started"
+_SECOND_NS = 1_000_000_000
+_MOST_BEFORE = 1024
 
 
 class Reading:
     """What a log told so far: ``go_on`` reads what came since.  A log may be larger than memory;
-    ``head`` are its first records, among which its birth is.
+    ``head`` are its first records, among which its birth is.  With ``program``, the number of one
+    in a standing cage, only what was since it began is told, and in the second before: equal
+    denials of a second are one record, so its own may be counted in that of the program before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: int = 0) -> None:
+        self._awaited = program
+        self._before: deque[bytes] = deque(maxlen=_MOST_BEFORE)
         self.head: list[bytes] = []
         self.groups: dict[str, Group] = {}
         self.ends = DeadEnds()
@@ -45,7 +55,21 @@ class Reading:
             self._next += 1
             if len(self.head) < _HEAD:
                 self.head.append(entry)
-            yield entry
+            if not self._awaited:
+                yield entry
+                continue
+            self._before.append(entry)
+            if _begins(entry, self._awaited):
+                self._awaited, since_ns = 0, read_record(entry).ts - _SECOND_NS
+                yield from (one for one in self._before if read_record(one).ts >= since_ns)
+                self._before.clear()
+
+
+def _begins(entry: bytes, program: int) -> bool:
+    if entry.find(_STARTED, 0, 32) < 0:
+        return False
+    record = read_record(entry)
+    return isinstance(record, ProgramStarted) and record.program == program
 
 
 def read_entries(client: Client, cage: str, most: int = 1 << 62, start: int = 0) -> Iterator[bytes]:

@@ -5,18 +5,29 @@ Threads do the work, by AnyIO (``pip install 'akios[async]'``); what is cancelle
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
 
-from akiosctl.library.cage import Cage
+from akiosctl.library.cage import MOST_READ, Cage
 from akiosctl.library.program import Program
-from akiosctl.library.values import Change, Denial, Done, Spent, Stream, failed
+from akiosctl.library.values import (
+    Change,
+    Denial,
+    Done,
+    Options,
+    Path,
+    ProgramTimeout,
+    Spent,
+    Stream,
+    done_of,
+    failed,
+    with_denials,
+)
 
 _Found = TypeVar("_Found")
 
@@ -24,12 +35,26 @@ _Found = TypeVar("_Found")
 class AsyncCage:
     """As :class:`akiosctl.Cage`, whose arguments it takes; ``cage`` is that one."""
 
-    def __init__(self, workspace: str | os.PathLike[str] | None = None, **options: Any) -> None:
+    def __init__(self, workspace: Path | None = None, **options: Unpack[Options]) -> None:
         self.cage = Cage(workspace, **options)
 
+    @property
+    def id(self) -> str:
+        """The id of its cage, "" while that is not up."""
+        return self.cage.id
+
+    @property
+    def name(self) -> str:
+        """The name of its cage, "" before that is up."""
+        return self.cage.name
+
+    @property
+    def workspace(self) -> str:
+        """The project, "" before its cage is up."""
+        return self.cage.workspace
+
     async def __aenter__(self) -> AsyncCage:
-        # Not abandoned: what is half made must be known to be taken down.
-        await _in_thread(self.cage.up)
+        await self.up()
         return self
 
     async def __aexit__(
@@ -38,52 +63,81 @@ class AsyncCage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.down()
+
+    async def up(self) -> None:
+        """As :meth:`Cage.up`."""
+        # Not abandoned: what is half made must be known to be taken down.
+        await _in_thread(self.cage.up)
+
+    async def down(self) -> None:
+        """As :meth:`Cage.down`; also when it is cancelled."""
         with anyio.CancelScope(shield=True):
             await _in_thread(self.cage.down)
 
     async def run(
         self,
-        *command: str,
-        input: bytes | None = None,
+        *command: Path,
+        input: bytes | str | None = None,
         timeout: float | None = None,
         check: bool = False,
-        cwd: str = "",
+        cwd: Path = "",
         env: Mapping[str, str] | None = None,
     ) -> Done:
         """As :meth:`Cage.run`; when it is cancelled the program is killed."""
         program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
-        done = await killed_at_cancel(program, partial(program.collect, timeout, input))
+        try:
+            done = await killed_at_cancel(program, partial(program.collect, timeout, input))
+        except ProgramTimeout as slow:
+            raise with_denials(slow, tuple(await self.denials(program))) from None
         if check and done.exit_code:
-            raise failed(done, command[0], tuple(await self.denials()))
+            raise failed(done, program.command, tuple(await self.denials(program)))
         return done
 
     async def stream(
-        self, *command: str, timeout: float | None = None, cwd: str = ""
+        self,
+        *command: Path,
+        input: bytes | str | None = None,
+        timeout: float | None = None,
+        cwd: Path = "",
+        env: Mapping[str, str] | None = None,
     ) -> AsyncIterator[tuple[Stream, bytes]]:
-        """As :meth:`Cage.stream`."""
-        pieces = self.cage.stream(*command, timeout=timeout, cwd=cwd)
+        """As :meth:`Cage.stream`; when it is cancelled the program is killed."""
+        program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
+        program.give(input or b"")
+        pieces = program.pieces(timeout)
+        ended = False
         try:
-            while (found := await _in_thread(partial(_next, pieces))) is not None:
-                yield found
+            try:
+                while found := await killed_at_cancel(program, partial(next, pieces, None)):
+                    yield found
+            except ProgramTimeout as slow:
+                ended = True
+                raise with_denials(slow, tuple(await self.denials(program))) from None
+            ended = True
+            done = done_of(await killed_at_cancel(program, program.finish))
         finally:
-            with anyio.CancelScope(shield=True):
-                await _in_thread(pieces.close)  # type: ignore[attr-defined]
+            if not ended:
+                with anyio.CancelScope(shield=True):
+                    await _in_thread(program.end)
+        if done.exit_code:
+            raise failed(done, program.command, tuple(await self.denials(program)))
 
-    async def write(self, path: str, data: bytes) -> None:
+    async def write(self, path: Path, data: bytes | str) -> None:
         """As :meth:`Cage.write`."""
         await _in_thread(partial(self.cage.write, path, data))
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: Path, most: int = MOST_READ) -> bytes:
         """As :meth:`Cage.read`."""
-        return await _in_thread(partial(self.cage.read, path))
+        return await _in_thread(partial(self.cage.read, path, most))
 
-    async def copy_in(self, source: str, target: str) -> int:
+    async def copy_in(self, source: Path, target: Path) -> int:
         """As :meth:`Cage.copy_in`."""
         return await _in_thread(partial(self.cage.copy_in, source, target))
 
-    async def copy_out(self, source: str, target: str) -> int:
+    async def copy_out(self, source: Path, target: Path, most: str = "10G") -> int:
         """As :meth:`Cage.copy_out`."""
-        return await _in_thread(partial(self.cage.copy_out, source, target))
+        return await _in_thread(partial(self.cage.copy_out, source, target, most))
 
     async def diff(self) -> Sequence[Change]:
         """As :meth:`Cage.diff`."""
@@ -105,9 +159,9 @@ class AsyncCage:
         """As :meth:`Cage.budget`."""
         return await _in_thread(self.cage.budget)
 
-    async def denials(self) -> Sequence[Denial]:
+    async def denials(self, program: Program | None = None) -> Sequence[Denial]:
         """As :meth:`Cage.denials`."""
-        return await _in_thread(self.cage.denials)
+        return await _in_thread(partial(self.cage.denials, program))
 
     async def events(self) -> Sequence[dict[str, Any]]:
         """What was recorded of it so far, as :meth:`Cage.events`."""
@@ -130,7 +184,3 @@ async def killed_at_cancel(
         with anyio.CancelScope(shield=True):
             await _in_thread(program.kill)
         raise
-
-
-def _next(pieces: Iterator[tuple[Stream, bytes]]) -> tuple[Stream, bytes] | None:
-    return next(pieces, None)

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from akiosctl.cage_down import Asked, take_one
 from akiosctl.cage_up import cage_up, name_for
@@ -26,11 +26,18 @@ from akiosctl.library.values import (
     Change,
     Denial,
     Done,
+    Options,
+    Path,
+    ProgramTimeout,
     Spent,
     Stream,
+    as_bytes,
+    done_of,
     failed,
+    with_denials,
 )
 from akiosctl.programs import program_request
+from akiosctl.read_denials import Reading
 from akiosctl.records_text import record_json
 from akiosctl.standing_cages import find_standing, list_standing
 from akiosctl.verbs.cp import copy_in, copy_out
@@ -53,45 +60,35 @@ from akiosd.wire.messages import (
 
 _Found = TypeVar("_Found")
 _MICRO = 1_000_000
-_MOST_READ = 64 << 20
+MOST_READ = 64 << 20
 _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
+_ENDS_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
 
 
 class Cage:
     """A cage for the project at ``workspace`` (by default the one of the working directory), from
     ``with`` to its end.
 
-    ``limits`` are the options of ``akiosctl cage up`` without their dashes: ``policy``, ``mode``,
-    ``memory``, ``pids``, ``cpu``, ``disk``, ``budget``, ``timeout``, ``trace``; values are written
-    as there.  At the end everything in it is killed, and what was not committed is destroyed; with
-    ``keep`` it is only killed, and diff, commit and log wait.  It makes ``data/input`` and
-    ``data/output`` in the project, as every standing cage does.
+    At the end everything in it is killed, and what was not committed is destroyed; with ``keep``
+    it is only killed, and diff, commit and log wait.  It makes ``data/input`` and ``data/output``
+    in the project, as every standing cage does.  Several threads may use one.
     """
 
-    def __init__(
-        self,
-        workspace: str | os.PathLike[str] | None = None,
-        *,
-        name: str | None = None,
-        env: Mapping[str, str] | None = None,
-        keep_env: Sequence[str] = (),
-        allow_degraded: bool = False,
-        keep: bool = False,
-        socket: str | None = None,
-        **limits: str | float,
-    ) -> None:
-        unknown = next((one for one in limits if one not in _LIMITS), None)
+    def __init__(self, workspace: Path | None = None, **options: Unpack[Options]) -> None:
+        unknown = next((one for one in options if one not in Options.__annotations__), None)
         if unknown is not None:
-            raise TypeError(f"a cage has no {unknown}; it has {', '.join(_LIMITS)}")
-        self._path, self._wanted, self._keep = socket_path(socket), name, keep
-        self._given = {key: [str(value)] for key, value in limits.items()}
+            raise TypeError(f"a cage has no {unknown}; it has {', '.join(Options.__annotations__)}")
+        self._path, self._wanted = socket_path(options.get("socket")), options.get("name")
+        self._keep = options.get("keep", False)
+        self._given = {name: [str(value)] for name, value in options.items() if name in _LIMITS}
         if workspace is not None:
             self._given["workspace"] = [os.path.abspath(os.fspath(workspace))]
-        if env:
+        if env := options.get("env"):
             self._given["env"] = [f"{key}={value}" for key, value in env.items()]
-        if keep_env:
+        if keep_env := options.get("keep_env"):
             self._given["keep_env"] = list(keep_env)
-        if allow_degraded:
+        if options.get("allow_degraded"):
             self._given["allow_degraded"] = []
         self._is_down = False
         self.id = ""
@@ -131,22 +128,25 @@ class Cage:
             take_one(client, find_standing(list_standing(client), self.id), how)
         self.id, self._is_down = "", True
 
-    def start(self, *command: str, cwd: str = "", env: Mapping[str, str] | None = None) -> Program:
+    def start(
+        self, *command: Path, cwd: Path = "", env: Mapping[str, str] | None = None
+    ) -> Program:
         """Start a program, and return while it runs.  ``cwd`` is below the project."""
         if not command:
             raise TypeError("no command was given")
+        words = [os.fspath(word) for word in command]
         inside = os.path.normpath(os.path.join(self._place(), cwd))
         variables = {os.fsencode(k): os.fsencode(v) for k, v in (env or {}).items()}
-        request = program_request(self.id, self._place(), command, inside, variables)
-        return Program(self._path, request, command[0])
+        request = program_request(self.id, self._place(), words, inside, variables)
+        return Program(self._path, request, words[0])
 
     def run(
         self,
-        *command: str,
-        input: bytes | None = None,
+        *command: Path,
+        input: bytes | str | None = None,
         timeout: float | None = None,
         check: bool = False,
-        cwd: str = "",
+        cwd: Path = "",
         env: Mapping[str, str] | None = None,
     ) -> Done:
         """Run a program to its end.  With ``check`` an exit code other than 0 raises
@@ -154,54 +154,63 @@ class Cage:
         it takes longer than ``timeout`` seconds.
         """
         program = self.start(*command, cwd=cwd, env=env)
-        done = program.collect(timeout, input)
+        try:
+            done = program.collect(timeout, input)
+        except ProgramTimeout as slow:
+            raise with_denials(slow, tuple(self.denials(program))) from None
         if check and done.exit_code:
-            raise failed(done, command[0], tuple(self.denials()))
+            raise failed(done, program.command, tuple(self.denials(program)))
         return done
 
     def stream(
-        self, *command: str, timeout: float | None = None, cwd: str = ""
+        self,
+        *command: Path,
+        input: bytes | str | None = None,
+        timeout: float | None = None,
+        cwd: Path = "",
+        env: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Stream, bytes]]:
         """Run a program, and yield (stream, bytes) as it prints.  Raises :class:`ProgramFailed` at
         its end, where its exit code is not 0.
         """
-        program = self.start(*command, cwd=cwd)
-        program.close_input()
+        program = self.start(*command, cwd=cwd, env=env)
+        program.give(input or b"")
         ended = False
         try:
-            yield from program.pieces(timeout)
-            found, ended = program.finish(), True
+            try:
+                yield from program.pieces(timeout)
+            except ProgramTimeout as slow:
+                ended = True
+                raise with_denials(slow, tuple(self.denials(program))) from None
+            found, ended = done_of(program.finish()), True
         finally:
             if not ended:
                 program.end()
-        if found.get("exit_code", 0):
-            reason = str(found.get("reason", ""))
-            done = Done(int(found["exit_code"]), b"", b"", str(found.get("kind", "")), reason)
-            raise failed(done, command[0], tuple(self.denials()))
+        if found.exit_code:
+            raise failed(found, program.command, tuple(self.denials(program)))
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: Path, data: bytes | str) -> None:
         """Write a file inside; a relative path is below the project."""
-        place = self._inside(path)
-        self._with_client(lambda client: write_piece(client, self.id, place, data))
+        place, content = self._inside(path), as_bytes(data)
+        self._with_client(lambda client: write_piece(client, self.id, place, content))
 
-    def read(self, path: str, most: int = _MOST_READ) -> bytes:
+    def read(self, path: Path, most: int = MOST_READ) -> bytes:
         """Read a file inside, of at most ``most`` bytes."""
         place = self._inside(path)
         data = self._with_client(lambda client: read_piece(client, self.id, place, most + 1))
         if len(data) > most:
-            raise CageError(f"it is larger than {most} bytes", path, "allow more: most=…")
+            raise CageError(f"it is larger than {most} bytes", place, "allow more: most=…")
         return data
 
-    def copy_in(self, source: str, target: str) -> int:
+    def copy_in(self, source: Path, target: Path) -> int:
         """Copy a file or a directory of the user's into the cage; returns how many files."""
-        return self._with_client(lambda client: copy_in(client, source, self.id, target).files)
+        here, there = os.fspath(source), os.fspath(target)
+        return self._with_client(lambda client: copy_in(client, here, self.id, there).files)
 
-    def copy_out(self, source: str, target: str, most: str = "10G") -> int:
+    def copy_out(self, source: Path, target: Path, most: str = "10G") -> int:
         """Copy out of the cage; no link is followed, and none made that leads out."""
-        size = parse_size(most)
-        return self._with_client(
-            lambda client: copy_out(client, self.id, source, target, size).files
-        )
+        size, there, here = parse_size(most), os.fspath(source), os.fspath(target)
+        return self._with_client(lambda client: copy_out(client, self.id, there, here, size).files)
 
     def diff(self) -> list[Change]:
         """What its programs changed in the project; they stand still meanwhile."""
@@ -255,10 +264,14 @@ class Cage:
             reply.refused,
         )
 
-    def denials(self) -> list[Denial]:
-        """What was denied in it so far, by rule, each with what would allow it."""
+    def denials(self, program: Program | None = None) -> list[Denial]:
+        """What was denied in it so far, by rule, each with what would allow it; with ``program``
+        only what was since that one began, give or take a second.
+        """
+        reading = Reading(program.number if program is not None else 0)
+        explicit = next(iter(self._given.get("policy", ())), None)
         with Client(self._path) as client:
-            told, _ = tell_why(client, self.id, self._place())
+            told, _ = tell_why(client, self.id, self._place(), explicit, reading)
         return [
             Denial(
                 one.rule,
@@ -304,8 +317,17 @@ class Cage:
         return self.workspace
 
     def _info(self) -> CageInfo:
+        """What akiosd says of it.  One that is ending is let end: until then akiosd takes it for
+        one that runs.
+        """
+        until = time.monotonic() + _ENDS_SECONDS
         with Client(self._path) as client:
-            return find_standing(list_standing(client), self.id)
+            while True:
+                info = find_standing(list_standing(client), self.id)
+                is_ending = info.ended_ns and info.state != "ended"
+                if not is_ending or time.monotonic() > until:
+                    return info
+                time.sleep(_LOOK_SECONDS)
 
     def _end(self) -> None:
         self._place()
@@ -313,7 +335,7 @@ class Cage:
             with Client(self._path) as client:
                 client.call(Down(cage=self.id), Ok)
 
-    def _inside(self, path: str) -> str:
+    def _inside(self, path: Path) -> str:
         return os.path.normpath(os.path.join(self._place(), path))
 
     def _with_client(self, work: Callable[[PlainClient], _Found]) -> _Found:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from akiosctl.client import DaemonError, GoneError, PlainClient
 from akiosctl.come_back import Absence
-from akiosctl.library.values import Done, ProgramTimeout, Stream, too_slow
+from akiosctl.library.values import Done, ProgramTimeout, Stream, as_bytes, done_of, too_slow
 from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -28,19 +28,22 @@ _RETRY_SECONDS = 0.1
 
 
 class Program:
-    """Started when it is made; it has to be iterated or waited for to its end."""
+    """Started when it is made; it has to be iterated or waited for to its end.  ``number`` is its
+    own in its cage, ``command`` its first word.
+    """
 
     def __init__(self, path: str, request: dict[str, object], command: str) -> None:
-        self._path, self._command = path, command
+        self._path, self.command = path, command
         self._client = PlainClient(path)
         try:
-            self._number = self._client.request("program", request)
-            started, fds = take_started(self._client, self._number)
+            self._asked = self._client.request("program", request)
+            started, fds = take_started(self._client, self._asked)
         except BaseException:
             self._client.close()
             raise
         self._whom: dict[str, object] = {"cage": started["cage"]}
-        self._whom["program"] = int(started.get("program", 0))
+        self.number = int(started.get("program", 0))
+        self._whom["program"] = self.number
         self._come_back_s = int(started.get("come_back_s", 0))
         self._left = int(started.get("output", 0)) or None
         self._pieces = _Pieces(len(fds) - 1)
@@ -49,16 +52,16 @@ class Program:
         for fd, name in zip(outputs, get_args(Stream), strict=True):
             threading.Thread(target=self._read, args=(fd, name), daemon=True).start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | str) -> None:
         """Write to its standard input.  A program that reads no more is no error: its end tells."""
-        view = memoryview(data)
+        view = memoryview(as_bytes(data))
         try:
             while view:
                 view = view[self._stdin.write(view) :]
         except (OSError, ValueError):
             pass  # EPIPE; or it was killed meanwhile, and this end is closed
 
-    def give(self, data: bytes) -> None:
+    def give(self, data: bytes | str) -> None:
         """Give it ``data`` and no more, by a thread: it may print before it has read all."""
         threading.Thread(target=self._give, args=(data,), daemon=True).start()
 
@@ -77,7 +80,7 @@ class Program:
                 piece = self._pieces.get(left)
             except TimeoutError:
                 self.end()
-                raise too_slow(timeout or 0, self._command) from None
+                raise too_slow(timeout or 0, self.command) from None
             if piece is None:
                 return
             self._count(len(piece[1]))
@@ -93,7 +96,7 @@ class Program:
                     self._come_back(gone)
                     continue
                 close_fds(fds)
-                if message.get("id", 0) not in (0, self._number):
+                if message.get("id", 0) not in (0, self._asked):
                     continue
                 if message["m"] == "error":
                     what, where = message.get("what", ""), message.get("where", "")
@@ -103,7 +106,7 @@ class Program:
         finally:
             self._close()
 
-    def collect(self, timeout: float | None = None, input: bytes | None = None) -> Done:
+    def collect(self, timeout: float | None = None, input: bytes | str | None = None) -> Done:
         """Give it ``input`` and no more; all of its output, and its end."""
         self.give(input or b"")
         found: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
@@ -112,15 +115,8 @@ class Program:
                 found[name].append(data)
         except ProgramTimeout:
             out, err = (b"".join(found[name]) for name in get_args(Stream))
-            raise too_slow(timeout or 0, self._command, out, err) from None
-        ended = self.finish()
-        return Done(
-            int(ended.get("exit_code", 0)),
-            b"".join(found["stdout"]),
-            b"".join(found["stderr"]),
-            str(ended.get("kind", "exited")),
-            str(ended.get("reason", "")),
-        )
+            raise too_slow(timeout or 0, self.command, out, err) from None
+        return done_of(self.finish(), *(b"".join(found[name]) for name in get_args(Stream)))
 
     def kill(self) -> None:
         """End it at once, and whoever iterates.  Any thread may."""
@@ -144,7 +140,7 @@ class Program:
         self._stdin.close()
         self._client.close()
 
-    def _give(self, data: bytes) -> None:
+    def _give(self, data: bytes | str) -> None:
         self.write(data)
         self.close_input()
 
@@ -171,7 +167,7 @@ class Program:
         absence = Absence(self._path, self._whom, gone, self._come_back_s)
         while (back := absence.look()) is None:
             time.sleep(_RETRY_SECONDS)
-        self._client, self._number = back
+        self._client, self._asked = back
 
 
 class _Pieces:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -10,6 +12,36 @@ from akiosctl.render import escape
 from akiosd.errors import AkiosError
 
 Stream = Literal["stdout", "stderr"]
+Path = str | os.PathLike[str]
+
+
+class Options(TypedDict, total=False):
+    """What a cage may be made with besides its project: the options of ``akiosctl cage up``, with
+    values written as there, as in ``memory="1G"``, ``budget="0.50"``, ``timeout="8h"``.
+
+    ``name``: by default one after the project.  ``env``: variables for all programs; ``keep_env``:
+    names of variables of this program that they get.  ``allow_degraded``: also where this host
+    cannot enforce a layer.  ``keep``: what was not committed waits, instead of being destroyed at
+    the end.  ``socket``: akiosd's.
+    """
+
+    policy: Path
+    mode: str
+    memory: str | int
+    pids: str | int
+    cpu: str | float
+    disk: str | int
+    budget: str | float
+    timeout: str
+    trace: str
+    name: str | None
+    env: Mapping[str, str] | None
+    keep_env: Sequence[str]
+    allow_degraded: bool
+    keep: bool
+    socket: str | None
+
+
 _LONGEST = 400
 
 
@@ -28,6 +60,11 @@ class Done(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """Its standard output as text; what is no UTF-8 is escaped."""
         return self.stdout.decode("utf-8", "backslashreplace")
+
+    @property
+    def error_text(self) -> str:
+        """Its standard error as text; what is no UTF-8 is escaped."""
+        return self.stderr.decode("utf-8", "backslashreplace")
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -91,9 +128,27 @@ class ProgramFailed(CageError):
 class ProgramTimeout(CageError):
     """A program took too long, and was killed.  ``done`` holds what it had printed."""
 
-    def __init__(self, what: str, where: str, next: str, done: Done) -> None:
-        super().__init__(what, where, next)
+    def __init__(
+        self, what: str, where: str, next: str, done: Done, denials: tuple[Denial, ...] = ()
+    ) -> None:
+        super().__init__(what, where, next, denials)
         self.done = done
+
+
+def done_of(ended: Mapping[str, Any], stdout: bytes = b"", stderr: bytes = b"") -> Done:
+    """A program that ended as akiosd tells, and what it printed."""
+    return Done(
+        int(ended.get("exit_code", 0)),
+        stdout,
+        stderr,
+        str(ended.get("kind", "exited")),
+        str(ended.get("reason", "")),
+    )
+
+
+def as_bytes(data: bytes | str) -> bytes:
+    """Text as UTF-8."""
+    return data.encode() if isinstance(data, str) else data
 
 
 def failed(done: Done, command: str, denials: tuple[Denial, ...]) -> ProgramFailed:
@@ -114,4 +169,13 @@ def too_slow(seconds: float, command: str, out: bytes = b"", err: bytes = b"") -
     """What is raised for a program that was killed for its time."""
     what = f"{command} did not end within {seconds:g} s, and was killed"
     done = Done(137, out, err, "timeout", what)
-    return ProgramTimeout(what, command, "give it more time: timeout=…", done)
+    return ProgramTimeout(what, command, _MORE_TIME, done)
+
+
+def with_denials(slow: ProgramTimeout, denials: tuple[Denial, ...]) -> ProgramTimeout:
+    """The same, and what was denied to the program: it may have waited for that."""
+    next = denials[0].hint if denials else slow.next
+    return ProgramTimeout(slow.what, slow.where, next or slow.next, slow.done, denials)
+
+
+_MORE_TIME = "give it more time: timeout=…"

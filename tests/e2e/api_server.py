@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -87,7 +87,7 @@ class ApiServer:
                 pipe.close()
         return code
 
-    def __enter__(self) -> ApiServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -52,6 +52,25 @@ def test_the_example_of_the_readme_runs(daemon: Daemon) -> None:
     assert run_text(daemon, example) == "42\n\n"
 
 
+OWN_POLICY = """
+from pathlib import Path
+from akiosctl import Cage
+Path("own.yaml").write_text("version: 1\\nnetwork: {allowed_domains: [good.example]}\\n")
+with Cage(policy=Path("own.yaml")) as cage:
+    cage.run("curl", "-sf", "http://evil.example/")
+    print(cage.denials()[0].hint)
+"""
+
+
+def test_hints_are_about_the_policy_that_a_cage_was_made_with() -> None:
+    own = Daemon(system_policy="projects_may: {allowed_domains: [good.example, evil.example]}\n")
+    try:
+        hint = run_text(own.start(), OWN_POLICY)
+        assert "good.example" in hint and "own.yaml" in hint, hint
+    finally:
+        own.close()
+
+
 def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
     own = Daemon()
     try:

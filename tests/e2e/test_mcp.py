@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import ClientSession, StdioServerParameters, stdio_client
+from mcp import Client, ClientSession, StdioServerParameters, stdio_client
 
 from tests.e2e.daemon import BIN, NOBODY, Daemon
 
@@ -30,7 +30,7 @@ async def client(daemon: Daemon, project: Path, *flags: str) -> AsyncIterator[Cl
             yield session
 
 
-async def call(session: ClientSession, tool: str, **arguments: Any) -> tuple[bool, str]:
+async def call(session: ClientSession | Client, tool: str, **arguments: Any) -> tuple[bool, str]:
     """(whether it failed, its text)."""
     got = await session.call_tool(tool, arguments)
     return bool(got.is_error), "".join(getattr(part, "text", "") for part in got.content)

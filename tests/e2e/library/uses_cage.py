@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from akiosctl import AkiosError, Cage, CageError, ProgramFailed, ProgramTimeout
+from akiosctl import AkiosError, Cage, CageError, Done, ProgramFailed, ProgramTimeout
 
 Path("kept.txt").write_text("old\n")
 with Cage(budget="0.50", memory="512M") as cage:
@@ -28,6 +28,15 @@ with Cage(budget="0.50", memory="512M") as cage:
             cage.write("go", b"")
         seen += data
     assert seen == b"first\nlast\n", seen
+
+    # Text and paths are taken as they come.
+    cage.write(Path("sub.py"), "import sys\nprint('é', sys.stdin.read())\nsys.exit(2)\n")
+    done = cage.run(Path("/usr/bin/python3"), Path("sub.py"), input="give it é")
+    assert isinstance(done, Done) and done.text == "é give it é\n" and done.exit_code == 2
+    assert cage.run("sh", "-c", "echo é >&2").error_text == "é\n"
+    told = cage.stream("sh", "-c", "cat; echo $WHO", input="in ", env={"WHO": "me"})
+    assert b"".join(data for _, data in told) == b"in me\n"
+    cage.run("rm", "sub.py")
 
     cage.write("made.bin", bytes(range(256)) * 1000)
     assert cage.read("made.bin") == bytes(range(256)) * 1000
@@ -63,6 +72,29 @@ with Cage(budget="0.50", memory="512M") as cage:
         assert "evil.example" in failed.denials[0].subjects and failed.hint, failed.denials
     else:
         raise AssertionError("it was allowed")
+    # What comes at once finds its denial counted in that record, and is told all the same.
+    try:
+        cage.run("curl", "-sf", "http://evil.example/", check=True)
+    except ProgramFailed as failed:
+        assert failed.rule == "network.allowed_domains", failed.denials
+    else:
+        raise AssertionError("it was allowed")
+    # What failed for another reason is not told of that; what waited too long is told of its own.
+    time.sleep(3)
+    try:
+        cage.run("sh", "-c", "echo its own words >&2; false", check=True)
+    except ProgramFailed as failed:
+        assert failed.rule == "" and "its own words" in failed.next, failed.denials
+    else:
+        raise AssertionError("it succeeded")
+    assert [one.rule for one in cage.denials()] == ["network.allowed_domains"]
+    try:
+        cage.run("sh", "-c", "curl -sf http://other.example/; sleep 1000", timeout=3)
+    except ProgramTimeout as slow:
+        assert slow.rule == "network.allowed_domains", slow.denials
+        assert slow.denials[0].subjects == ("other.example",) and slow.next == slow.hint
+    else:
+        raise AssertionError("it ended")
 
     spent = cage.budget()
     assert (spent.limit_usd, spent.usd, spent.calls) == (0.5, 0, 0)
@@ -81,6 +113,18 @@ with Cage(budget="0.50", memory="512M") as cage:
         assert error.what and error.next, error
     else:
         raise AssertionError("it ran in a cage that is down")
+
+# A cage that a limit ends is asked at once, while it is ending.
+for _ in range(3):
+    with Cage(memory="64M") as small:
+        small.write("left", "x")
+        small.run("python3", "-c", "x = bytearray(400 << 20)")
+        until = time.monotonic() + 30
+        while not small.why_down():
+            assert time.monotonic() < until
+        assert "memory" in small.why_down()
+        assert [change.path for change in small.diff()] == ["left"]
+        small.discard()
 
 with Cage(keep=True) as kept:
     kept.run("sh", "-c", "echo lost > kept.txt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from akiosctl.library.values import Denial, Done, failed, too_slow
+from akiosctl.library.values import Denial, Done, failed, too_slow, with_denials
 
 DENIAL = Denial("network.allowed_domains", "names", 2, ("evil.example",), "allow it there", "x")
 
@@ -22,3 +22,8 @@ def test_a_failure_tells_the_rule_or_else_the_last_words() -> None:
 def test_a_time_out_holds_what_was_printed() -> None:
     slow = too_slow(2.5, "make", b"out", b"err")
     assert "2.5 s" in slow.what and (slow.done.stdout, slow.done.stderr) == (b"out", b"err")
+    assert slow.rule == "" and "timeout=" in slow.next
+    told = with_denials(slow, (DENIAL,))
+    assert (told.what, told.done) == (slow.what, slow.done)
+    assert (told.rule, told.hint, told.next) == (DENIAL.rule, "allow it there", told.hint)
+    assert with_denials(slow, ()).next == slow.next
