@@ -26,7 +26,7 @@ from akiosctl.library.aio import killed_at_cancel
 from akiosctl.library.cage import Cage
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
-from akiosctl.library.values import CageError, ProgramTimeout
+from akiosctl.library.values import CageError, ProgramTimeout, done_of
 from akiosd import __version__
 from akiosd.errors import AkiosError
 
@@ -190,12 +190,12 @@ def _collect(program: Program, input: str, timeout: float) -> dict[str, Any]:
     try:
         for name, data in program.pieces(timeout):
             (out if name == "stdout" else err).take(data)
-        ended = program.finish()
+        done = done_of(program.finish())
     except ProgramTimeout as slow:
-        ended = {"exit_code": slow.done.exit_code, "reason": slow.what}
+        done = slow.done
     return {
-        "exit_code": int(ended.get("exit_code", 0)),
-        "reason": str(ended.get("reason", "")),
+        "exit_code": done.exit_code,
+        "reason": done.reason,
         "stdout": out.text(),
         "stderr": err.text(),
     }

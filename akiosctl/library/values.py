@@ -47,7 +47,7 @@ _LONGEST = 400
 
 class Done(msgspec.Struct, frozen=True):
     """A program that ended.  ``kind`` and ``reason`` say why it did: ``exited`` and "" where it
-    ended by itself, else the limit that ended it.
+    ended by itself, else the limit that ended it; a remark is a limit that it met on its way.
     """
 
     exit_code: int
@@ -137,13 +137,10 @@ class ProgramTimeout(CageError):
 
 def done_of(ended: Mapping[str, Any], stdout: bytes = b"", stderr: bytes = b"") -> Done:
     """A program that ended as akiosd tells, and what it printed."""
-    return Done(
-        int(ended.get("exit_code", 0)),
-        stdout,
-        stderr,
-        str(ended.get("kind", "exited")),
-        str(ended.get("reason", "")),
-    )
+    code, reason = int(ended.get("exit_code", 0)), str(ended.get("reason", ""))
+    if reason == f"exited {code}":
+        reason = ""
+    return Done(code, stdout, stderr, str(ended.get("kind", "exited")), reason)
 
 
 def as_bytes(data: bytes | str) -> bytes:

@@ -14,7 +14,8 @@ with Cage(budget="0.50", memory="512M") as cage:
     name = cage.name
 
     done = cage.run("sh", "-c", "cat; echo err >&2; exit 3", input=b"given" * 50_000)
-    assert (done.exit_code, done.kind) == (3, "exited") and done.stderr == b"err\n", done
+    assert (done.exit_code, done.kind, done.reason) == (3, "exited", ""), done
+    assert done.stderr == b"err\n", done
     assert done.stdout == b"given" * 50_000
     assert os.geteuid() != 0 and cage.run("id", "-u").text.strip() != "0"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from akiosctl.library.values import Denial, Done, failed, too_slow, with_denials
+from akiosctl.library.values import Denial, Done, done_of, failed, too_slow, with_denials
 
 DENIAL = Denial("network.allowed_domains", "names", 2, ("evil.example",), "allow it there", "x")
 
@@ -17,6 +17,15 @@ def test_a_failure_tells_the_rule_or_else_the_last_words() -> None:
     assert failed(Done(3, b"", b""), "make", ()).next.startswith("see what it printed")
     assert failed(Done(137, b"", b"", "memory", "memory limit"), "m", ()).what == "memory limit"
     assert len(failed(Done(1, b"", b"x" * 10**6), "m", ()).next) <= 400
+
+
+def test_what_ended_by_itself_has_no_reason_but_a_remark() -> None:
+    done = done_of({"exit_code": 3, "kind": "exited", "reason": "exited 3"}, b"out")
+    assert done == Done(3, b"out", b"")
+    assert failed(done, "make", ()).what == "make ended with exit code 3"
+    remark = {"exit_code": 1, "kind": "exited", "reason": "exited 1; 2 OOM kills"}
+    assert done_of(remark).reason == "exited 1; 2 OOM kills"
+    assert done_of({"exit_code": 137, "kind": "memory", "reason": "memory limit"}).kind == "memory"
 
 
 def test_a_time_out_holds_what_was_printed() -> None:
