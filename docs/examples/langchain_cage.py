@@ -5,7 +5,7 @@ pip install akios langchain-core
 
 from langchain_core.tools import StructuredTool
 
-from akiosctl import Cage, ProgramTimeout
+from akiosctl import Cage, ProgramFailed, ProgramTimeout
 
 
 def python_tool(cage: Cage, seconds: float = 60) -> StructuredTool:
@@ -14,13 +14,12 @@ def python_tool(cage: Cage, seconds: float = 60) -> StructuredTool:
     def run_python(code: str) -> str:
         """Run Python code in a sandbox that sees the project, and return what it prints."""
         try:
-            done = cage.run("python3", "-c", code, timeout=seconds)
+            return cage.run("python3", "-c", code, timeout=seconds, check=True).text
         except ProgramTimeout as error:
             return str(error)
-        if done.exit_code == 0:
-            return done.text
-        denied = [f"denied: {one.what}: {', '.join(one.subjects)}" for one in cage.denials()]
-        return "\n".join([done.text, done.stderr.decode("utf-8", "replace"), *denied])
+        except ProgramFailed as error:
+            denied = [f"denied: {one.what}: {', '.join(one.subjects)}" for one in error.denials]
+            return "\n".join([error.done.text, error.done.error_text, *denied])
 
     return StructuredTool.from_function(run_python)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.models import Models, Plan
 from tests.e2e.survival import kill_and_start
 
 PROGRAMS = Path(__file__).parent / "library"
@@ -92,11 +93,40 @@ def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
         own.close()
 
 
+EXAMPLES = PROGRAMS.parents[2] / "docs/examples"
+FRAMEWORKS: dict[str, tuple[str, Plan | None]] = {
+    "smolagents": ("smolagents", None),
+    "langchain": ("langchain_core", None),
+    "pydantic_ai": (
+        "pydantic_ai",
+        (
+            "run_python",
+            {"code": "open('made', 'w').write('42\\n'); print('42 in the cage', end='')"},
+        ),
+    ),
+    "openai_agents": (
+        "agents",
+        ("shell", {"command": "echo 42 > made; printf '42 in the cage'"}),
+    ),
+}
+"""Name → the module it needs, and what its model asks for, where it asks one over HTTP."""
+
+
 @pytest.mark.named_set("frameworks")
-@pytest.mark.parametrize(
-    ("name", "module"), [("smolagents", "smolagents"), ("langchain", "langchain_core")]
-)
-def test_the_example_for_a_framework_runs(daemon: Daemon, name: str, module: str) -> None:
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_the_example_for_a_framework_runs(daemon: Daemon, name: str) -> None:
+    module, plan = FRAMEWORKS[name]
     pytest.importorskip(module, reason=f"needs {module} (pip install 'akios[frameworks]')")
-    examples = str(PROGRAMS.parents[2] / "docs/examples")
-    assert use(daemon, "uses_frameworks.py", name, examples).endswith("done")
+    with Models() as models:
+        models.plan = plan
+        words = (name, str(EXAMPLES), models.url)
+        assert use(daemon, "uses_frameworks.py", *words).endswith("done")
+        # The model was told what the tool printed.
+        if plan is not None:
+            assert any(b"42 in the cage" in one.body and b"tool" in one.body
+                       for one in models.received)  # fmt: skip
+
+
+def test_every_example_is_run() -> None:
+    files = {file.stem.removesuffix("_cage") for file in EXAMPLES.glob("*_cage.py")}
+    assert files == set(FRAMEWORKS)

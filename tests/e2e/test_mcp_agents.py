@@ -69,6 +69,9 @@ def test_claude_code_runs_what_its_model_asks_for_in_a_cage(
             "ANTHROPIC_BASE_URL": models.url,
             "ANTHROPIC_API_KEY": "none",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            # It would begin without a server that takes longer to start.
+            "CLAUDE_CODE_MCP_STARTUP_WAIT_MS": "60000",
+            "MCP_CONNECTION_NONBLOCKING": "0",
             **more,
         }
         words = ["-p", "say hello", "--model", "claude-sonnet-4-5", "--allowedTools", TOOL]
