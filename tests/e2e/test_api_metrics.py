@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,31 @@ def test_what_a_cage_does_is_counted(server: ApiServer) -> None:
     assert after["akios_records_total", "syscall"] == sum(r["kind"] == "syscall" for r in records)
     assert after["akios_disk_free_bytes",] > 0 and after["akios_ledger_bytes",] > 0
     assert after["akios_records_missed_total",] == 0
+
+
+def test_a_cage_that_came_and_went_while_akiosd_was_restarted_is_counted_once() -> None:
+    """The server stands still from before the restart until the cage has ended."""
+    own = Daemon()
+    try:
+        with ApiServer(own.start()) as server:
+            ended = ("akios_cages_ended_total", "success")
+            scrape(server)  # from now on
+            own.report("true", uid=NOBODY)
+            assert wait_until(lambda: scrape(server)[1].get(ended, 0) == 1)
+            server.process.send_signal(signal.SIGSTOP)
+            own.stop()
+            own.start()
+            own.report("true", uid=NOBODY)
+            server.process.send_signal(signal.SIGCONT)
+            assert wait_until(lambda: scrape(server)[1].get(ended, 0) == 2), scrape(server)[0]
+            # Another restart counts nothing again.
+            own.stop()
+            own.start()
+            own.report("true", uid=NOBODY)
+            assert wait_until(lambda: scrape(server)[1].get(ended, 0) == 3), scrape(server)[0]
+            assert scrape(server)[1]["akios_cages_started_total",] == 3
+    finally:
+        own.close()
 
 
 @pytest.fixture(scope="module")
