@@ -1,4 +1,5 @@
-"""Journals of workflows in the user's own state: ``$XDG_STATE_HOME/akios/workflows/RUN/journal``.
+"""Journals of workflows in the user's own state: ``$XDG_STATE_HOME/akios/workflows/RUN/journal``,
+beside each the text of the workflow that was run.
 
 A line is on the disk before what it announces begins, and before anything follows from what it
 tells.  One process at a time writes a journal.
@@ -28,6 +29,7 @@ from akiosd.workflow.journal import (
 )
 
 _NAME = "journal"
+_TEXT = "workflow.yml"
 _MAX = 1 << 30
 
 
@@ -59,11 +61,12 @@ class JournalFile:
         self.head, self.lines = head, lines
 
     @classmethod
-    def create(cls, begun: Begun) -> JournalFile:
-        """A new one.  Raises :class:`AkiosError`."""
+    def create(cls, begun: Begun, text: bytes) -> JournalFile:
+        """A new one, and a copy of the workflow's ``text``.  Raises :class:`AkiosError`."""
         place = directory() / begun.run
         try:
             place.mkdir(mode=0o700, parents=True)
+            (place / _TEXT).write_bytes(text)
             fd = os.open(place / _NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             _sync_directories(place)
         except OSError as error:
@@ -128,15 +131,39 @@ def is_going_on(run: str) -> bool:
 
 def list_kept() -> list[Kept]:
     """Every journal of this user that can be read, the oldest first."""
-    found: list[Kept] = []
-    for place in directory().glob(f"*/{_NAME}"):
-        try:
-            lines, head, _ = read_journal(place.read_bytes(), str(place))
-        except (OSError, AkiosError):
-            continue  # whoever names it is told why
-        if lines and isinstance(lines[0], Begun):
-            found.append(Kept(place.parent.name, lines[0], lines, head))
-    return sorted(found, key=lambda one: one.begun.ts)
+    read = (read_kept(run) for run in list_runs())
+    return sorted((one for one in read if one is not None), key=lambda one: one.begun.ts)
+
+
+def list_runs() -> list[str]:
+    """The names of all runs that have a journal."""
+    return [place.parent.name for place in directory().glob(f"*/{_NAME}")]
+
+
+def read_kept(run: str) -> Kept | None:
+    """The journal of ``run``; None where there is none that can be read."""
+    place = directory() / run / _NAME
+    try:
+        lines, head, _ = read_journal(place.read_bytes(), str(place))
+    except (OSError, AkiosError):
+        return None  # whoever names it is told why
+    if not lines or not isinstance(lines[0], Begun):
+        return None
+    return Kept(run, lines[0], lines, head)
+
+
+def journal_identity(run: str) -> tuple[int, int]:
+    """Which changes with each line of a journal; zeros where there is none."""
+    try:
+        status = (directory() / run / _NAME).stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def text_place(run: str) -> Path:
+    """Where the workflow's text of a run is kept; runs of older versions have none."""
+    return directory() / run / _TEXT
 
 
 def _sync_directories(place: Path) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +31,7 @@ from akiosd.values.usage import Usage
 
 _NOTHING = b"/usr/bin/true"
 PROGRAM = "akiosd.workflow.steps.perform"
+STOPPED = ("the run was stopped", "", "go on with it, or start a new one")
 _RESULT = msgspec.json.Decoder(StepResult)
 
 
@@ -43,17 +46,22 @@ class Heard(NamedTuple):
 
 
 class StepCages:
-    """Use in ``with``; several threads may call :meth:`perform`."""
+    """To be closed; several threads may call :meth:`perform`."""
 
-    def __init__(self, path: str, workspace: str, data: str = "") -> None:
+    def __init__(self, path: str, workspace: str, data: str = "", foreign: bool = False) -> None:
         """``path`` is akiosd's socket, ``workspace`` the project; ``data`` is where its data lies,
-        "" for as its policy says.  Raises AkiosError.
+        "" for as its policy says.  ``foreign``: the project is the word of somebody else
+        (:func:`akiosctl.verbs.run.prepare`).  Raises AkiosError.
         """
         self._path, self._fds = path, list[int]()
+        self._lock, self._stopped = threading.Lock(), False
+        self._running: set[str] = set()
         options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
         client = PlainClient(path)
         try:
-            self._request, self._policy, _ = prepare(options, False, self._fds, client)
+            self._request, self._policy, _ = prepare(
+                options, False, self._fds, client, workspace, foreign, own_command=True
+            )
             self.workspace = os.fsdecode(self._request["workspace"])  # type: ignore[arg-type]
             place = data or self._policy.data
             self._data, self.base = make_data(self._fds[0], self.workspace, place)
@@ -63,10 +71,8 @@ class StepCages:
         finally:
             client.close()
 
-    def __enter__(self) -> StepCages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Nothing is started any more."""
         close_fds([*self._fds, *self._data.values()])
 
     @property
@@ -87,8 +93,49 @@ class StepCages:
                 "write them to a file, and name that",
             )
         run, sent = self._narrowed(policy, words)
-        with self._start(run, sent) as talk:
-            return _read(talk, data)
+        if self._stopped:
+            raise AkiosError(*STOPPED)
+        with self._start(run, sent) as talk, self._known(talk.cage):
+            heard = _read(talk, data)
+        if self._stopped and heard.result.failure is not None:
+            # It may have been killed in the midst of what it does.
+            return heard._replace(result=_no_result(STOPPED[0], heard.cage, STOPPED[2]), lost=True)
+        return heard
+
+    def stop(self) -> None:
+        """Kill what runs, and start nothing any more; any thread may."""
+        with self._lock:
+            self._stopped = True
+            running = sorted(self._running)
+        for cage in running:
+            self._kill(cage)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped
+
+    @contextmanager
+    def _known(self, cage: str) -> Iterator[None]:
+        with self._lock:
+            self._running.add(cage)
+            stopped = self._stopped
+        try:
+            if stopped:
+                self._kill(cage)
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(cage)
+
+    def _kill(self, cage: str) -> None:
+        client = PlainClient(self._path)
+        try:
+            client.request("stop", {"cage": cage, "grace_ns": 0})
+            _, fds = client.receive()  # that it has ended already is no error
+            close_fds(fds)
+        finally:
+            client.close()
 
     def anchor(self, policy: Policy, words: tuple[str, ...], place: str) -> str:
         """Have ``words`` in the ledger, in the birth of a cage that does nothing; returns its id.

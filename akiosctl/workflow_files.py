@@ -66,19 +66,29 @@ def policy_here(globals_: Globals) -> Merged:
 
 def load(name: str, base: Merged | None) -> tuple[Read, Plan | None]:
     """A file and its plan; the plan is None where ``places.errors`` has mistakes."""
-    shown = "standard input" if name == STDIN else name
-    read = read_workflow(read_file(name), shown)
+    read = read_workflow(read_file(name), shown_name(name))
     return read, make_plan(read, base)
 
 
 def load_good(name: str, base: Merged | None) -> Plan:
     """The plan of a file without mistakes; raises the first of them, and how many there are."""
-    read, plan = load(name, base)
+    return good_plan(read_file(name), name, base)
+
+
+def good_plan(data: bytes, name: str, base: Merged | None) -> Plan:
+    """The same of a text; ``name`` is what errors call it."""
+    read = read_workflow(data, shown_name(name))
+    plan = make_plan(read, base)
     if plan is None:
         first, *others = read.places.errors
         more = f" (and {len(others)} more: akiosctl workflow validate {name})" if others else ""
         raise AkiosError(first.what + more, first.where, first.next)
     return plan
+
+
+def shown_name(name: str) -> str:
+    """A file as messages name it."""
+    return "standard input" if name == STDIN else name
 
 
 def templates() -> dict[str, Path]:

@@ -8,6 +8,7 @@ one thread that drives.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import threading
@@ -16,13 +17,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from akiosctl.approvals import question_of, wait_answer
+from akiosctl.approvals import give_answer, list_waiting, question_of, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
 from akiosctl.journal_file import JournalFile, directory
 from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
-from akiosctl.step_cages import Heard, StepCages
+from akiosctl.step_cages import STOPPED, Heard, StepCages
 from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
@@ -54,7 +55,7 @@ class Drive:
     ) -> None:
         self._runner, self._journal, self._cages, self._purse = runner, journal, cages, purse
         self._path, self._quiet = path, quiet
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done | None] = queue.SimpleQueue()
         self._held: list[Start] = []
         """Started for the runner, and waiting for money."""
         self._used: dict[tuple[str, int], Result] = {}
@@ -73,7 +74,27 @@ class Drive:
                 done = self._done.get(timeout=self._patience())
             except queue.Empty:
                 continue
-            self._take(done)
+            if done is not None:
+                self._take(done)
+            else:
+                self._let_go()
+
+    def stop(self) -> None:
+        """Kill what runs, refuse what is asked, start nothing any more; any thread may.  The run
+        then ends, and can be gone on with.
+        """
+        self._cages.stop()
+        self._done.put(None)
+        for question in list_waiting():
+            if question.get("run") == self._journal.run:
+                _refuse(str(question["id"]))
+
+    def _let_go(self) -> None:
+        self._runner.stop()
+        held, self._held = self._held, []
+        for start in held:
+            failure = StepFailure(STOPPED[0], f"step {start.step.name}", STOPPED[2])
+            self._runner.take(start, Outcome(failure=failure), time.monotonic_ns(), 1.0)
 
     def _patience(self) -> float | None:
         wake_ns = self._runner.wake_ns()
@@ -181,7 +202,13 @@ class Drive:
             "step": start.step.name,
         }
         longest_s = start.step.timeout_ns / NS_PER_S
-        said = wait_answer(asked, name, about, longest_s, lambda: note(words))
+
+        def listening() -> None:
+            note(words)
+            if self._cages.stopped:
+                threading.Thread(target=_refuse, args=(name,), daemon=True).start()
+
+        said = wait_answer(asked, name, about, longest_s, listening)
         result = msgspec.structs.replace(heard.result, outputs=msgspec.to_builtins(said))
         failure = None
         if said.state != "approved":
@@ -248,6 +275,12 @@ class Drive:
         if used and used.calls:
             took += f", {used.tokens:,} tokens, {format_usd(used.usd_micro)}"
         return f"{name}: {'done' if told.what == 'success' else told.what}{took}{why}"
+
+
+def _refuse(question: str) -> None:
+    """Of a run that was stopped; one that was answered meanwhile, or is over, is no error."""
+    with contextlib.suppress(AkiosError):
+        give_answer(question, False, STOPPED[0])
 
 
 def _place(start: Start) -> tuple[str, int]:

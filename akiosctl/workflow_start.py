@@ -8,11 +8,11 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from akiosctl import policy_files, workflow_files
-from akiosctl.client import PlainClient
-from akiosctl.journal_file import JournalFile, Kept, list_kept
+from akiosctl.client import Client, PlainClient
+from akiosctl.journal_file import JournalFile, Kept, list_kept, text_place
 from akiosctl.locate import locate_workspace
 from akiosctl.lost_steps import find_lost
 from akiosctl.programs import find_standing
@@ -27,7 +27,7 @@ from akiosd.errors import AkiosError
 from akiosd.policy.merge import Merged, merge_explained
 from akiosd.wire.messages import BudgetInfo, BudgetReply
 from akiosd.workflow.inputs import read_given, settle_inputs
-from akiosd.workflow.journal import Begun, Resumed, look_back
+from akiosd.workflow.journal import Begun, Intent, Resumed, look_back
 from akiosd.workflow.plan import Plan
 from akiosd.workflow.runner import Runner
 
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 MOST = 4
 """Steps at the same time, where nothing else is said."""
+
+
+class Daemon(Protocol):
+    """Where akiosd is: its control socket, and a connection to it, to be used in ``with``."""
+
+    @property
+    def path(self) -> str: ...
+
+    def connect(self) -> Client: ...
 
 
 class Asked(NamedTuple):
@@ -51,71 +60,176 @@ class Asked(NamedTuple):
     quiet: bool = False
 
 
+class Source(NamedTuple):
+    """A workflow's text.  ``shown`` is what errors call it, ``file`` where a resumption finds it,
+    "" for the copy beside the journal.
+    """
+
+    data: bytes
+    shown: str
+    file: str = ""
+
+
+class Place(NamedTuple):
+    """Where a run works.  ``left`` is what a standing cage has left of its budget; ``data`` and
+    ``foreign`` as for :class:`StepCages`: then no variable of this process is read either.
+    """
+
+    workspace: str
+    left: Sum | None = None
+    data: str = ""
+    foreign: bool = False
+
+
+class How(NamedTuple):
+    """As :class:`Asked` has them."""
+
+    from_step: str = ""
+    repeat: bool = False
+    most: int = MOST
+    quiet: bool = False
+
+
 def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
     """Run it to its end; returns its report.  Raises AkiosError where it was not begun."""
-    workspace, left, data = _workspace(globals_, asked)
-    base = policy_of(globals_, workspace)
-    plan = workflow_files.load_good(file_of(asked.file), base)
-    goes_on = asked.resume or bool(asked.from_step) or asked.repeat
-    kept = find_run(plan, workspace) if goes_on else None
-    inputs = _inputs(asked, plan, kept)
-    if kept is None:
+    place = _place(globals_, asked)
+    source = read_source(asked.file)
+    plan = plan_of(globals_, source, place.workspace)
+    how = How(asked.from_step, asked.repeat, asked.most, asked.quiet)
+    given = read_given(workflow_files.pairs(asked.words), plan.inputs)
+    if asked.resume or asked.from_step or asked.repeat:
+        run = go_on(globals_, plan, find_run(plan, place.workspace), place, given, how)
+    else:
+        run = begin(globals_, plan, source, place, given, how)
+    try:
+        return run.drive()
+    finally:
+        run.close()
+
+
+def begin(
+    daemon: Daemon, plan: Plan, source: Source, place: Place, given: Mapping[str, Any], how: How
+) -> Run:
+    """A new run, to be driven.  Raises AkiosError."""
+    inputs = settle_inputs(given, plan.inputs)
+    cages = _open_cages(daemon, place)
+    try:
         begun = Begun(
             run=f"w-{secrets.token_hex(5)}",
             workflow=plan.name,
-            file=os.path.abspath(asked.file) if os.path.exists(asked.file) else asked.file,
-            workspace=workspace,
+            file=source.file,
+            workspace=cages.workspace,
             digest=plan.digest,
             inputs=inputs,
         )
-        journal = JournalFile.create(begun)
-    else:
-        journal = JournalFile.open(kept.run)
+        journal = JournalFile.create(begun, source.data)
+        return _make(daemon, plan, inputs, journal, cages, place, how)
+    except BaseException:
+        cages.close()
+        raise
+
+
+def go_on(
+    daemon: Daemon, plan: Plan, kept: Kept, place: Place, given: Mapping[str, Any], how: How
+) -> Run:
+    """A run that was begun before, to be driven again.  Raises AkiosError."""
+    known = {name: one for name, one in kept.begun.inputs.items() if name in plan.inputs}
+    inputs = settle_inputs(known | dict(given), plan.inputs)
+    cages = _open_cages(daemon, place)
     try:
-        if kept is not None:
-            with globals_.connect() as client:
+        journal = JournalFile.open(kept.run)
+        try:
+            with daemon.connect() as client:
                 find_lost(client, journal)
-            journal.append(Resumed(from_step=asked.from_step, repeat=asked.repeat))
-        return _drive(globals_, asked, plan, inputs, journal, workspace, left, data)
-    finally:
-        journal.close()
+            run = _make(daemon, plan, inputs, journal, cages, place, how)
+            journal.append(Resumed(from_step=how.from_step, repeat=how.repeat))
+        except BaseException:
+            journal.close()
+            raise
+        return run
+    except BaseException:
+        cages.close()
+        raise
 
 
-def _drive(
-    globals_: Globals,
-    asked: Asked,
+def _open_cages(daemon: Daemon, place: Place) -> StepCages:
+    return StepCages(daemon.path, place.workspace, place.data, place.foreign)
+
+
+def _make(
+    daemon: Daemon,
     plan: Plan,
     inputs: Mapping[str, Any],
     journal: JournalFile,
-    workspace: str,
-    left: Sum | None,
-    data: str,
-) -> dict[str, Any]:
+    cages: StepCages,
+    place: Place,
+    how: How,
+) -> Run:
     past = look_back(journal.lines)
     for name in sorted({name for name, _ in past.unknown} - {step.name for step in plan.steps}):
         note(f"{name}: UNKNOWN whether it was done, and the file has no such step any more")
-    variables = {name: os.environ[name] for name in plan.variables if name in os.environ}
+    variables = {} if place.foreign else os.environ
     runner = Runner(
         plan,
         inputs,
-        variables,
+        {name: variables[name] for name in plan.variables if name in variables},
         run=journal.run,
-        root=workspace,
-        most=asked.most,
+        root=cages.workspace,
+        most=how.most,
         past=past,
-        from_step=asked.from_step,
-        repeat=asked.repeat,
+        from_step=how.from_step,
+        repeat=how.repeat,
     )
     spent = Sum(*past.spent)
-    purse = Purse(_limits(plan, left, spent), spent)
-    if not asked.quiet:
+    purse = Purse(_limits(plan, place.left, spent), spent)
+    if not how.quiet:
         note(f"{plan.name}: run {journal.run}")
-    with StepCages(globals_.path, workspace, data) as cages:
-        status = Drive(runner, journal, cages, purse, globals_.path, asked.quiet).run()
+    return Run(
+        runner, journal, cages, purse, Drive(runner, journal, cages, purse, daemon.path, how.quiet)
+    )
+
+
+class Run:
+    """One that was begun, and that nobody else drives.  Owns its journal and its cages: to be
+    closed.
+    """
+
+    def __init__(
+        self, runner: Runner, journal: JournalFile, cages: StepCages, purse: Purse, drive: Drive
+    ) -> None:
+        self.name = journal.run
+        self._runner, self._journal, self._cages, self._purse = runner, journal, cages, purse
+        self._drive = drive
+
+    def drive(self) -> dict[str, Any]:
+        """To its end; returns its report, which is then in data/output, too.  Raises AkiosError."""
+        status = self._drive.run()
+        cages = self._cages
         base = "" if cages.base == cages.workspace else f"{cages.base}/"
-        report = report_of(runner, journal, purse, status, base)
-        write_tree(cages.output_fd, journal.run, report)
-    return report
+        report = report_of(self._runner, self._journal, self._purse, status, base)
+        write_tree(cages.output_fd, self.name, report)
+        return report
+
+    def stop(self) -> None:
+        """Have :meth:`drive` come to its end now; any thread may."""
+        self._drive.stop()
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._journal.close()
+        self._cages.close()
+
+
+def read_source(word: str) -> Source:
+    """A workflow file, or the template of this name.  Raises AkiosError."""
+    name = file_of(word)
+    path = "" if name == workflow_files.STDIN else os.path.abspath(name)
+    return Source(workflow_files.read_file(name), name, path)
+
+
+def plan_of(daemon: Daemon, source: Source, workspace: str) -> Plan:
+    """The plan of a run in ``workspace``.  Raises AkiosError for the first mistake."""
+    return workflow_files.good_plan(source.data, source.shown, policy_of(daemon, workspace))
 
 
 def file_of(word: str) -> str:
@@ -124,10 +238,24 @@ def file_of(word: str) -> str:
     return word if is_file else str(find_template(word))
 
 
-def policy_of(globals_: Globals, workspace: str) -> Merged:
+def policy_of(daemon: Daemon, workspace: str) -> Merged:
     """The policy of a run in ``workspace``."""
-    system = find_system(globals_)
+    system = find_system(daemon)
     return merge_explained(policy_files.find_layers(Path(workspace), system=system))
+
+
+def kept_plan(kept: Kept) -> Plan | None:
+    """The plan of a run without its policies, from the copy of its text; of one that has no copy
+    from its file, if that has all of its steps still.
+    """
+    place = text_place(kept.run)
+    try:
+        name = str(place) if place.exists() else file_of(kept.begun.file)
+        plan = None if name == workflow_files.STDIN else workflow_files.load_good(name, None)
+    except AkiosError:
+        return None
+    ran = {line.step for line in kept.lines if isinstance(line, Intent)}
+    return plan if plan is not None and ran <= {step.name for step in plan.steps} else None
 
 
 def find_run(plan: Plan, workspace: str) -> Kept:
@@ -146,12 +274,11 @@ def find_run(plan: Plan, workspace: str) -> Kept:
     return found[-1]
 
 
-def _workspace(globals_: Globals, asked: Asked) -> tuple[str, Sum | None, str]:
-    """The project, what the named standing cage has left of its budget, and where its data is."""
+def _place(globals_: Globals, asked: Asked) -> Place:
     if not asked.cage:
         found = locate_workspace(os.getcwd(), None, os.path.expanduser("~"))
         os.close(found.fd)
-        return found.path, None, ""
+        return Place(found.path)
     client = PlainClient(globals_.path)
     try:
         cage = find_standing(client, asked.cage)
@@ -163,7 +290,7 @@ def _workspace(globals_: Globals, asked: Asked) -> tuple[str, Sum | None, str]:
     used = (budget.usd_micro, budget.input_tokens + budget.output_tokens, budget.calls)
     # A part that is spent altogether is not one without a limit.
     left = [max(limit - gone, 1) if limit else 0 for limit, gone in zip(limits, used, strict=True)]
-    return os.fsdecode(cage["workspace"]), Sum(*left), str(cage.get("data", "project"))
+    return Place(os.fsdecode(cage["workspace"]), Sum(*left), str(cage.get("data", "project")))
 
 
 def _limits(plan: Plan, left: Sum | None, spent: Sum) -> Sum:
@@ -174,11 +301,3 @@ def _limits(plan: Plan, left: Sum | None, spent: Sum) -> Sum:
         return own
     pairs = zip(own, left, spent, strict=True)
     return Sum(*(min(a, b + gone) if a and b else a or (b and b + gone) for a, b, gone in pairs))
-
-
-def _inputs(asked: Asked, plan: Plan, kept: Kept | None) -> dict[str, Any]:
-    given = read_given(workflow_files.pairs(asked.words), plan.inputs)
-    if kept is not None:
-        known = {name: one for name, one in kept.begun.inputs.items() if name in plan.inputs}
-        given = known | given
-    return settle_inputs(given, plan.inputs)

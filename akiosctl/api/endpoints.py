@@ -61,6 +61,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 _LOG = "/ledger/{log}"
 _CAGE = "/cages/{cage}"
+_RUN = "/workflows/runs/{run}"
 _BYTES, _EVENTS = "application/octet-stream", "text/event-stream"
 _TEXT, _YAML = "text/plain; charset=utf-8", "application/yaml"
 _EXPLAINED = (dict[str, schemas.Setting], schemas.Unacceptable)
@@ -151,7 +152,39 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (forms.PolicyChecked, schemas.Unacceptable),
         takes=_YAML,
     ),
+    Endpoint(
+        "POST",
+        "/workflows/validate",
+        workflows.check_text,
+        "read",
+        forms.WorkflowChecked,
+        takes=_YAML,
+    ),
     Endpoint("GET", "/workflows/runs", workflows.list_runs, "read", forms.RunList),
+    Endpoint(
+        "POST",
+        "/workflows/runs",
+        workflows.begin_run,
+        "run",
+        forms.WorkflowNow,
+        takes=forms.NewWorkflowRun,
+        status=202,
+    ),
+    Endpoint("GET", _RUN, workflows.get_run, "read", forms.WorkflowNow, (404,)),
+    Endpoint(
+        "GET", f"{_RUN}/outputs", workflows.get_outputs, "output", schemas.KeptOutputs, (404,)
+    ),
+    Endpoint("POST", f"{_RUN}/stop", workflows.stop_run, "stop", forms.WorkflowNow, (404,)),
+    Endpoint(
+        "POST",
+        f"{_RUN}/resume",
+        workflows.resume_run,
+        "run",
+        forms.WorkflowNow,
+        (404,),
+        takes=forms.NewResumption,
+        status=202,
+    ),
     Endpoint("GET", "/approvals", workflows.list_questions, "read", forms.QuestionList),
     Endpoint(
         "POST",
@@ -171,6 +204,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "GET", "/views/decisions", views.show_decisions, "ledger", view_forms.DecisionsView, (404,)
     ),
     Endpoint("GET", "/views/approvals", views.list_questions, "read", view_forms.ApprovalsView),
+    Endpoint("GET", "/views/workflows", views.list_workflows, "read", view_forms.WorkflowsView),
+    Endpoint("GET", "/views/workflows/live", live.stream_workflows, "read", _EVENTS),
+    Endpoint("GET", "/views/workflows/{run}/live", live.stream_workflow, "read", _EVENTS, (404,)),
     Endpoint("GET", "/views/logs/{log}", views.show_log, "ledger", view_forms.LogView, (404,)),
     Endpoint("GET", f"{_LOG}/entries", ledger.list_records, "ledger", forms.RecordPage, (404, 410)),
     Endpoint(

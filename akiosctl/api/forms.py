@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from akiosctl.help.schemas import (
     Cage,
     Commit,
+    ExplainedWorkflow,
     Finding,
     Form,
     KeptRun,
@@ -86,6 +87,133 @@ class NewAnswer(Form):
 
     yes: bool
     comment: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class NewWorkflowRun(Form):
+    """A run of a workflow: its ``text``, or a ``file`` of the project or the name of a template.
+
+    ``workspace`` is the project, a directory of the user's; without it the run gets a directory of
+    its own, with ``files``.  ``inputs`` are values by name.  ``at_once``: how many steps may run at
+    the same time.
+    """
+
+    text: Annotated[str, Meta(max_length=256 << 10)] = ""
+    file: Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=4096)] = ""
+    workspace: Annotated[str, Meta(pattern="^(/[^\\x00]*)?$", max_length=4096)] = ""
+    files: Annotated[list[GivenFile], Meta(max_length=1000)] = []
+    inputs: dict[str, Any] = {}
+    at_once: Annotated[int, Meta(ge=1, le=8)] = 4
+
+
+class NewResumption(Form):
+    """``from_step``: it and what needs it is done again.  ``repeat``: so is what may have been done
+    already, of which nobody knows.
+    """
+
+    from_step: Annotated[str, Meta(max_length=128)] = ""
+    repeat: bool = False
+
+
+class WorkflowMistake(Form):
+    """``line`` and ``column`` of the text; 0 where it is about all of it."""
+
+    what: str
+    where: str
+    next: str
+    line: int
+    column: int
+
+
+class WorkflowChecked(Form):
+    """``errors`` are all mistakes, ``notes`` what a file of AKIOS 1.4 has that is called otherwise
+    now.  Without mistakes there is a ``plan``, and its ``order``: ranks of steps, each after all
+    that it needs.
+    """
+
+    ok: bool
+    errors: list[WorkflowMistake]
+    notes: list[str]
+    plan: ExplainedWorkflow | None
+    order: list[list[str]]
+
+
+class InstanceNow(Form):
+    """One instance of a step; a step without a matrix has one.  ``attempt`` is the last one, and
+    ``cage`` where it is done.  ``not heard of``: begun, and its result is not known.  ``denials``
+    and ``redactions`` are those of its cage.
+    """
+
+    instance: int
+    attempt: int
+    state: Literal["done", "failed", "running", "not heard of"]
+    cage: str
+    started_ns: int
+    seconds: float
+    usd_micro: int
+    tokens: int
+    calls: int
+    denials: int
+    redactions: int
+    why: str
+    next: str
+
+
+class StepNow(Form):
+    """A step of a run; ``does`` says in words of what kind it is.  ``asking``: it waits for a
+    person; ``trying again``: it failed, and has attempts left; ``left out``: its condition is
+    false; ``not begun``: the run ended before.
+    """
+
+    name: str
+    agent: str
+    action: str
+    does: str
+    needs: list[str]
+    line: int
+    condition: str
+    matrix: list[str]
+    attempts: int
+    state: Literal[
+        "waiting",
+        "running",
+        "asking",
+        "trying again",
+        "done",
+        "failed",
+        "not heard of",
+        "left out",
+        "not begun",
+    ]
+    instances: list[InstanceNow]
+
+
+class WorkflowNow(Form):
+    """A run as it is.  ``unfinished``: nobody drives it any more, and it can be gone on with.
+    ``here``: this server drives it.  ``why``: what ended it besides its steps.  ``order``: ranks of
+    steps; empty where the text of the workflow is not known any more, and then only steps that
+    were begun are listed.  ``ended_ns`` is 0 while it goes on.  ``complete``: all records of its
+    cages were counted; if not, ask again.
+    """
+
+    run: str
+    workflow: str
+    description: str
+    state: Literal["going on", "success", "failed", "unfinished"]
+    here: bool
+    why: str
+    workspace: str
+    at_ns: int
+    started_ns: int
+    ended_ns: int
+    usd_micro: int
+    tokens: int
+    calls: int
+    denials: int
+    redactions: int
+    complete: bool
+    order: list[list[str]]
+    steps: list[StepNow]
+    questions: list[Question]
 
 
 class QuestionList(Form):

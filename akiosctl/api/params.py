@@ -7,6 +7,9 @@ from typing import Annotated
 from fastapi import Path, Query
 
 CageId = Annotated[str, Path(pattern="^c-[0-9a-z]{12}$", description="The id of a cage.")]
+RunId = Annotated[
+    str, Path(pattern="^w-[0-9a-f]{10}$", description="The id of a run of a workflow.")
+]
 KeepOutput = Annotated[bool, Query(description="Leave `data/output` as it is.")]
 Discard = Annotated[bool, Query(description="Destroy changes that nobody committed, too.")]
 Piece = Annotated[int, Query(ge=1, le=8 << 20, description="How many bytes at most.")]

@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -68,8 +68,22 @@ class Scratch:
         finally:
             os.close(fd)
 
-    def sweep(self, client: Client) -> None:
-        """Remove those that no cage has any more."""
+    @contextmanager
+    def keep(self, place: str) -> Iterator[None]:
+        """One that is there stays while the block lasts.  Raises :class:`AkiosError`."""
+        try:
+            fd = os.open(place, _DIRECTORY)
+        except OSError as error:
+            what = f"its directory is gone: {error.strerror}"
+            raise AkiosError(what, place, "begin it anew, with its files") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def sweep(self, client: Client, kept: Collection[str] = ()) -> None:
+        """Remove those that no cage has any more, but for ``kept``."""
         try:
             names = os.listdir(self.base)
         except FileNotFoundError:
@@ -81,6 +95,7 @@ class Scratch:
             for cage in (list_cages(client) if free else ())
             if not cage.ended_ns or cage.changes or cage.standing
         }
+        used |= {os.path.basename(place) for place in kept if self.has(place)}
         for name in free:
             if name not in used:
                 shutil.rmtree(self.base / name, ignore_errors=True)

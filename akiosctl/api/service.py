@@ -15,7 +15,10 @@ from akiosctl.api.sessions import Sessions
 from akiosctl.api.tokens import TokenFile
 from akiosctl.api.views.cages import Watch
 from akiosctl.api.views.tallies import Tallies
+from akiosctl.api.views.workflows import Journals
+from akiosctl.api.workflow_runs import Runs
 from akiosctl.client import Client
+from akiosctl.journal_file import Kept, read_kept
 from akiosctl.verbs.events import events_path
 from akiosd.wire.messages import CageInfo, Cages, List
 
@@ -38,6 +41,13 @@ class Service:
     watch: Watch = field(default_factory=Watch)
     tallies: Tallies = field(default_factory=Tallies)
     readings: Readings = field(default_factory=Readings)
+    journals: Journals = field(default_factory=Journals)
+    runs: Runs = field(default_factory=Runs)
+
+    @property
+    def path(self) -> str:
+        """``socket``, for what the verbs do: there it has this name."""
+        return self.socket
 
     @property
     def scratch(self) -> Scratch:
@@ -62,6 +72,15 @@ def find_cage(client: Client, cage: str) -> CageInfo:
     if found is None:
         raise no_such_cage(cage)
     return found
+
+
+def find_kept(run: str) -> Kept:
+    """The run of a workflow of this name, if it is of the user of this server; else a 404."""
+    kept = read_kept(run)
+    if kept is None:
+        what = "there is no such run, or it is not this user's"
+        raise Refusal(HTTPStatus.NOT_FOUND, what, run, "list them: GET /api/v1/workflows/runs")
+    return kept
 
 
 def no_such_cage(cage: str) -> Refusal:

@@ -148,6 +148,43 @@ class DecisionsView(Form):
     left_out: int
 
 
+class WorkflowRow(Form):
+    """A run in the list.  ``steps``: how many the workflow has, 0 where that is not known;
+    ``questions``: how many of them wait for a person.  ``ended_ns`` is 0 while it goes on.
+    """
+
+    run: str
+    workflow: str
+    state: Literal["going on", "success", "failed", "unfinished"]
+    workspace: str
+    started_ns: int
+    ended_ns: int
+    steps: int
+    done: int
+    failed: int
+    usd_micro: int
+    questions: int
+
+
+class WorkflowCounts(Form):
+    """How many runs there are of each state."""
+
+    going_on: int
+    success: int
+    failed: int
+    unfinished: int
+
+
+class WorkflowsView(Form):
+    """Runs, the newest first; ``matched`` and ``next`` as in :class:`CagesView`."""
+
+    at_ns: int
+    counts: WorkflowCounts
+    matched: int
+    runs: list[WorkflowRow]
+    next: str | None
+
+
 class ApprovalsView(Form):
     """Questions of workflows that wait for a person, the oldest first."""
 

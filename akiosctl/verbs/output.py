@@ -66,7 +66,7 @@ def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
 @click.pass_context
 def show_command(ctx: click.Context, run: str, step: str, as_json: bool) -> None:
     """Print what the steps of a run brought; of the last one here, where none is named."""
-    whole = _whole(find_run(run))
+    whole = describe_outputs(find_run(run))
     whole["steps"] = [one for one in whole["steps"] if step in ("", one["name"])]
     if step and not whole["steps"]:
         what = f"the run has no step {step!r} that ended"
@@ -95,7 +95,7 @@ def show_command(ctx: click.Context, run: str, step: str, as_json: bool) -> None
 @click.pass_context
 def export_command(ctx: click.Context, run: str, out: str, as_json: bool) -> None:
     """Write a run whole, as JSON: its inputs, and what each step brought."""
-    whole = _whole(find_run(run))
+    whole = describe_outputs(find_run(run))
     data = json.dumps(whole, indent=2).encode() + b"\n"
     write_file(Path(out), data)
     if wants_json(ctx, as_json):
@@ -133,7 +133,8 @@ def describe_run(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _whole(kept: Kept) -> dict[str, Any]:
+def describe_outputs(kept: Kept) -> dict[str, Any]:
+    """What the steps of a run brought, and what it was given, as ``--json`` has it."""
     past = look_back(kept.lines)
     names = ("step", "instance", "status", "outputs", "failure", "notes", "cage", "seconds")
     steps = [

@@ -227,12 +227,14 @@ def prepare(
     client: PlainClient,
     here: str = "",
     foreign: bool = False,
+    own_command: bool = False,
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's.
 
     ``here`` is the directory where the command starts, the working directory by default.
     ``foreign``: the command and the workspace are the word of somebody else, who is not to see what
-    this process may read: nothing of the host is shown because of them.
+    this process may read: nothing of the host is shown because of them.  ``own_command``: only the
+    workspace is.
     """
     home = os.path.expanduser("~")
     cwd = here or _working_directory()
@@ -242,7 +244,13 @@ def prepare(
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
     shown = policy.read + policy.write
     tools = locate_toolchain(
-        options.command[0], os.environ, workspace.path, home, inside, shown, trusted=not foreign
+        options.command[0],
+        os.environ,
+        workspace.path,
+        home,
+        inside,
+        shown,
+        trusted=own_command or not foreign,
     )
     binds: list[dict[str, object]] = []
     for bind in tools.binds:

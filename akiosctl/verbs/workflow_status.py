@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from akiosctl import workflow_files
 from akiosctl.cages import list_cages
 from akiosctl.choose_cage import LAST
 from akiosctl.commands import print_line, wants_json
@@ -19,8 +18,7 @@ from akiosctl.journal_file import Kept, is_going_on
 from akiosctl.journal_proof import Proof, prove
 from akiosctl.render import table
 from akiosctl.verbs.output import find_run
-from akiosctl.workflow_start import file_of
-from akiosd.errors import AkiosError
+from akiosctl.workflow_start import kept_plan
 from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
 from akiosd.workflow.journal import Intent, look_back
@@ -67,7 +65,8 @@ def _to_json(
     kept: Kept, going: bool, cages: Sequence[CageInfo], proof: Proof | None
 ) -> dict[str, Any]:
     past = look_back(kept.lines)
-    names = _planned(kept)
+    plan = kept_plan(kept)
+    names = [step.name for step in plan.steps] if plan is not None else []
     places = [*past.results, *past.unknown]
     known = dict.fromkeys([*names, *(name for name, _ in places)])
     steps = [one for name in known for one in _steps(name, kept, going, cages)]
@@ -90,17 +89,6 @@ def _to_json(
             "witnesses": [one._asdict() for one in proof.witnesses],
         }
     return found
-
-
-def _planned(kept: Kept) -> list[str]:
-    """The steps of the file, where it is still the one that was run."""
-    try:
-        plan = workflow_files.load_good(file_of(kept.begun.file), None)
-    except AkiosError:
-        return []
-    names = [step.name for step in plan.steps]
-    ran = {line.step for line in kept.lines if isinstance(line, Intent)}
-    return names if ran <= set(names) else []
 
 
 def _steps(

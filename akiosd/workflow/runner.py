@@ -129,6 +129,10 @@ class Runner:
             return None
         return min((one.due_ns for _, one in self._waiting()), default=None)
 
+    def stop(self) -> None:
+        """Nothing is started any more; the run has failed when what runs has ended."""
+        self._stopped = True
+
     @property
     def running(self) -> int:
         """How many instances run."""

@@ -23,6 +23,9 @@ from tests.unit.ledger.consistency import verify_consistency
 AGENT = "echo x > made; cat private; curl -s http://example.com; true"
 
 
+STEPS = "name: w\nsteps:\n- {name: a, agent: filesystem, action: stat, parameters: {path: .}}\n"
+
+
 @pytest.fixture(scope="module")
 def server(daemon: Daemon) -> Iterator[ApiServer]:
     with ApiServer(daemon) as made:
@@ -48,11 +51,15 @@ def test_each_answer_has_the_form_that_the_table_gives_it(server: ApiServer, cag
     """And the same is told as on the command line."""
     texts = {"application/yaml": b"version: 1\n", "text/plain": b"hello"}
     job = server.ask(f"{BASE}/ledger/{cage}/verify", "POST").json()["id"]
+    project = server.daemon.workspace(uid=NOBODY)
+    (project / "w.yml").write_text(STEPS)
+    words = ("workflow", "run", "w.yml", "--json")
+    run = json.loads(server.daemon.ctl(*words, uid=NOBODY, cwd=project).stdout)["run"]
     seen = 0
     for row in ENDPOINTS:
         path = BASE + row.path.replace("{cage}", cage).replace("{log}", cage)
         path = path.replace("{index}", "1").replace("{job}", job).replace("{name}", "strict")
-        path = path.replace("consistency", "consistency?from=3")
+        path = path.replace("consistency", "consistency?from=3").replace("{run}", run)
         if isinstance(row.answer, str) or row.scope in ("changes", "run", "stop", "approve"):
             continue
         if row.path.endswith(("/status", "/files")):

@@ -30,7 +30,9 @@ class Asked(msgspec.Struct):
     status: int = 200
 
 
-ENDED, STANDS, CHANGED = "ended", "stands", "changed"
+ENDED, STANDS, CHANGED, RUN_OF = "ended", "stands", "changed", "run"
+STEPS = "name: w\nsteps:\n- {name: a, agent: filesystem, action: stat, parameters: {path: .}}\n"
+WORKFLOW = json.dumps({"text": STEPS}).encode()
 RUN = json.dumps({"argv": ["true"]}).encode()
 ASKED: dict[tuple[str, str], Asked] = {
     ("GET", "/version"): Asked(),
@@ -57,7 +59,13 @@ ASKED: dict[tuple[str, str], Asked] = {
     ("GET", "/policies/{name}/explain"): Asked(),
     ("POST", "/policies/explain"): Asked(body=b"version: 1\n", kind=YAML),
     ("POST", "/policies/check"): Asked(body=b"version: 1\n", kind=YAML),
+    ("POST", "/workflows/validate"): Asked(body=b"name: w\n", kind=YAML),
     ("GET", "/workflows/runs"): Asked(),
+    ("POST", "/workflows/runs"): Asked(body=WORKFLOW, status=202),
+    ("GET", "/workflows/runs/{run}"): Asked(RUN_OF),
+    ("GET", "/workflows/runs/{run}/outputs"): Asked(RUN_OF),
+    ("POST", "/workflows/runs/{run}/resume"): Asked(RUN_OF, body=b"{}", status=202),
+    ("POST", "/workflows/runs/{run}/stop"): Asked(RUN_OF),
     ("GET", "/approvals"): Asked(),
     ("POST", "/approvals/{question}"): Asked(body=b'{"yes": true}', status=404),  # none waits
     ("GET", "/events"): Asked(status=0),
@@ -67,6 +75,9 @@ ASKED: dict[tuple[str, str], Asked] = {
     ("GET", "/views/cages/{cage}"): Asked(ENDED),
     ("GET", "/views/decisions"): Asked(),
     ("GET", "/views/approvals"): Asked(),
+    ("GET", "/views/workflows"): Asked(),
+    ("GET", "/views/workflows/live"): Asked(status=0),
+    ("GET", "/views/workflows/{run}/live"): Asked(RUN_OF, status=0),
     ("GET", "/views/logs/{log}"): Asked(ENDED),
     ("GET", "/ledger/{log}/entries"): Asked(ENDED),
     ("GET", "/ledger/{log}/checkpoint"): Asked(ENDED),
@@ -89,7 +100,7 @@ Cages = dict[str, str]
 
 @pytest.fixture(scope="module")
 def cages(private: Daemon) -> dict[int, Cages]:
-    """The same three cages of two users, each with what nobody should see."""
+    """The same three cages of two users, and a run, each with what nobody should see."""
     assert private.ctl("keys", "set", "openai", input=f"{KEY}\n").returncode == 0
     return {uid: _make(private, uid) for uid in (NOBODY, OTHER)}
 
@@ -108,6 +119,10 @@ def _make(daemon: Daemon, uid: int) -> Cages:
     made = daemon.ctl(*flags, uid=uid, cwd=workspace)
     assert made.returncode == 0, made.stderr
     found[STANDS] = json.loads(made.stdout)["cage"]
+    project = daemon.workspace(uid=uid)
+    (project / "w.yml").write_text(STEPS)
+    done = daemon.ctl("workflow", "run", "w.yml", "--json", uid=uid, cwd=project)
+    found[RUN_OF] = json.loads(done.stdout)["run"]
     return found
 
 
@@ -121,13 +136,14 @@ def ask(
     server: ApiServer, row: Endpoint, own: Cages, token: str | None = None, job: str = "0" * 16
 ) -> Answer:
     asked = ASKED[row.method, row.path]
-    cage = own.get(asked.of, "")
+    cage = own.get(asked.of, "") if asked.of != RUN_OF else ""
     path = BASE + row.path
     values = {
         "{cage}": cage,
         "{log}": cage,
         "{index}": "0",
         "{name}": "strict",
+        "{run}": own[RUN_OF],
         "{job}": job,
         "{question}": "w-1.ask",
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 import grp
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from akiosctl.api.endpoints import BASE, ENDPOINTS
 from tests.e2e.api_server import ApiServer
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.test_api_running import begin, finish, output, run
+from tests.e2e.test_api_workflows import RUNS, outputs, started, text_of, tool, wait_over
 
 API = 65532
 MONITOR = "games"  # any group that is there, and that nobody in the tests has
@@ -22,7 +25,7 @@ MONITOR = "games"  # any group that is there, and that nobody in the tests has
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Daemon]:
     """A daemon that has monitors."""
-    daemon = Daemon()
+    daemon = Daemon(system_policy="projects_may: {keep: [HOME]}\n")
     try:
         text = daemon.config.read_text()
         left, _, _ = text.partition(", monitor:")
@@ -118,3 +121,88 @@ def test_its_cages_get_the_files_of_a_request_and_leave_nothing(server: ApiServe
     finish(server, server.ask(f"{BASE}/cages/{cage}/down?fast=true", "POST"))
     state = json.loads(server.ask(f"{BASE}/cages?state=running").body)
     assert cage not in [one["cage"] for one in state["cages"]]
+
+
+# ---- workflows
+
+SECRET = "of the host's"
+
+
+@pytest.fixture
+def hidden(watched: Daemon) -> Path:
+    """A directory that the server's user may read, and nobody who asks it may."""
+    place = watched.workspace(uid=API)
+    (place / "file").write_text(SECRET)
+    (place / "w.yml").write_text(text_of(tool("a", "cat", "file")))
+    return place
+
+
+def test_no_workflow_reads_what_is_not_of_its_request(
+    server: ApiServer,
+    watched: Daemon,
+    hidden: Path,
+) -> None:
+    path = str(hidden / "file")
+    reads = text_of(tool("a", "cat", path))
+    wide = [{"path": "akios.yaml", "text": f"version: 1\nfilesystem: {{read: ['{hidden}']}}\n"}]
+    keeps = [{"path": "akios.yaml", "text": "version: 1\nenvironment: {keep: [HOME]}\n"}]
+    refused: tuple[dict[str, Any], ...] = (
+        {"text": reads, "workspace": str(hidden)},
+        {"file": str(hidden / "w.yml")},
+        {"file": "document-analysis"},
+        {"text": reads, "files": wide},
+        {"text": reads, "files": keeps},
+    )
+    for body in refused:
+        got = begin(server, RUNS, **body)
+        assert got.status == 403 and got.json()["rule"] == "serve.system", (body, got.body)
+    # What runs, runs without it: by path, by a link, by a program that lies there, by a variable.
+    (hidden / "tool").write_text(f"#!/bin/sh\ncat {path}\n")
+    (hidden / "tool").chmod(0o755)
+    link = {"path": "go", "text": f"#!/bin/sh\nln -s {path} x; cat x\n", "executable": True}
+    for one in (tool("a", "cat", path), tool("a", str(hidden / "tool")), tool("a", "./go")):
+        made = started(begin(server, RUNS, text=text_of(one), files=[link]))
+        over = wait_over(server, made)
+        told = server.ask(f"{BASE}{RUNS}/{made}/outputs").body.decode() + json.dumps(over)
+        assert SECRET not in told and over["state"] == "failed", told
+    narrowed = text_of(tool("a", "cat", path), policy={"filesystem": {"read": [str(hidden)]}})
+    got = begin(server, RUNS, text=narrowed)
+    assert got.status == 409, got.body
+    # Control: a server of that user's reads it.
+    with ApiServer(watched, API) as personal:
+        for body in ({"text": reads, "files": wide}, {"file": "w.yml", "workspace": str(hidden)}):
+            made = started(begin(personal, RUNS, **body))
+            assert wait_over(personal, made)["state"] == "success"
+            assert SECRET in outputs(personal, made)["a"]["stdout"]
+
+
+def test_no_variable_of_the_servers_comes_into_a_workflow(
+    server: ApiServer,
+    watched: Daemon,
+) -> None:
+    text = text_of(tool("a", "echo", "${HOME:-none}"), env=["HOME"])
+    made = started(begin(server, RUNS, text=text))
+    assert wait_over(server, made)["state"] == "success"
+    assert outputs(server, made)["a"]["stdout"].strip() == "none"
+    with ApiServer(watched, API) as personal:  # control: there is one
+        made = started(begin(personal, RUNS, text=text))
+        assert wait_over(personal, made)["state"] == "success"
+        assert outputs(personal, made)["a"]["stdout"].strip() == str(watched.base / f"home-{API}")
+
+
+def test_a_workflow_of_uploaded_files_runs_and_leaves_no_directory(
+    server: ApiServer,
+    watched: Daemon,
+) -> None:
+    files = [{"path": "in/words", "text": "uploaded\n"}]
+    write = tool("write", "python3", "-c", "open('made', 'w').write(open('in/words').read())")
+    write["policy"] = {"filesystem": {"workspace": "rw"}}
+    text = text_of(tool("a", "cat", "in/words"), inputs={"n": {"type": "number"}})
+    made = started(begin(server, RUNS, text=text, files=files, inputs={"n": 0.5}))
+    over = wait_over(server, made)
+    assert over["state"] == "success" and outputs(server, made)["a"]["stdout"] == "uploaded\n"
+    place = Path(over["workspace"])
+    assert wait_over(server, started(begin(server, RUNS, text=text_of(tool("a", "true")))))
+    assert not place.exists()
+    got = begin(server, f"{RUNS}/{made}/resume", from_step="a")
+    assert got.status == 409 and "gone" in got.json()["detail"]

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from akiosctl.api.daemon_stream import subscribe, wait_back
 from akiosctl.api.positions import PATTERN, Positions, parse_id
 from akiosctl.api.problems import Refusal
-from akiosctl.api.service import Service
+from akiosctl.api.service import Service, find_kept
 from akiosctl.api.streams import (
     BEAT,
     BEAT_SECONDS,
@@ -34,6 +34,7 @@ from akiosctl.api.streams import (
 )
 from akiosctl.api.tokens import Token
 from akiosctl.api.views.timeline import is_notable
+from akiosctl.api.views.workflows import cages_of
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
@@ -54,6 +55,13 @@ Kinds = Annotated[
         json_schema_extra={"items": {"type": "string", "enum": list(kinds())}},
     ),
 ]
+OfRun = Annotated[
+    str,
+    Query(
+        pattern="^(w-[0-9a-f]{10})?$",
+        description="Only the cages of this run of a workflow, those that it starts later, too.",
+    ),
+]
 Id = f"^({PATTERN})?$"
 After = Annotated[
     str, Query(pattern=Id, max_length=2000, description="Go on behind the event of this id.")
@@ -69,8 +77,8 @@ Replay = Annotated[bool, Query(description="Begin with what was recorded so far.
 
 
 class Follow(msgspec.Struct):
-    """What a stream has to send: ``cages`` empty is all of them.  Of logs in ``floors`` nothing
-    older than that (ns).
+    """What a stream has to send: ``cages`` empty is all of them, or those of ``run``.  Of logs in
+    ``floors`` nothing older than that (ns).
     """
 
     cages: tuple[str, ...]
@@ -79,6 +87,9 @@ class Follow(msgspec.Struct):
     floors: dict[str, int] = {}
     last_ns: int = 0
     notable: bool = False
+    run: str = ""
+    own: dict[str, bool] = {}
+    """Log → whether it is that of a cage of ``run``."""
 
 
 async def stream(
@@ -89,13 +100,14 @@ async def stream(
     after: After = "",
     replay: Replay = False,
     notable: Notable = False,
+    run: OfRun = "",
     last_event_id: LastId = "",
 ) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
     sent: read them from the log), `away` and `back` (of akiosd), `end` (the token is no longer
     valid).  Whoever asks here for a WebSocket gets the same as its messages.
     """
-    follow = await _begin(service, cage, kind, last_event_id or after, replay, notable)
+    follow = await _begin(service, cage, kind, last_event_id or after, replay, notable, run)
     return EventStream(follow_items(service, request.state.token, follow))
 
 
@@ -107,12 +119,13 @@ async def converse(
     after: After = "",
     replay: Replay = False,
     notable: Notable = False,
+    run: OfRun = "",
 ) -> None:
     """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
     events of the other way; a `beat` comes when it is quiet.
     """
     check_room()
-    follow = await _begin(service, cage, kind, after, replay, notable)
+    follow = await _begin(service, cage, kind, after, replay, notable, run)
     await socket.accept()
     await send_items(socket, follow_items(service, socket.state.token, follow))
 
@@ -130,12 +143,23 @@ def check_kinds(names: list[str]) -> None:
 
 
 async def _begin(
-    service: Service, cages: list[str], kinds: list[str], after: str, replay: bool, notable: bool
+    service: Service,
+    cages: list[str],
+    kinds: list[str],
+    after: str,
+    replay: bool,
+    notable: bool,
+    run: str,
 ) -> Follow:
     check_kinds(kinds)
-    begin = _Begin(service, tuple(cages), tuple(kinds), after, replay)
+    if run and cages:
+        status = HTTPStatus.CONFLICT
+        raise Refusal(status, "a run has its own cages", "cage", "leave out one of cage and run")
+    if run:
+        await anyio.to_thread.run_sync(find_kept, run)
+    begin = _Begin(service, tuple(cages), tuple(kinds), after, replay, run)
     follow = await anyio.to_thread.run_sync(begin.find)
-    follow.notable = notable
+    follow.notable, follow.run = notable, run
     return follow
 
 
@@ -149,8 +173,9 @@ class _Begin:
         kinds: tuple[str, ...],
         after: str,
         replay: bool,
+        run: str,
     ) -> None:
-        self._service, self._cages, self._kinds = service, cages, kinds
+        self._service, self._cages, self._kinds, self._run = service, cages, kinds, run
         self._after, self._replay = parse_id(after), replay
 
     def find(self) -> Follow:
@@ -161,7 +186,9 @@ class _Begin:
                 return self._behind(client, *self._after)
             names: tuple[str, ...] = ()
             if self._replay:
-                names = self._cages or tuple(c.cage for c in list_cages(client, everyone=True))
+                cages = list_cages(client, everyone=True)
+                of = cages_of(self._run, cages) if self._run else cages
+                names = self._cages or tuple(cage.cage for cage in of)
         follow = Follow(self._cages, self._kinds, Positions(dict.fromkeys(names, 0)))
         follow.last_ns = time.time_ns()
         return follow
@@ -219,11 +246,31 @@ async def follow_items(
                     if not is_valid(service, token):
                         yield [ENDED]
                         return
+                    if message is not None and not await _is_wanted(service, follow, message.log):
+                        continue
                     yield [BEAT] if message is None else _items_of(form, follow, message)
         except GoneError as error:
             if not away:
                 yield [Item("away", {"what": error.what, "next": error.next})]
             away = True
+
+
+async def _is_wanted(service: Service, follow: Follow, log: str) -> bool:
+    """Of a run are the logs whose cages it started."""
+    if not follow.run:
+        return True
+    if log not in follow.own:
+        found = await anyio.to_thread.run_sync(_list_known, service, follow.run)
+        follow.own = {HOST_LOG: False, **found}
+    return follow.own.get(log, False)
+
+
+def _list_known(service: Service, run: str) -> dict[str, bool]:
+    """Each cage that may be seen, and whether the run started it."""
+    with service.connect() as client:
+        cages = list_cages(client, everyone=True)
+    own = {cage.cage for cage in cages_of(run, cages)}
+    return {cage.cage: cage.cage in own for cage in cages}
 
 
 def _ask(follow: Follow) -> Subscribe:

@@ -1,24 +1,31 @@
-"""The list of cages as it changes: Server-Sent Events (the HTML standard, 9.2).
+"""Lists and runs of workflows as they change: Server-Sent Events (the HTML standard, 9.2).
 
-Each event holds the whole page of the list, so who comes back has missed nothing.
+Each event holds the whole view, so who comes back has missed nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import anyio.to_thread
 import msgspec
 import trio
 from fastapi import Request
 
-from akiosctl.api.handlers.views import Limit, State, Words
-from akiosctl.api.service import Service
+from akiosctl.api.forms import WorkflowNow
+from akiosctl.api.handlers.views import Limit, RunState, State, Words, list_workflows
+from akiosctl.api.handlers.workflows import describe_now
+from akiosctl.api.params import RunId
+from akiosctl.api.service import Service, find_kept
 from akiosctl.api.streams import BEAT, BEAT_SECONDS, ENDED, EventStream, Item, Items, is_valid
 from akiosctl.api.tokens import Token
-from akiosctl.api.view_forms import CagesView
+from akiosctl.api.view_forms import CagesView, WorkflowsView
 from akiosctl.api.views.cages import show_page
 from akiosd.errors import AkiosError
 
 PAUSE_SECONDS = 1.0
+View = CagesView | WorkflowsView | WorkflowNow
 
 
 async def stream(
@@ -31,23 +38,51 @@ async def stream(
     """Follow the first page of cages: `cages` whenever it changed, at most once a second; `away`
     and `back` (of akiosd), `end` (the token is no longer valid).
     """
-    return EventStream(follow_pages(service, request.state.token, state, words, limit))
+
+    def look() -> CagesView:
+        return show_page(service.watch.look(service.connect), state, words, 0, limit)
+
+    return EventStream(follow_view(service, request.state.token, "cages", look))
 
 
-async def follow_pages(service: Service, token: Token, state: str, words: str, limit: int) -> Items:
-    """Pages as they change, until the token is no longer valid."""
+async def stream_workflows(
+    service: Service, request: Request, state: RunState = "all", limit: Limit = 50
+) -> EventStream:
+    """Follow the first page of runs of workflows: `runs` whenever it changed, at most once a
+    second; and `end` (the token is no longer valid).
+    """
+
+    def look() -> WorkflowsView:
+        return list_workflows(service, state, 0, limit)
+
+    return EventStream(follow_view(service, request.state.token, "runs", look))
+
+
+async def stream_workflow(service: Service, request: Request, run: RunId) -> EventStream:
+    """Follow a run of a workflow: `run` whenever something of it changed, at most once a second;
+    `away` and `back` (of akiosd), `end` (the token is no longer valid).
+    """
+    find_kept(run)
+    look = partial(describe_now, service, run)
+    return EventStream(follow_view(service, request.state.token, "run", look))
+
+
+async def follow_view(service: Service, token: Token, kind: str, look: Callable[[], View]) -> Items:
+    """What ``look`` returns as it changes, as items of this ``kind``, until the token is no longer
+    valid.
+    """
     away, before, said = False, b"", trio.current_time()
     while is_valid(service, token):
         items: list[Item] = []
         try:
-            page = await anyio.to_thread.run_sync(_look, service, state, words, limit)
+            view = await anyio.to_thread.run_sync(look)
             items += [Item("back", {})] if away else []
             away = False
-            # Where nothing runs nothing changes but the time.
-            now = msgspec.json.encode(msgspec.structs.replace(page, at_ns=0))
+            # Where nothing happens nothing changes but the time.
+            now = msgspec.json.encode(msgspec.structs.replace(view, at_ns=0))
             if now != before:
                 before = now
-                items.append(Item("cages", page))
+                items.append(Item(kind, view))
         except AkiosError as error:
             if not away:
                 items.append(Item("away", {"what": error.what, "next": error.next}))
@@ -59,7 +94,3 @@ async def follow_pages(service: Service, token: Token, state: str, words: str, l
             yield items
         await trio.sleep(PAUSE_SECONDS)
     yield [ENDED]
-
-
-def _look(service: Service, state: str, words: str, limit: int) -> CagesView:
-    return show_page(service.watch.look(service.connect), state, words, 0, limit)

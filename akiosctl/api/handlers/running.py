@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -101,7 +101,7 @@ def _decode(text: str, where: str) -> bytes:
 
 
 def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
-    with _place(service, body) as workspace, _conflicts():
+    with _place(service, body) as workspace, conflicts():
         options = _options(service, body, workspace)
         here = os.path.normpath(os.path.join(workspace, body.cwd))
         if not is_below(here, os.path.normpath(workspace)):
@@ -116,7 +116,7 @@ def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
 
 
 @contextmanager
-def _conflicts() -> Iterator[None]:
+def conflicts() -> Iterator[None]:
     """A policy that does not fit is none of the form of the request."""
     try:
         yield
@@ -129,9 +129,16 @@ def _place(service: Service, body: NewCage) -> Iterator[str]:
     if body.workspace:
         yield body.workspace
         return
+    with own_place(service, body.files) as place:
+        yield place
+
+
+@contextmanager
+def own_place(service: Service, files: Sequence[GivenFile]) -> Iterator[str]:
+    """A directory of this server's own, with ``files``; see :class:`Scratch`."""
     with service.connect() as client:
-        service.scratch.sweep(client)
-    with service.scratch.make([_file(one) for one in body.files]) as place:
+        service.scratch.sweep(client, service.journals.places())
+    with service.scratch.make([_file(one) for one in files]) as place:
         yield place
 
 
@@ -157,30 +164,42 @@ def _options(service: Service, body: NewCage, workspace: str) -> RunOptions:
         given["discard"] = []
     options = RunOptions(list(body.argv), given)
     if service.is_system:
-        _check_shown(service, options, workspace)
+        check_shown(service, workspace, options.value("policy"), policy_flags(options))
     return options
 
 
-def _check_shown(service: Service, options: RunOptions, workspace: str) -> None:
-    """Of this server's files a cage sees what the administrator's policy shows, and nothing that a
-    request names.
+def check_shown(
+    service: Service,
+    workspace: str,
+    policy: str | None = None,
+    flags: dict[str, dict[str, object]] = {},  # noqa: B006
+) -> None:
+    """Of this server's files and variables a cage sees what the administrator's policy shows, and
+    nothing that a request names.
     """
     client = PlainClient(service.socket)
     try:
         # Not from the workspace: its akios.yaml came with the request.
         plain = resolve_policy(str(service.scratch.base), None, {}, client)
-        asked = resolve_policy(workspace, options.value("policy"), policy_flags(options), client)
+        asked = resolve_policy(workspace, policy, flags, client)
     finally:
         client.close()
-    more = sorted({*asked.read, *asked.write} - {*plain.read, *plain.write})
-    if more:
-        raise Refusal(
-            HTTPStatus.FORBIDDEN,
-            "this server acts for nobody, and shows no directory of the host's",
-            "filesystem of the policy",
-            f"leave out {more[0]}",
-            rule="serve.system",
-        )
+    files = sorted({*asked.read, *asked.write} - {*plain.read, *plain.write})
+    variables = sorted({*asked.keep} - {*plain.keep})
+    if files:
+        raise _closed("shows no directory of the host's", "filesystem of the policy", files[0])
+    if variables:
+        raise _closed("shows no variable of its own", "environment of the policy", variables[0])
+
+
+def _closed(does: str, where: str, what: str) -> Refusal:
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        f"this server acts for nobody, and {does}",
+        where,
+        f"leave out {what}",
+        rule="serve.system",
+    )
 
 
 def get_status(service: Service, cage: CageId) -> dict[str, Any]:
@@ -233,7 +252,7 @@ def begin_down(
         with service.connect() as client:
             done = take_one(client, find_standing(client, cage), asked)
             progress.advance(1)
-            service.scratch.sweep(client)
+            service.scratch.sweep(client, service.journals.places())
         return done
 
     job = service.jobs.begin(request.state.token.id, DownJob, cage, key, work)

@@ -10,10 +10,19 @@ from fastapi import Query
 
 from akiosctl.api.handlers.events import Notable
 from akiosctl.api.handlers.ledger import LogName
+from akiosctl.api.handlers.workflows import waiting_questions
 from akiosctl.api.params import CageId
 from akiosctl.api.service import Service, find_cage
-from akiosctl.api.view_forms import ApprovalsView, CagesView, DecisionsView, Money, Use
+from akiosctl.api.view_forms import (
+    ApprovalsView,
+    CagesView,
+    DecisionsView,
+    Money,
+    Use,
+    WorkflowsView,
+)
 from akiosctl.api.views import cages, decisions, timeline
+from akiosctl.api.views.workflows import show_runs, who_goes_on
 from akiosctl.approvals import list_waiting
 from akiosctl.client import Client, DaemonError
 from akiosctl.help.schemas import ModelUse, Question
@@ -24,6 +33,10 @@ from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo, Measure, Mea
 State = Annotated[
     Literal["running", "standing", "ended", "waiting", "all"],
     Query(description="`waiting`: ended, with changes that wait."),
+]
+RunState = Annotated[
+    Literal["all", "going on", "success", "failed", "unfinished"],
+    Query(description="Only runs that are so."),
 ]
 Words = Annotated[
     str, Query(max_length=100, description="Words in the id, name, user, state or command.")
@@ -175,6 +188,16 @@ def show_decisions(
 def _was_there(cage: CageInfo, from_ns: int, to_ns: int) -> bool:
     begun = not to_ns or cage.started_ns < to_ns
     return begun and (not cage.ended_ns or cage.ended_ns >= from_ns)
+
+
+def list_workflows(
+    service: Service, state: RunState = "all", before_ns: Time = 0, limit: Limit = 50
+) -> WorkflowsView:
+    """Runs of workflows, the newest first."""
+    found = service.journals.look()
+    questions = waiting_questions()
+    going = who_goes_on(found)
+    return show_runs(found, going, questions, time.time_ns(), state, before_ns, limit)
 
 
 def list_questions(service: Service) -> ApprovalsView:

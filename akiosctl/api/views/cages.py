@@ -37,14 +37,17 @@ class Watch:
         self._seen: Seen | None = None
         self._until = 0.0
 
-    def look(self, connect: Callable[[], Client]) -> Seen:
-        """Not older than ``FRESH_SECONDS``; ``connect`` is called where akiosd has to be asked."""
+    def look(self, connect: Callable[[], Client], after_ns: int = 0) -> Seen:
+        """Not older than ``FRESH_SECONDS``, and not of before ``after_ns``; ``connect`` is called
+        where akiosd has to be asked.
+        """
         with self._lock:
-            if self._seen is None or time.monotonic() > self._until:
+            seen, is_old = self._seen, time.monotonic() > self._until
+            if seen is None or is_old or seen.at_ns < after_ns:
                 with connect() as client:
-                    self._seen = look(client, time.time_ns())
+                    self._seen = seen = look(client, time.time_ns())
                 self._until = time.monotonic() + FRESH_SECONDS
-            return self._seen
+            return seen
 
 
 def look(client: Client, now_ns: int) -> Seen:

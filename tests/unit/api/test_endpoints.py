@@ -11,7 +11,15 @@ import pytest
 from openapi_spec_validator import validate
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
-from akiosctl.api.forms import CommitJob, NewAnswer, NewCage, NewProgram, VerifyJob
+from akiosctl.api.forms import (
+    CommitJob,
+    NewAnswer,
+    NewCage,
+    NewProgram,
+    NewResumption,
+    NewWorkflowRun,
+    VerifyJob,
+)
 from akiosctl.api.jobs import Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
@@ -25,6 +33,8 @@ BODIES = {
     NewCage: b'{"argv": ["true"], "workspace": "/nowhere"}',
     NewProgram: b'{"argv": ["true"]}',
     NewAnswer: b'{"yes": true}',
+    NewWorkflowRun: b'{"text": "name: w"}',
+    NewResumption: b"{}",
 }
 
 
@@ -44,6 +54,7 @@ VALUES = {
     "job": "0" * 16,
     "name": "strict",
     "question": "q",
+    "run": "w-0123456789",
 }
 
 

@@ -1,0 +1,86 @@
+"""Runs of workflows that this server drives: each in a thread, bounded in number, to be stopped.
+
+What is known of a run stands in its journal; here is only who drives it, and what ended it besides
+its steps.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from contextlib import ExitStack
+from http import HTTPStatus
+
+from akiosctl.api.problems import Refusal
+from akiosctl.workflow_start import Run
+from akiosd.errors import AkiosError
+
+MOST = 8
+"""Each has at most as many connections to akiosd as steps at a time, of 256 that one user has."""
+_MOST_WORDS = 256
+
+
+class Runs:
+    """Threads may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._going: dict[str, Run] = {}
+        self._why: OrderedDict[str, str] = OrderedDict()
+
+    def check_room(self) -> None:
+        """Raises a 429 where there are as many as there may be."""
+        if len(self._going) >= MOST:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{MOST} workflows of this server run already",
+                "workflows",
+                "ask again when one has ended: GET /api/v1/workflows/runs",
+                rule="serve.workflows",
+                headers={"Retry-After": "5"},
+            )
+
+    def start(self, run: Run, held: ExitStack) -> str:
+        """Drive it; returns its name.  ``run`` and what is ``held`` for it are this object's from
+        here on.
+        """
+        with self._lock:
+            self._going[run.name] = run
+            self._why.pop(run.name, None)
+        threading.Thread(target=self._drive, args=(run, held), daemon=True, name="workflow").start()
+        return run.name
+
+    def has(self, name: str) -> bool:
+        """Whether it is driven here."""
+        return name in self._going
+
+    def why(self, name: str) -> str:
+        """What ended it besides its steps, "" for nothing."""
+        return self._why.get(name, "")
+
+    def stop(self, name: str) -> bool:
+        """Have it end; False where it is not driven here."""
+        run = self._going.get(name)
+        if run is not None:
+            run.stop()
+        return run is not None
+
+    def _drive(self, run: Run, held: ExitStack) -> None:
+        why = ""
+        try:
+            run.drive()
+        except AkiosError as error:
+            why = f"{error.what}; {error.next}" if error.next else error.what
+        except BaseException as error:
+            why = f"this is a fault of AKIOS: {type(error).__name__}"
+            print(f"akiosctl: workflow {run.name}: {error!r}", file=sys.stderr)
+        finally:
+            run.close()
+            held.close()
+            with self._lock:
+                self._going.pop(run.name, None)
+                if why:
+                    self._why[run.name] = why
+                    while len(self._why) > _MOST_WORDS:
+                        self._why.popitem(last=False)
