@@ -74,6 +74,7 @@ class CallRecorder:
         self._appended = trio.Event()
         self._settled = trio.Event()
         self._pump: Pump | None = None
+        self._counted = (0, 0)
         self._done = trio.Event()
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each append, with the numbers below brought up to date."""
@@ -121,12 +122,21 @@ class CallRecorder:
     @property
     def records(self) -> int:
         """Records so far, before equal ones are folded."""
-        return self._pump.counters().records if self._pump is not None else 0
+        return self._count()[0]
 
     @property
     def denials(self) -> int:
         """How many system calls were denied so far; 0 before the pump runs."""
-        return self._pump.counters().denials if self._pump is not None else 0
+        return self._count()[1]
+
+    def _count(self) -> tuple[int, int]:
+        """Records and denials.  Whoever measures cages one after the other may ask when this one
+        has ended meanwhile.
+        """
+        if self._pump is None:
+            return self._counted
+        now = self._pump.counters()
+        return now.records, now.denials
 
     async def run(self) -> bool:
         """Drain until the last record is in the log; False when ``audit_bytes`` was exceeded (the
@@ -218,5 +228,7 @@ class CallRecorder:
 
     def _close(self) -> None:
         if self._pump is not None:
+            self._counted = self._count()
             self._pump.close()
+            self._pump = None
         self._ring.close()

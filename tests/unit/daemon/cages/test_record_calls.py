@@ -34,7 +34,8 @@ class Pump:
             self.ended.set()
 
     def counters(self) -> Any:
-        return SimpleNamespace(ended=self.ended.is_set())
+        assert not self.closed, "as of the real one, the memory is gone then"
+        return SimpleNamespace(ended=self.ended.is_set(), records=7, denials=3)
 
     async def entries(self) -> AsyncIterator[Any]:
         await self.ended.wait()
@@ -62,7 +63,10 @@ async def end_one(said: list[Any]) -> Pump:
         nursery.start_soon(recorder.run)
         await recorder.finish()
         nursery.cancel_scope.cancel()
+    assert (recorder.records, recorder.denials) == (7, 3)
     recorder.close()
+    # Others may measure it still: its numbers stay.
+    assert (recorder.records, recorder.denials) == (7, 3)
     return pump
 
 
