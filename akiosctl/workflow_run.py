@@ -28,7 +28,7 @@ from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
-from akiosd.workflow.journal import Anchored, Finished, Intent, Result
+from akiosd.workflow.journal import Anchored, Finished, Intent, LeftOut, Lost, Result
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -245,11 +245,17 @@ class Drive:
             )
             self._journal.append(result)
             self._used[_place(start)] = result
+        elif heard is not None and self._cages.stopped and heard.usage.wall_ns:
+            # Killed at our word: akiosd said what it spent.
+            lost = Lost(step=start.step.name, instance=start.instance, cage=heard.cage)
+            self._journal.append(msgspec.structs.replace(lost, **used._asdict()))
         outcome = Outcome(outputs, done.failure, lost=bool(heard and heard.lost))
         self._runner.take(start, outcome, time.monotonic_ns(), random.random())
 
     def _tell(self) -> None:
         for told in self._runner.told:
+            if told.what == "skipped":
+                self._journal.append(LeftOut(step=told.step))
             if not self._quiet or told.what in ("failed", "unknown", "may be done"):
                 note(self._sentence(told))
         self._runner.told.clear()

@@ -29,7 +29,7 @@ _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_VIEWS = ("/", "/cage", "/decisions", "/ledger", "/approvals")
+_VIEWS = ("/", "/cage", "/decisions", "/ledger", "/workflows", "/approvals")
 """Addresses of views: one page, whose script reads which it is."""
 _SHOWN: dict[str, tuple[str, str]] = {
     **dict.fromkeys(_VIEWS, ("index.html", _KINDS[".html"])),

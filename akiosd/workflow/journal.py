@@ -83,6 +83,12 @@ class Result(_Line, frozen=True, kw_only=True, tag="result"):
     calls: int = 0
 
 
+class LeftOut(_Line, frozen=True, kw_only=True, tag="left out"):
+    """The condition of a step was false, or its matrix empty: nothing was to be done."""
+
+    step: str
+
+
 class Lost(_Line, frozen=True, kw_only=True, tag="lost"):
     """What akiosd says of an attempt that was not heard of: its cage ("" where none was made), and
     what that spent.  Whether the step was done is unknown all the same.
@@ -117,7 +123,7 @@ class Anchored(_Line, frozen=True, kw_only=True, tag="anchored"):
     cage: str
 
 
-Line = Begun | Intent | Result | Lost | Resumed | Finished | Anchored
+Line = Begun | Intent | Result | LeftOut | Lost | Resumed | Finished | Anchored
 Place = tuple[str, int]
 """(step, number of its instance)."""
 _DECODER = msgspec.json.Decoder(Line)

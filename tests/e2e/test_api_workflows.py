@@ -201,14 +201,15 @@ def test_a_run_is_stopped_and_gone_on_with(own: ApiServer, daemon: Daemon) -> No
     going = wait_step(own, run, "slow", "running")
     assert going["here"] and going["ended_ns"] == 0
     assert steps(going) == {"first": "done", "slow": "running", "last": "waiting"}
-    cage = going["steps"][1]["instances"][0]["cage"]
+    while not (cage := look(own, run)["steps"][1]["instances"][0]["cage"]):
+        time.sleep(0.1)
     begun = time.monotonic()
     assert begin(own, f"{RUNS}/{run}/stop").status == 200
     over = wait_over(own, run)
     assert time.monotonic() - begun < 20
     # It may have done something: nobody knows, and it is said so.
     assert steps(over) == {"first": "done", "slow": "not heard of", "last": "not begun"}
-    assert over["state"] == "failed"
+    assert over["state"] == "failed" and over["usd_micro"] == 0
     assert own.ask(f"{BASE}/cages/{cage}").json()["ended_ns"]
     first = outputs(own, run)["first"]["stdout"]
     # Gone on with: not what nobody knows of, unless it is said so.

@@ -17,6 +17,8 @@ from akiosd.ledger.proof import tile_nodes
 from tests.e2e.api_server import ApiServer
 from tests.e2e.browser import DESK, PHONE, Visitor, chromium, fetch_axe
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.test_api_running import begin
+from tests.e2e.test_api_workflows import RUNS, started, text_of, tool, wait_over
 
 pytestmark = pytest.mark.named_set("page")
 
@@ -363,6 +365,81 @@ def test_a_question_waits_until_somebody_answers(visitor: Visitor, daemon: Daemo
 
 
 @pytest.fixture(scope="module")
+def flow(server: ApiServer) -> str:
+    """A run that is over: done, left out, failed, and not begun."""
+    text = text_of(
+        tool("first", "true"),
+        tool("left", "true", **{"if": "false"}),
+        tool("wrong", "false", needs=["first", "left"]),
+        tool("never", "true"),
+    )
+    run = started(begin(server, RUNS, text=text))
+    wait_over(server, run)
+    return run
+
+
+def step_of(page: Any, name: str) -> Any:
+    return page.locator(f".step[data-step='{name}']")
+
+
+def states(page: Any) -> dict[str, str]:
+    found: dict[str, str] = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.step')].map("
+        "(one) => [one.dataset.step, one.dataset.state]))"
+    )
+    return found
+
+
+def test_a_workflow_is_a_graph_that_moves(visitor: Visitor, server: ApiServer) -> None:
+    ask = {"name": "agree", "agent": "approve", "action": "ask", "config": {"timeout": 600}}
+    text = text_of(
+        tool("first", "sleep", "1"),
+        {**ask, "needs": "first", "parameters": {"message": EVIL}},
+        tool("beside", "true", needs="first"),
+        tool("last", "true", needs=["agree", "beside"]),
+        description=EVIL,
+    )
+    page = visitor.go("/workflows")
+    run = started(begin(server, RUNS, text=text))
+    row = page.locator("li.run", has_text=run)
+    row.get_by_text("going on").wait_for()
+    row.get_by_text("1 question for you").wait_for()  # without a reload
+    row.get_by_role("link", name="w", exact=True).click()
+    page.locator(".step[data-step=agree][data-state=asking]").wait_for()
+    assert page.locator(".edge").count() == 4
+    page.locator(".question").get_by_text(EVIL).wait_for()
+    page.locator(".step[data-step=beside][data-state=done]").wait_for()
+    assert states(page)["last"] == "waiting"
+    # What a graph shows is said in words, too.
+    label = step_of(page, "last").get_attribute("aria-label")
+    assert label == "last: waiting; needs agree, beside"
+    question = server.ask("/api/v1/approvals").json()["questions"][-1]["id"]
+    assert begin(server, f"/approvals/{question}", yes=True).status == 200
+    page.locator(".badge[data-state=success]").wait_for()
+    assert set(states(page).values()) == {"done"}
+    assert page.locator(".notice .card").count() == 0
+
+
+def test_a_graph_is_used_by_keyboard_and_its_address_kept(visitor: Visitor, flow: str) -> None:
+    page = visitor.go(f"/workflows?run={flow}")
+    page.locator(".step[data-state=failed]").wait_for()
+    wanted = {"first": "done", "left": "left out", "wrong": "failed", "never": "not begun"}
+    assert states(page) == wanted
+    assert page.locator("#step").inner_text() == "wrong"  # what is worth looking at
+    page.locator(".step-card").get_by_text("false ended with status 1").wait_for()
+    step_of(page, "first").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.step") == "left"
+    page.keyboard.press("Enter")
+    assert page.locator("#step").inner_text() == "left" and "step=left" in page.url
+    page.reload()
+    page.locator(".step-card").get_by_text("It was left out").wait_for()
+    visitor.go("/workflows?run=w-0000000000")
+    banner(page).get_by_text("there is no such run").wait_for()
+    visitor.said.clear()  # the browser tells of the 404 itself
+
+
+@pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return fetch_axe(tmp_path_factory.mktemp("axe"))
 
@@ -370,7 +447,14 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_everybody_can_read_it(
-    browser: Any, server: ApiServer, daemon: Daemon, ended: str, axe: str, scheme: str, size: Any
+    browser: Any,
+    server: ApiServer,
+    daemon: Daemon,
+    ended: str,
+    flow: str,
+    axe: str,
+    scheme: str,
+    size: Any,
 ) -> None:
     visitor = Visitor(browser, server, color_scheme=scheme, viewport=size, bypass_csp=True)
     visitor.sign_in()
@@ -382,6 +466,8 @@ def test_everybody_can_read_it(
             f"/ledger?log={ended}&index=3": ".verdict-card[data-state=verified]",
             "/ledger": ".logs a",
             "/approvals": "main [role=status]",
+            "/workflows": "li.run",
+            f"/workflows?run={flow}": ".step[data-state=failed]",
         }.items():
             page = visitor.go(path)
             page.locator(wanted).first.wait_for()
@@ -415,8 +501,9 @@ def test_it_is_used_by_keyboard(visitor: Visitor, ended: str) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
-def test_each_view_asks_once(visitor: Visitor, ended: str) -> None:
-    for path, most in {"/": 1, f"/cage?id={ended}": 1, "/decisions": 1, "/approvals": 1}.items():
+def test_each_view_asks_once(visitor: Visitor, ended: str, flow: str) -> None:
+    views = ("/", f"/cage?id={ended}", "/decisions", "/approvals", "/workflows")
+    for path, most in dict.fromkeys((*views, f"/workflows?run={flow}"), 1).items():
         visitor.asked.clear()
         visitor.go(path)
         visitor.page.wait_for_load_state("load")

@@ -9,6 +9,7 @@ const VIEWS = {
   "/cage": ["cages", "Cage", () => import("/cage.js")],
   "/decisions": ["decisions", "Decisions", () => import("/decisions.js")],
   "/ledger": ["ledger", "Ledger", () => import("/ledger.js")],
+  "/workflows": ["workflows", "Workflows", () => import("/workflows.js")],
   "/approvals": ["approvals", "Approvals", () => import("/approvals.js")],
 };
 

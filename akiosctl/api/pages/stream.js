@@ -6,8 +6,8 @@ import { ask } from "/ask.js";
 const WAIT_MS = 2000;
 
 // address(id): where the stream is, behind the event of that id.  on: kind of event -> function.
-// say(null) when it is up, say(problem) when it is not.
-export function follow(address, on, say) {
+// say(null) when it is up, say(problem) when it is not; check: what is asked to know why.
+export function follow(address, on, say, check = "/api/v1/version") {
   let source = null, last = "", timer = 0, stopped = false;
 
   function open() {
@@ -37,7 +37,7 @@ export function follow(address, on, say) {
   async function failed() {
     close();
     try {
-      await ask("/api/v1/version");
+      await ask(check);
     } catch (problem) {
       say({ what: problem.message, next: problem.next, status: problem.status });
       if (problem.status === 401) return;

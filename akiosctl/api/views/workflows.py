@@ -25,7 +25,7 @@ from akiosctl.verbs.output import describe_run
 from akiosctl.workflow_start import kept_plan
 from akiosd.wire.messages import CageInfo
 from akiosd.workflow.explain import DOES
-from akiosd.workflow.journal import Intent, Past, look_back
+from akiosd.workflow.journal import Intent, LeftOut, Past, look_back
 from akiosd.workflow.plan import Plan, PlannedStep, all_before
 
 DAY_NS = 86_400 * 10**9
@@ -36,12 +36,15 @@ State = Literal["going on", "success", "failed", "unfinished"]
 
 
 class Summary(NamedTuple):
-    """What a journal says in short.  ``last_ns``: when its last line was written."""
+    """What a journal says in short.  ``last_ns``: when its last line was written; ``held``: money
+    in it that steps may spend, of which nothing was heard.
+    """
 
     run: KeptRun
     last_ns: int
     steps: int
     failed: int
+    held: int = 0
 
 
 class Journals:
@@ -82,7 +85,8 @@ def _summarise(run: str) -> Summary | None:
     failed = {name for (name, _), one in past.results.items() if one.status == "failed"}
     steps = len(plan.steps) if plan is not None else 0
     row = msgspec.convert(describe_run(kept), KeptRun)
-    return Summary(row, kept.lines[-1].ts, steps, len(failed))
+    held = sum(intent.usd_micro for intent in past.unknown.values())
+    return Summary(row, kept.lines[-1].ts, steps, len(failed), held)
 
 
 def show_runs(
@@ -127,7 +131,7 @@ def _row(one: Summary, going: bool, questions: Sequence[Question]) -> WorkflowRo
         steps=one.steps,
         done=run.steps - one.failed,
         failed=one.failed,
-        usd_micro=run.usd_micro,
+        usd_micro=run.usd_micro - (one.held if going else 0),
         questions=sum(question.run == run.run for question in questions),
     )
 
@@ -240,6 +244,7 @@ def _steps(kept: Kept, plan: Plan | None, past: Past, known: Known) -> list[form
         return [_step_of(name, None, _instances(name, attempts, past, known)) for name in begun]
     before = all_before({step.name: step.needs for step in plan.steps})
     passed = {earlier for name in begun for earlier in before[name]}
+    passed |= {line.step for line in kept.lines if isinstance(line, LeftOut)}
     found = []
     for step in plan.steps:
         one = _step_of(step.name, step, _instances(step.name, attempts, past, known))

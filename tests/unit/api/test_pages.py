@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "akiosctl/api/pages"
 FILES = sorted(PAGES.iterdir())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
-VIEWS = ("/", "/cage", "/decisions", "/ledger", "/approvals")
+VIEWS = ("/", "/cage", "/decisions", "/ledger", "/workflows", "/approvals")
 # What makes HTML, code or a style out of text.
 _DANGEROUS = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|createContextualFragment"
@@ -97,7 +97,8 @@ def test_pages_ask_what_there_is() -> None:
     for script in SCRIPTS:
         asked |= set(
             re.findall(
-                r'["`](/api/v1/(?:[^"`$?]|\$\{(?:this\.id|log|path)\})+)', script.read_text()
+                r'["`](/api/v1/(?:[^"`$?]|\$\{(?:this\.id|this\.run|log|path)\})+)',
+                script.read_text(),
             )
         )
     assert len(asked) >= 10

@@ -28,7 +28,7 @@ from akiosd.values.step_call import StepFailure
 from akiosd.values.usage import Usage
 from akiosd.wire.messages import CageInfo, CageUse
 from akiosd.workflow.check import make_plan
-from akiosd.workflow.journal import Begun, Finished, Intent, Line, Result
+from akiosd.workflow.journal import Begun, Finished, Intent, LeftOut, Line, Result
 from akiosd.workflow.plan import Plan
 from akiosd.workflow.schema import read_workflow
 
@@ -98,6 +98,7 @@ FAILED = result("c", "failed", failure=StepFailure("no", "step c", "mend it"))
     ((intent("a"), A, intent("c", 2), FAILED), known(), "a:done b:waiting c:failed d:waiting"),
     ((intent("a"), A, intent("c", 2), FAILED, Finished(status="failed")), known(False),
      "a:done b:not begun c:failed d:not begun"),
+    ((intent("a"), A, LeftOut(step="c")), known(), "a:done b:waiting c:left out d:waiting"),
     ((intent("a"), A, Finished(status="success")), known(False),
      "a:done b:left out c:left out d:left out"),
     ((intent("d"),), known(), "a:left out b:left out c:left out d:running"),
