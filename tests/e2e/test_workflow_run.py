@@ -441,6 +441,46 @@ def test_a_step_has_its_own_policy_and_no_more(akios: Daemon, hook: Hook, projec
     assert hook.texts[before:] == ["with"]
 
 
+MOVES = """\
+name: moves
+policy: {filesystem: {workspace: rw}}
+steps:
+- name: replace
+  agent: tool
+  action: run
+  config: {allow: [[sh]]}
+  parameters:
+    argv:
+    - sh
+    - -c
+    - |
+      for top in data notes; do
+        mv $top $top.away && mkdir -p $top/input && echo changed > $top/input/document.txt
+      done; true
+"""
+
+
+def test_the_input_is_not_changed_by_moving_away_what_leads_to_it(
+    akios: Daemon, project: Path
+) -> None:
+    """What is committed at the end of a step is what stands at a path then; the control is a
+    directory of the project that nothing is shown in.
+    """
+    (project / "notes/input").mkdir(parents=True)
+    (project / "notes/input/document.txt").write_text("as it was")
+    for path in (project / "notes", project / "notes/input", project / "notes/input/document.txt"):
+        os.chown(path, NOBODY, NOBODY)
+    (project / "akios.yaml").write_text("version: 1\nfilesystem: {workspace: rw}\n")
+    (project / "w.yml").write_text(MOVES)
+    before = (project / "data/input/document.txt").read_bytes()
+    status, report = run(akios, project, "w.yml")
+    assert status == 0, report
+    assert (project / "notes/input/document.txt").read_text() == "changed\n", "control"
+    assert (project / "data/input/document.txt").read_bytes() == before
+    assert not (project / "data.away").exists()
+    assert "Device or resource busy" in report["steps"][0]["outputs"]["stderr"]
+
+
 # ---- money, and people ---------------------------------------------------------------------------
 
 

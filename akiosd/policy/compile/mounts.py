@@ -335,6 +335,7 @@ def _trees(spec: CageSpec) -> list[Step]:
             "filesystem.write",
             "name a directory that holds several of them instead",
         )
+    trees += [(path, [_pin(path)]) for path in _pinned(spec)]
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
@@ -346,6 +347,30 @@ def _trees(spec: CageSpec) -> list[Step]:
         steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
     return steps
+
+
+def _pinned(spec: CageSpec) -> list[bytes]:
+    """Directories of the workspace that lead to what is shown inside it.
+
+    One that could be renamed would take what is shown away with it, and a commit would write what
+    the agent put in its place: over the input of a standing cage, say, which it cannot change.
+    What something is mounted on cannot be renamed (rename(2), EBUSY).
+    """
+    if spec.workspace_mode not in ("cow", "rw"):
+        return []
+    inside = spec.workspace + b"/"
+    shown = {path for path in (spec.home, *(b.path for b in spec.binds)) if path.startswith(inside)}
+    leading: set[bytes] = set()
+    for path in shown:
+        while (path := path.rpartition(b"/")[0]) != spec.workspace:
+            leading.add(path)
+    below = tuple(path + b"/" for path in shown)
+    return sorted(path for path in leading - shown if not path.startswith(below))
+
+
+def _pin(path: bytes) -> Step:
+    place = path.lstrip(b"/")
+    return steps_of.bind(f"{_show(path)} stays where it is", place, place, DATA_ATTRS)
 
 
 def _workspace(spec: CageSpec) -> list[Step]:
@@ -467,7 +492,7 @@ def _watched(spec: CageSpec) -> list[Step]:
     system = [b"/" + name for name in spec.system_dirs]
     read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode == "sealed")]
     written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
-    written += [bind.path for bind in spec.binds if bind.mode != "sealed"]
+    written += [bind.path for bind in spec.binds if bind.mode != "sealed"] + _pinned(spec)
     uses = [(path, FAN_OPEN_EXEC) for path in read] + [
         (path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written
     ]

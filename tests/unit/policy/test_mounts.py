@@ -220,12 +220,40 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
     own |= {bind.path for bind in spec.binds if bind.mode == "cow"}
     if spec.workspace_mode != "ro":
         own.add(spec.workspace)
+        own |= {place for place in writable if is_below(place, spec.workspace)} & leading(spec)
     assert writable <= own
     for step in compile_plan(spec).steps:
         if step.op == "attach" and step.fd != "slot" and step.flags & F_STAGE:
             assert step.u0 & RDONLY, (
                 "what lies under an overlay is never written through another way"
             )
+
+
+def leading(spec: CageSpec) -> set[bytes]:
+    """The directories that lead to a home or a bind."""
+    shown = (spec.home, *(bind.path for bind in spec.binds))
+    return {parent for path in shown for parent in parents(path)}
+
+
+def parents(path: bytes) -> list[bytes]:
+    names = path.strip(b"/").split(b"/")[:-1]
+    return [b"/" + b"/".join(names[: at + 1]) for at in range(len(names))]
+
+
+@checked
+@given(specs())
+def test_what_is_shown_inside_the_workspace_cannot_be_moved_away(spec: CageSpec) -> None:
+    """Every directory on the way there is one that something is mounted on (rename(2), EBUSY), or
+    lies in a tree that no commit reads.
+    """
+    if spec.workspace_mode not in ("cow", "rw"):
+        return
+    places = {place for _, place, _ in placed(compile_plan(spec))}
+    for shown in (spec.home, *(bind.path for bind in spec.binds)):
+        for parent in parents(shown):
+            others = {spec.home, *(bind.path for bind in spec.binds)} - {shown}
+            if is_below(parent, spec.workspace) and not any(is_below(parent, o) for o in others):
+                assert parent in places, (shown, parent)
 
 
 @checked
