@@ -145,7 +145,11 @@ def give_answer(name: str, yes: bool, comment: str) -> dict[str, Any]:
 
 def _connected(name: str) -> socket.socket:
     if not name or "/" in name:
-        raise AkiosError(f"{name!r} is no question", "akiosctl approvals", "see akiosctl approvals")
+        raise AkiosError(
+            f"{name!r} is not the number of a question",
+            "akiosctl approvals",
+            "see akiosctl approvals",
+        )
     fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     client.settimeout(2 * _PATIENCE_S)

@@ -166,7 +166,8 @@ def _open_in_state(cage: CageInfo) -> int | None:
         raise AkiosError(
             f"the data of {cage.name} is not where it should be: {error.strerror}",
             escape(base),
-            "set HOME and XDG_STATE_HOME as they were at cage up, or leave it with --keep-output",
+            "set HOME and XDG_STATE_HOME as they were at cage up, or leave the data where it is:"
+            " --keep-output",
         ) from None
     try:
         return open_output(above)

@@ -225,7 +225,9 @@ class PlainClient:
             return False
         if message.get("protocol", PROTOCOL) != PROTOCOL:
             raise ProtocolError(
-                "akiosd speaks another protocol", self._connection.path, _SAME_VERSION
+                "akiosd and akiosctl are of versions that do not understand each other",
+                self._connection.path,
+                _SAME_VERSION,
             )
         policy = message.get("policy")
         self._system = policy if isinstance(policy, bytes) else b""
@@ -317,7 +319,8 @@ class Client:
         if not isinstance(received.message, answer):
             close_fds(received.fds)
             raise ProtocolError(
-                f"akiosd answered {type(message).__name__} with {type(received.message).__name__}",
+                "akiosd sent an answer that does not fit the question:"
+                f" {type(received.message).__name__}",
                 next=_SAME_VERSION,
             )
         return received.message, received.fds

@@ -133,7 +133,7 @@ def open_view(
     try:
         if len(fds) not in (2, 4):
             raise AkiosError(
-                f"akiosd's answer does not show what the cage changed: {len(fds)} descriptors came",
+                f"akiosd's answer lacks what the cage changed (it came with {len(fds)} open files)",
                 cage,
                 "see whether it still has changes: akiosctl ps --all; if it has, ask again, and if"
                 " that fails too, see journalctl -u akiosd",

@@ -57,7 +57,7 @@ def make_data(workspace: int, path: str, place: str) -> Data:
         above = os.open(base, _DIRECTORY)
     except OSError as error:
         raise AkiosError(
-            f"the data cannot be kept in your state: {error.strerror}",
+            f"the data cannot be kept in your state directory: {error.strerror}",
             base,
             "make that directory yours, or write filesystem: {data: project} in akios.yaml",
         ) from None

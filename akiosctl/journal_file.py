@@ -120,7 +120,9 @@ class JournalFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AkiosError(
-                f"the run {self.run} is going on", "--resume", "wait for it, or end it first"
+                f"the run {self.run} has not ended yet",
+                "--resume",
+                "wait for its end, or stop it: ctrl-c where it runs",
             ) from None
 
 

@@ -52,7 +52,8 @@ class KeptOutput:
         size = read_size(os.pread(self._fds[0], FILE_HEADER.size, 0))
         if size is None:
             raise AkiosError(
-                f"this output is not kept in the form that akiosctl {__version__} reads",
+                "another version of akiosd kept this output, in a form unknown to akiosctl"
+                f" {__version__}",
                 self._cage,
                 "see which akiosd ran then: sudo akiosctl ledger show --kind daemon_start; use the"
                 " akiosctl of that version",

@@ -72,8 +72,8 @@ class Session:
         if not why:
             return cage
         if cage.diff():
-            next = "commit or discard them; the call after that gets a new cage"
-            raise CageError(f"the cage ended ({why}), and its changes wait", cage.name, next)
+            next = "commit or discard the changes; your next call then gets a new cage"
+            raise CageError(f"the cage ended ({why}), and has uncommitted changes", cage.name, next)
         self.close()
         return self.open()
 

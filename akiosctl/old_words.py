@@ -1,6 +1,6 @@
 """What people of AKIOS 1.4 type, where that is called otherwise now: one line that says how.
 
-What has kept its name is not here.
+What has kept its name is not here.  docs/from-1.4.md is written from it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def look_up(arguments: list[str]) -> AkiosError | None:
         words = tuple(arguments[:length])
         if len(words) == length and words in OLD:
             return AkiosError(
-                f"{' '.join(words)} is of AKIOS 1.4", "command line", f"now: {OLD[words]}"
+                f"{' '.join(words)} was a command of AKIOS 1.4",
+                "command line",
+                f"now: {OLD[words]}",
             )
     return None

@@ -117,9 +117,9 @@ def unpack(data: bytes) -> object:
     try:
         value, end = _unpack(data, 0, _MAX_DEPTH)
     except (IndexError, ValueError, TypeError) as error:
-        raise ProtocolError("akiosd's answer is not msgpack", str(error)) from None
+        raise ProtocolError("akiosd's answer cannot be read", str(error)) from None
     if end != len(data):
-        raise ProtocolError("bytes follow the end of akiosd's answer")
+        raise ProtocolError("akiosd's answer is longer than an answer can be")
     return value
 
 

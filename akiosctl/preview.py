@@ -73,12 +73,14 @@ def price_of(model: str, tokens: int) -> Price:
     provider, _, name = model.partition("/")
     if provider not in PROVIDERS or not name:
         raise AkiosError(
-            f"{model!r} is no model", "--model", f"write PROVIDER/MODEL: {', '.join(PROVIDERS)}"
+            f"{model!r} is not a model", "--model", f"write PROVIDER/MODEL: {', '.join(PROVIDERS)}"
         )
     prices = quote(provider, name, now_ns=time.time_ns())
     if prices is None:
         raise AkiosError(
-            f"the price of {name} is not known", "--model", "name a model that its provider lists"
+            f"the price of {name} is not known",
+            "--model",
+            "name another model: the price list of AKIOS lacks this one",
         )
     # Nano-USD of one token are micro-USD of a thousand.
     thousand = bound_output(prices, tokens, audio=False)

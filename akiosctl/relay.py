@@ -94,7 +94,9 @@ class Relay:
         if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
             raise AkiosError(
-                "akiosd sent no pipe or terminal for the output", "started", _SAME_VERSION
+                "akiosd did not send what the output of the agent comes through",
+                "started",
+                _SAME_VERSION,
             )
         previous = {}
         watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))

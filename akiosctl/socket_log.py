@@ -43,7 +43,7 @@ class SocketFiles:
                 raise LedgerError("the file changed while it was read", path, AGAIN)
             if not piece.data:
                 raise AkiosError(
-                    "akiosd does not give the whole file", path, "run the command again"
+                    "akiosd sent only a part of the file", path, "run the command again"
                 )
             data += piece.data
         return data

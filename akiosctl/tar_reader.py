@@ -104,7 +104,7 @@ class TarReader:
 
 def _bad(why: str) -> AkiosError:
     return AkiosError(
-        f"what came out of the cage is no archive: {why}",
+        f"the cage did not send a tar archive: {why}",
         "cp",
         "inside the cage, copy the file to data/output; you then find it in data/output of your"
         " project",

@@ -100,7 +100,7 @@ def locate_toolchain(
     found = search.find(argv0)
     if not trusted and not search.is_visible(os.path.realpath(found)):
         raise CommandNotFoundError(
-            f"{found} is no program of the system, nor of the workspace",
+            f"{found} is neither a program of the system nor of the workspace",
             where="run",
             next="name a program of the system, or send it with the request",
         )
@@ -220,7 +220,9 @@ class _Search:
         """The path of a command; a manager's shim is passed over for what it stands for."""
         if not argv0 or "\0" in argv0:
             raise CommandNotFoundError(
-                "the command is empty or holds a NUL", where="run", next="write akiosctl run -- CMD"
+                "the command is empty or holds a NUL byte",
+                where="run",
+                next="write akiosctl run -- CMD",
             )
         if "/" in argv0:
             path = os.path.normpath(os.path.join(self.host.cwd, argv0))

@@ -267,7 +267,7 @@ def find_run(plan: Plan, workspace: str) -> Kept:
     ]
     if not found:
         raise AkiosError(
-            f"no run of {plan.name} here can be gone on with",
+            f"there is no run of {plan.name} here that can be resumed",
             "--resume",
             "start one: akiosctl workflow run FILE",
         )

@@ -49,7 +49,10 @@ class ProtocolError(AkiosError):
 class GatewayFaultError(ProtocolError):
     """A gateway and akiosd, which are of one installation, do not agree: no user did that."""
 
-    NEXT = "this is a fault of AKIOS: restart akiosd, and report it with journalctl -u akiosd"
+    NEXT = (
+        "this is a fault of AKIOS: restart akiosd, and report it with the output of journalctl"
+        " -u akiosd"
+    )
 
 
 class DeniedError(AkiosError):
@@ -82,7 +85,7 @@ class LedgerError(AkiosError):
 class LedgerStateError(LedgerError):
     """The running ledger was asked for something out of turn: nothing on disk is wrong."""
 
-    NEXT = "restart akiosd; if it comes again, report it with journalctl -u akiosd"
+    NEXT = "restart akiosd; if it comes again, report it with the output of journalctl -u akiosd"
 
 
 class LedgerDiskError(LedgerError):

@@ -46,14 +46,14 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path or "\0" in path:
-            raise AkiosError(f"{text!r} is no address to listen on", "--listen", _FORM)
+            raise AkiosError(f"{text!r} is not an address to listen on", "--listen", _FORM)
         return Address(path=os.path.abspath(path))
     host, _, port = text.rpartition(":")
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise AkiosError(f"{text!r} is no address to listen on", "--listen", _FORM) from None
+        raise AkiosError(f"{text!r} is not an address to listen on", "--listen", _FORM) from None
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise AkiosError(f"{text!r} has no port from 0 to 65535", "--listen", _FORM)
     return Address(str(address), int(port))
@@ -69,7 +69,7 @@ def check_exposure(address: Address, tls: bool, plain_http: bool, origins: tuple
             "without TLS, tokens and records would pass the network in the clear",
             str(address),
             "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy or ssh -L;"
-            " --plain-http does it all the same",
+            " to do it all the same: --plain-http",
         )
     if ip.is_unspecified and not origins:
         raise AkiosError(
@@ -101,7 +101,7 @@ def _parse_origin(text: str) -> str:
     parts = urlsplit(text)
     plain = parts.scheme in ("http", "https") and parts.netloc and "@" not in parts.netloc
     if not plain or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise AkiosError(f"{text!r} is no origin", "--origin", "write https://NAME:PORT")
+        raise AkiosError(f"{text!r} is not an origin", "--origin", "write https://NAME:PORT")
     host = parts.netloc.lower()
     default = ":443" if parts.scheme == "https" else ":80"
     return f"{parts.scheme}://{host.removesuffix(default)}"
@@ -149,7 +149,9 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise AkiosError("a file that is no socket is there", path, "name another path")
+        raise AkiosError(
+            "another file, which is not a socket, has this name", path, "name another path"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as other:
         try:
             other.connect(path)
@@ -167,7 +169,9 @@ def _explain(address: Address, error: OSError) -> AkiosError:
         return AkiosError("something listens on this port already", str(address), next)
     if error.errno == errno.EACCES and address.port and address.port < 1024:
         next = "choose one from 1024 on"
-        return AkiosError("ports below 1024 are root's", str(address), next)
+        return AkiosError(
+            "a port below 1024 needs root, and serve does not run as root", str(address), next
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return AkiosError("this host has no such address", str(address), "see: ip address")
     what = f"cannot listen there: {error.strerror}"

@@ -98,14 +98,18 @@ def _add_problems(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_methods_of(request.app, request.url.path))
         words = what.get(status, status.phrase)
         where = f"{request.method} {escape(request.url.path)}"
-        return problem_response(Refusal(status, words, where, "see /docs", headers=headers))
+        return problem_response(
+            Refusal(status, words, where, "see GET /docs of this server", headers=headers)
+        )
 
     def not_valid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return problem_response(Refusal(status, str(first["msg"]), where, "see /docs"))
+        return problem_response(
+            Refusal(status, str(first["msg"]), where, "see GET /docs of this server")
+        )
 
     def failed(request: Request, error: Exception) -> Response:
         status, where = HTTPStatus.INTERNAL_SERVER_ERROR, escape(request.url.path)
@@ -117,7 +121,7 @@ def _add_problems(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        refusal = Refusal(status, str(first["msg"]), where, "see /docs")
+        refusal = Refusal(status, str(first["msg"]), where, "see GET /docs of this server")
         await socket.send_denial_response(problem_response(refusal))
 
     app.add_exception_handler(HTTPException, not_routed)

@@ -64,25 +64,26 @@ def check_headers(headers: Headers, version: str, names: Names) -> None:
     twice = next((name for name in _ONCE if seen.count(name) > 1), None)
     if twice is not None:
         name = twice.decode()
-        raise _unclear(f"the header {name} stands there twice", name, "send it once")
+        raise _unclear(f"the header {name} was sent twice", name, "send it once")
     if b"content-length" in seen and b"transfer-encoding" in seen:
-        what = "the length of the body is said in two ways"
+        what = "Content-Length and Transfer-Encoding were both sent"
         raise _unclear(what, "content-length, transfer-encoding", "send one of the two")
     host = _get(headers, b"host").lower()
     if host not in names.hosts:
         raise Refusal(
             HTTPStatus.MISDIRECTED_REQUEST,
-            f"this server is not {escape(host) or 'without a name'}",
+            f"the Host header names another server: {escape(host) or 'none'}",
             "Host",
-            f"ask for {' or '.join(sorted(names.hosts))}, or start it with --origin",
+            f"ask for {' or '.join(sorted(names.hosts))}, or give this server that name: akiosctl"
+            " serve --origin",
             rule="serve.host",
         )
     if b"origin" in seen and _get(headers, b"origin").lower() not in names.origins:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"pages of {escape(_get(headers, b'origin'))} may not ask here",
+            f"pages of {escape(_get(headers, b'origin'))} may not use this server",
             "Origin",
-            "open the page of this server, or start it with --origin",
+            "open this server's own page, or allow that origin: akiosctl serve --origin",
             rule="serve.origin",
         )
 
@@ -140,7 +141,7 @@ class Guard:
         check_headers(headers, scope["http_version"], self._names)
         if self._active > self._limits.at_once:
             what = f"{self._limits.at_once} requests are at work already"
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again")
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again in a second")
         if scope["path"] in self._public:
             self._admit_anybody(scope)
             return None
@@ -154,8 +155,8 @@ class Guard:
         """What needs no token takes no body: whoever sends one slowly would hold a place."""
         length = _get(scope["headers"], b"content-length")
         if length not in ("", "0") or _get(scope["headers"], b"transfer-encoding"):
-            what = "this takes no body"
-            raise _unclear(what, scope["path"], "send none; what takes one needs a token")
+            what = "a body was sent, and this address takes none"
+            raise _unclear(what, scope["path"], "send the request without a body")
         token = self._find_known(scope)
         if token is not None:  # others at its address cannot lock it out
             self._take(self._rates, token.id, "more requests than one token may make")
@@ -191,7 +192,7 @@ class Guard:
         if not own or (scope.get("method") not in _SAFE and not _get(headers, b"origin")):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
-                "another page than this server's asks with its cookie",
+                "a page that is not this server's sent this server's cookie",
                 "Origin, Sec-Fetch-Site",
                 "send the token: Authorization: Bearer akt_…",
                 rule="serve.origin",

@@ -111,8 +111,8 @@ class Jobs:
         """How a job is.  Raises a 404 for none, and for another token's."""
         job = self._kept.get(name)
         if job is None or job.owner != owner:
-            what = "there is no such job, or another token began it"
-            raise Refusal(HTTPStatus.NOT_FOUND, what, name, "begin it anew")
+            what = "there is no such job, or another token started it"
+            raise Refusal(HTTPStatus.NOT_FOUND, what, name, "start the work again")
         return job.describe()
 
     def _find_again(self, owner: str, kind: type[AnyJob], about: str, key: str) -> _Kept | None:
@@ -121,7 +121,7 @@ class Jobs:
         if again is not None and (again.kind, again.about) != (kind, about):
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                "this key began other work",
+                "this Idempotency-Key was used for other work",
                 "Idempotency-Key",
                 "use a new key for each piece of work",
             )

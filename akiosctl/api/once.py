@@ -48,7 +48,7 @@ class Once:
             if begun.what != what:
                 raise Refusal(
                     HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "this key came with another request",
+                    "this Idempotency-Key was sent with another request before",
                     "Idempotency-Key",
                     "use a new key for each piece of work",
                 )

@@ -121,7 +121,7 @@ def _check_scope(row: Endpoint, request: HTTPConnection, service: Service) -> No
     if row.personal and service.is_system:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            "this server acts for nobody, and has no workspace to look at or to write to",
+            "this server runs with --system: it acts for no user, and has no workspace",
             row.path,
             "run your own server: akiosctl serve",
             rule="serve.system",
@@ -130,7 +130,7 @@ def _check_scope(row: Endpoint, request: HTTPConnection, service: Service) -> No
     if row.scope and (token is None or row.scope not in (*token.scopes, ANY)):
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"this token has not the scope {row.scope}",
+            f"this token lacks the scope {row.scope}",
             "Authorization",
             f"make one that has it: akiosctl token create --scope {row.scope}",
             rule="token.scope",
@@ -157,7 +157,7 @@ def _read_body(row: Endpoint, request: Request, body: bytes) -> dict[str, Any]:
         raise Refusal(status, "the body is missing", "body", f"send {wanted}")
     kind = (given or wanted).partition(";")[0].strip().lower()
     if kind != wanted:
-        what = f"the body is said to be {kind}"
+        what = f"Content-Type says that the body is {kind}"
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         raise Refusal(status, what, "Content-Type", f"send {wanted}")
     if not isinstance(row.takes, str):
@@ -177,4 +177,6 @@ def _decode(body: bytes, form: Any) -> Any:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         what, _, where = str(error).partition(" - at ")
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        raise Refusal(status, what, where or "body", "see /docs for its form") from None
+        raise Refusal(
+            status, what, where or "body", "its form is in GET /docs of this server"
+        ) from None

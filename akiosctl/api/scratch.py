@@ -50,8 +50,10 @@ class Scratch:
         try:
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if len(os.listdir(self.base)) >= MOST:
-                what = f"{MOST} cages with directories of this server are there already"
-                raise Refusal(HTTPStatus.CONFLICT, what, "files", "take some of them down")
+                what = f"{MOST} cages have their directory on this server already"
+                raise Refusal(
+                    HTTPStatus.CONFLICT, what, "files", "end one: POST /api/v1/cages/ID/down"
+                )
             place = tempfile.mkdtemp(prefix="cage-", dir=self.base)
             fd = os.open(place, _DIRECTORY)
         except OSError as error:
@@ -105,7 +107,7 @@ def _write(directory: int, path: str, data: bytes, executable: bool) -> None:
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         what, next = (
-            f"{path!r} is no path of a file below a directory",
+            f"{path!r} is not a relative path without ..",
             "write it as in src/main.py",
         )
         raise Refusal(HTTPStatus.CONFLICT, what, "files", next)
@@ -122,6 +124,11 @@ def _write(directory: int, path: str, data: bytes, executable: bool) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         what = f"{path!r} cannot be made: {why}"
-        raise Refusal(HTTPStatus.CONFLICT, what, "files", "give each path once") from None
+        raise Refusal(
+            HTTPStatus.CONFLICT,
+            what,
+            "files",
+            "give each path once; a path cannot be both a file and a directory",
+        ) from None
     with os.fdopen(fd, "wb") as file:
         file.write(data)

@@ -180,7 +180,7 @@ def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None
     try:
         return tls_context(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        what = f"they cannot be used: {error.strerror or error}"
+        what = f"the certificate and its key cannot be used: {error.strerror or error}"
         next = "give a chain and its key, both in PEM, that this user can read"
         raise AkiosError(what, f"{certificate}, {key}", next) from None
 

@@ -236,7 +236,7 @@ class Cage:
             )
         if report.failure is not None:
             what = f"not all was committed: {report.failure.reason}"
-            raise CageError(what, place, f"mend it, and go on: akiosctl commit {self.id}")
+            raise CageError(what, place, f"correct that, and go on: akiosctl commit {self.id}")
         return len(report.done)
 
     def discard(self) -> None:

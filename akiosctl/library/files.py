@@ -41,6 +41,6 @@ def _finish(program: Piped, place: str) -> None:
     code = program.finish()
     if code == 124:
         what = f"{place} answered nothing within {_LONGEST_SECONDS} s"
-        raise CageError(what, place, "name a regular file: what is none may answer nothing")
+        raise CageError(what, place, "name a regular file: a pipe or a device may never answer")
     if code:
         raise CageError(escape(program.words) or f"{place} cannot be copied", place, _SEE)

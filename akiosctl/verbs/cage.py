@@ -195,7 +195,7 @@ def down(
     overwritten, stands in the log of the host.
     """
     if not 1 <= passes <= 35:
-        raise AkiosError("that many passes cannot be made", "--passes", "write 1 to 35")
+        raise AkiosError("files cannot be overwritten that often", "--passes", "write 1 to 35")
     how = How(passes, fast)
     asked = Asked(how, keep, discard, dry_run, wants_json(ctx, as_json))
     return take_down(ctx.obj.path, names, asked)

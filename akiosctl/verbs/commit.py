@@ -63,7 +63,7 @@ def command(
             f"not all was committed: it stopped at {quote_path(failure.operation.path)},"
             f" {failure.reason}",
             "commit",
-            f"{kept}mend that path, and go on: akiosctl commit {name}",
+            f"{kept}correct that path, and go on: akiosctl commit {name}",
         )
     return 0
 

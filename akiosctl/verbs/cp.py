@@ -101,7 +101,7 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
         directory, called = place, os.path.basename(source)
     elif target.endswith("/"):
         raise AkiosError(
-            f"{place} is no directory in {name}",
+            f"{place} is not a directory in {name}",
             "cp",
             "make that directory first, or write a file: leave out the / at the end",
         )
@@ -175,9 +175,9 @@ def open_directory(path: str) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise AkiosError(
-                f"a link is on the way to {path}, and none is followed",
+                f"{path} leads through a symbolic link, and cp follows none",
                 "cp",
-                f"name the directory that it leads to: {os.path.realpath(path)}",
+                f"name the path that the link leads to, for {os.path.realpath(path)}",
             ) from None
         raise AkiosError(
             f"{path} cannot be opened: {error.strerror}", "cp", "check its name"

@@ -118,13 +118,13 @@ def _check_forms(
 ) -> None:
     if form is not None and as_json:
         raise AkiosError(
-            "two forms of output were asked for",
+            "--format and --json were both given",
             "--format, --json",
             "give one: --json prints records as AKIOS writes them",
         )
     if otlp is not None and (form is not None or as_json or wanted):
         raise AkiosError(
-            "spans and metrics have one form, and are made of all kinds of records",
+            "--otlp sends all kinds of records, in its own form",
             "--otlp",
             "leave out --format, --json and --kind",
         )

@@ -71,7 +71,7 @@ def command(
     """
     if cage and explicit:
         raise AkiosError(
-            "--cage and --policy contradict each other: a cage has its policy",
+            "--cage and --policy contradict each other: the cage has a policy already",
             "--policy",
             "give one of them",
         )
@@ -104,7 +104,11 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise AkiosError(f"{text!r} is not a header", "-H", "write -H 'Name: value'")
     if name.strip().lower() in ("host", "content-length", "transfer-encoding"):
-        raise AkiosError(f"{name.strip()} is made from the URL and the body", "-H", "leave it out")
+        raise AkiosError(
+            f"{name.strip()} is a header that AKIOS makes from the URL and the body",
+            "-H",
+            "leave it out",
+        )
     return name.strip(), value.strip()
 
 

@@ -198,8 +198,9 @@ def check_proof(
         key = log_key(given, origin.rpartition("/")[2]) if given is not None else None
         if key is None:
             raise UntrustedNoteError(
-                "no public key was given, and none is kept for this log",
-                next="give one with --vkey",
+                "no public key was given for this log, and ledger pin has kept none",
+                next="give the log's public key: --vkey FILE; its host prints it: akiosctl ledger"
+                " keys",
             )
         if entry is None and not text:
             raise ProofError(

@@ -98,7 +98,9 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
         raise AkiosError(
-            "the log has no checkpoint yet", source.cage or "host", "try again in a second"
+            "the log was not signed yet (it has no checkpoint)",
+            source.cage or "host",
+            "try again in a second",
         )
     if not is_signed_by(note, source.vkey):
         # Another key may have taken over since: the log itself says so, if it is whole.

@@ -206,7 +206,7 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
         raise AkiosError(
-            "akiosd sent another answer than the one awaited",
+            "akiosd sent an answer that does not fit the question",
             message["m"],
             "install the same version of akiosd and akiosctl",
         )

@@ -53,7 +53,7 @@ def end(client: Client, cage: str, grace_ns: int) -> None:
     reply = client.receive().message
     if not isinstance(reply, Ok | Ended):
         raise AkiosError(
-            "akiosd sent another answer than the one awaited",
+            "akiosd sent an answer that does not fit the question",
             cage,
             "install the same version of akiosd and akiosctl",
         )

@@ -39,7 +39,7 @@ def _expiry(text: str, now_ns: int) -> int:
     try:
         return now_ns + parse_duration_ns(text)
     except PolicyError:
-        what = f"{text!r} is no time from now"
+        what = f"{text!r} is not a length of time"
         raise AkiosError(what, "--expires", "write 12h, 30d or never") from None
 
 
@@ -121,7 +121,11 @@ def revoke(ctx: click.Context, tokens: tuple[str, ...], file: Path | None, as_js
     """
     wrong = next((name for name in tokens if not is_token_id(name)), None)
     if wrong is not None:
-        what = f"{wrong!r} is not the id of a token" if len(wrong) < 20 else "this is no id"
+        what = (
+            f"{wrong!r} is not the id of a token"
+            if len(wrong) < 20
+            else "this is not the id of a token"
+        )
         raise AkiosError(what, "token", "see their ids: akiosctl token list")
     gone = _open(file).remove(tokens)
     lacking = [name for name in tokens if name not in gone]

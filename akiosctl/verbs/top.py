@@ -77,7 +77,9 @@ def _check_terminal() -> None:
     names = ("standard input", "standard output", "standard error")
     missing = [name for fd, name in enumerate(names) if not os.isatty(fd)]
     if missing:
-        raise AkiosError("top needs a terminal, and this is none", ", ".join(missing), _ONCE)
+        raise AkiosError(
+            "top needs a terminal, and its input or output is not one", ", ".join(missing), _ONCE
+        )
     if os.environ.get("TERM", "dumb") == "dumb":
         raise AkiosError("top needs a terminal that can be drawn on", "TERM", _ONCE)
 

@@ -109,7 +109,7 @@ def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> Lay
         return LayerState(
             "identity",
             "degraded",
-            f"runs under the caller's uid {wanted.host_id}: a file system has no id maps",
+            f"runs under the caller's uid {wanted.host_id}: a file system has no id-mapped mounts",
         )
     return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
 

@@ -48,7 +48,7 @@ FIRST_BYTES = (_DATA_AT + PAGE - 1) // PAGE * PAGE
 class StateError(AkiosError):
     """A state memory cannot be believed, or holds no more."""
 
-    NEXT = "the cage is ended; what it changed is kept: akiosctl ps --all"
+    NEXT = "akiosd ended this cage; its uncommitted changes are kept: akiosctl ps --all"
 
 
 class _Slot(NamedTuple):
@@ -94,18 +94,22 @@ def read(memory: bytes | memoryview, boot: str) -> dict[str, bytes]:
 
 def _check_header(view: memoryview, boot: str) -> None:
     if not FIRST_BYTES <= len(view) <= MAX_BYTES:
-        raise StateError(f"the state memory of a cage cannot have {len(view)} bytes", "header")
+        raise StateError(
+            f"what akiosd kept of a running cage cannot have {len(view)} bytes", "header"
+        )
     head = bytes(view[: _HEADER.size])
     magic, major, _minor, made_in = _HEADER.unpack(head)
     if magic != _MAGIC:
-        raise StateError("this is not the state memory of a cage", "header")
+        raise StateError("this is not what akiosd keeps of a running cage", "header")
     if hashlib.sha256(head).digest() != bytes(view[_HEADER.size : _HEADER.size + 32]):
-        raise StateError("the state memory of a cage is damaged", "header")
+        raise StateError("what akiosd kept of it is damaged", "header")
     if major != MAJOR:
-        what = f"the state memory of a cage has version {major}, this akiosd reads version {MAJOR}"
+        what = f"what akiosd kept of it is of version {major}, this akiosd reads version {MAJOR}"
         raise StateError(what, "header")
     if made_in.rstrip(b"\0") != boot.encode():
-        raise StateError("the state memory of a cage is of another boot", "header")
+        raise StateError(
+            "what akiosd kept of it is from before the host was started anew", "header"
+        )
 
 
 def _entry(view: memoryview, number: int) -> memoryview:
@@ -120,7 +124,7 @@ def _turn(entry: memoryview) -> int | None:
         return None
     turn = index & 0xFFFF_FFFF
     if index != _mix(turn):
-        raise StateError("the state memory of a cage is damaged", "index")
+        raise StateError("what akiosd kept of it is damaged", "index")
     return turn
 
 
@@ -136,10 +140,10 @@ def _content(view: memoryview, entry: memoryview, turn: int, name: str) -> bytes
     slot = _slot(entry, turn)
     inside = slot.at >= _DATA_AT and slot.length <= slot.room <= len(view) - slot.at
     if not inside:
-        raise StateError("the state memory of a cage is damaged", name)
+        raise StateError("what akiosd kept of it is damaged", name)
     data = bytes(view[slot.at : slot.at + slot.length])
     if _digest(bytes(entry[:_NAME_BYTES]), turn, slot.at, slot.room, data) != slot.digest:
-        raise StateError("the state memory of a cage is damaged", name)
+        raise StateError("what akiosd kept of it is damaged", name)
     return data
 
 
@@ -228,7 +232,7 @@ class Writer:
                 break
             at = slot.at + slot.room
         if at + room > MAX_BYTES:
-            raise StateError("the state memory of a cage is full", "write")
+            raise StateError("what akiosd keeps of it has no more room", "write")
         if at + room > self._size:
             self._size = -(-(at + room) // PAGE) * PAGE
             self._grow(self._size)

@@ -201,7 +201,7 @@ def _find(name: str) -> Found:
         for path in way[:-1]:
             found = os.lstat(path)
             if not stat.S_ISDIR(found.st_mode) or not found.st_mode & 0o001:
-                reason = reason or f"{path} is no directory that everybody can enter"
+                reason = reason or f"{path} is not a directory that everybody can enter"
         found = os.lstat(way[-1])
         if not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o004:
             reason = reason or "not everybody can read it"

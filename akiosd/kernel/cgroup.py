@@ -110,7 +110,7 @@ def find_layout(mountinfo: str) -> Layout:
         raise KernelError(
             "no cgroup v2 hierarchy is mounted",
             "/proc/self/mountinfo",
-            "mount cgroup2 (systemd does)",
+            "mount it, as systemd does: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
         )
     return Layout(v2, v1)
 
@@ -239,7 +239,10 @@ async def _remove(path: Path) -> None:
                     f"cannot remove a cgroup: {error.strerror}", str(path), errno=error.errno or 0
                 ) from error
     raise KernelError(
-        "a cgroup stays busy", str(path), "see cgroup.procs in it for what is left", errno.EBUSY
+        "processes are left in a control group",
+        str(path),
+        "see which: their pids are in cgroup.procs in that directory",
+        errno.EBUSY,
     )
 
 

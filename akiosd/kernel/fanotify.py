@@ -51,7 +51,8 @@ class FileEvents:
             raise KernelError(
                 f"no fanotify group can be made: {os.strerror(-number)}",
                 "files",
-                "a container may forbid it; or raise the sysctl fs.fanotify.max_user_groups",
+                "raise the sysctl fs.fanotify.max_user_groups; in a container, the container may"
+                " forbid it",
                 -number,
             )
         self.group = Fd(number)

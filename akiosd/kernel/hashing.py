@@ -66,7 +66,9 @@ def node_hashes(pairs: bytes) -> bytes:
 
 def _check(result: int) -> int:
     if result < 0:
-        raise KernelError(f"hashing failed: {os.strerror(-result)}", where="hashing", errno=-result)
+        raise KernelError(
+            f"SHA-256 hashes cannot be computed: {os.strerror(-result)}", "hashing", errno=-result
+        )
     return result
 
 

@@ -42,7 +42,7 @@ def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
     abi = landlock_abi()
     if abi < FLOOR_ABI:
         raise LayerUnavailableError(
-            f"Landlock has ABI {abi}, needed is {FLOOR_ABI}", "landlock", MISSING
+            f"Landlock has ABI {abi}, and AKIOS needs {FLOOR_ABI}", "landlock", MISSING
         )
     net = _BIND_TCP if abi >= 4 else 0
     scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if abi >= 6 else 0

@@ -40,7 +40,7 @@ def lock_securebits() -> None:
     """Take all meaning from uid 0, irrevocably; needs CAP_SETPCAP."""
     _prctl(syscalls.PR_SET_SECUREBITS, SECUREBITS_LOCKED)
     if _prctl(syscalls.PR_GET_SECUREBITS) != SECUREBITS_LOCKED:
-        raise KernelError("the securebits read back differently", "securebits")
+        raise KernelError("the securebits of the process are not those that were set", "securebits")
 
 
 def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
@@ -64,7 +64,9 @@ def set_undumpable() -> None:
     """
     _prctl(syscalls.PR_SET_DUMPABLE, 0)
     if _prctl(syscalls.PR_GET_DUMPABLE) != 0:
-        raise KernelError("the process is still dumpable", "dumpable")
+        raise KernelError(
+            "others may still read the memory of the process (it is dumpable)", "dumpable"
+        )
 
 
 def set_parent_death_signal(signo: int) -> None:

@@ -107,7 +107,7 @@ def read_core_taker() -> CoreTaker:
 
 def describe_landlock(abi: int) -> str:
     """The ABI for ``doctor``."""
-    return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, needed is {FLOOR_ABI}"
+    return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, and AKIOS needs {FLOOR_ABI}"
 
 
 NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup", "time")

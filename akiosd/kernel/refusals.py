@@ -16,4 +16,6 @@ def named_refusal(what: str, where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise KernelError(f"{what}: {error.strerror}", where, errno=error.errno or 0) from None
+        raise KernelError(
+            f"the kernel refused {what}: {error.strerror}", where, errno=error.errno or 0
+        ) from None

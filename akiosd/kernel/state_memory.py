@@ -40,7 +40,9 @@ class StateMemory:
         try:
             size = os.fstat(fd.fileno()).st_size
             if not state_format.FIRST_BYTES <= size <= state_format.MAX_BYTES:
-                raise StateError(f"the state memory of a cage cannot have {size} bytes", "header")
+                raise StateError(
+                    f"what akiosd kept of a running cage cannot have {size} bytes", "header"
+                )
             content = mmap.mmap(fd.fileno(), size)
             data = bytes(content)
             sections = state_format.read(data, boot)

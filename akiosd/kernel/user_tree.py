@@ -33,8 +33,8 @@ killed.
 """
 
 FIND_HANGING = (
-    r"""see "grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts"; unmount (sudo"""
-    ' umount -l DIR) the DIR of which "timeout -s KILL 5 stat -f DIR" prints nothing'
+    r"try each directory of: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts;"
+    " by: timeout -s KILL 5 stat -f DIR; where nothing answers: sudo umount -l DIR"
 )
 
 # File systems that answer from this machine's memory and disks.
@@ -231,7 +231,7 @@ async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"")
     global _unanswered
     if _unanswered >= MAX_UNANSWERED:
         raise CageFailedError(
-            f"akiosd waits for {_unanswered} answers of file systems already",
+            f"akiosd still waits for {_unanswered} answers of file systems",
             where,
             FIND_HANGING,
         )

@@ -78,11 +78,19 @@ def decode_bundle(data: bytes, count: int) -> list[bytes]:
     for _ in range(count):
         start = offset + 2
         if start > end:
-            raise LedgerError(f"the bundle ends before entry {len(entries)}")
+            raise LedgerError(
+                f"an entry bundle (a file of the log's records) ends before entry {len(entries)}"
+            )
         offset = start + (data[offset] << 8 | data[offset + 1])
         if offset > end:
-            raise LedgerError(f"entry {len(entries)} of the bundle is cut short")
+            raise LedgerError(
+                f"entry {len(entries)} of an entry bundle (a file of the log's records) is cut"
+                " short"
+            )
         entries.append(data[start:offset])
     if offset != end:
-        raise LedgerError(f"{end - offset} bytes follow the last entry of the bundle")
+        raise LedgerError(
+            f"{end - offset} bytes follow the last entry of an entry bundle (a file of the log's"
+            " records)"
+        )
     return entries

@@ -18,7 +18,9 @@ def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
         data = read_tile(reader, tile)
         if data is None:
-            raise LedgerError("an entry bundle is missing", where=tile.path)
+            raise LedgerError(
+                "a file of the log's records (an entry bundle) is missing", where=tile.path
+            )
         yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]
 
 

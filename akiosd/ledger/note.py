@@ -234,7 +234,7 @@ def parse_note(data: bytes) -> Note:
 def _parse_signature(line: str) -> Signature:
     name, space, encoded = line.removeprefix(_MARK).partition(" ")
     if not line.startswith(_MARK) or not space or not is_key_name(name):
-        raise NoteError("this line of a signed note is no signature", where=_shown(line))
+        raise NoteError("this line of a signed note is not a signature", where=_shown(line))
     data = decode_base64(encoded)
     if len(data) < 5:
         raise NoteError("the signature in this line is too short", where=_shown(line))
@@ -302,7 +302,7 @@ class Checkpoint:
             number = decode_decimal(size)
         except NoteError:
             raise NoteError(
-                f"this is not a checkpoint: its size {_shown(size)} is no number", where=origin
+                f"this is not a checkpoint: its size {_shown(size)} is not a number", where=origin
             ) from None
         decoded = decode_base64(root)
         if len(decoded) != 32:

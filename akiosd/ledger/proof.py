@@ -140,7 +140,7 @@ def tile_nodes(size: int, read_tile: TileReader) -> NodeReader:
             full, partial = tiles.widths(size)[tile_level]
             path = Tile(tile_level, key[1], WIDTH if key[1] < full else partial).path
             raise ProofError(
-                "a tile, a file of the log's hashes, is shorter than the log's size says",
+                "a file of the log's hashes (a tile) is shorter than the log's size says",
                 where=path,
                 next=_MEND,
             )

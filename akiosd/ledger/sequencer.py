@@ -194,7 +194,7 @@ class Sequencer:
         state = self._open(entries.log)
         if entries.first > state.durable:
             raise LedgerError(
-                f"entries {state.durable} to {entries.first - 1} are missing from the WAL",
+                f"entries {state.durable} to {entries.first - 1} are missing from the write-ahead log",
                 where=entries.log,
                 next="restore the state directory from a backup; nothing was changed",
             )
@@ -314,5 +314,6 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
         edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge
         if edge.root() != head.root:
             raise LedgerError(
-                f"the tree at size {head.size} is not the one recorded before signing", where=log
+                f"the tree at size {head.size} is not the one that was about to be signed",
+                where=log,
             )

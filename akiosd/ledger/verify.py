@@ -125,7 +125,7 @@ def _check_sizes(size: int, anchors: tuple[Anchor, ...], history: History | None
 def _check_roots(walk: Walk, checkpoint: Checkpoint) -> None:
     if walk.edge().root() != checkpoint.root:
         raise VerdictError(
-            Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root"
+            Verdict.TAMPERED, "checkpoint", "the log's records do not lead to the signed hash"
         )
     for anchor in walk.anchors:
         if walk.roots.get(anchor.size, anchor.root) != anchor.root:

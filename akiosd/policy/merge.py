@@ -137,7 +137,9 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
             if "allow_widening" in own:
                 place = own["allow_widening"].place
                 raise PolicyError(
-                    "allow_widening belongs to the system policy", place, f"remove it from {place}"
+                    "allow_widening may stand only in the system policy",
+                    place,
+                    f"remove it from {place}",
                 )
             found = [] if policy.allow_widening else exceeds(policy, merged)
             if found:
@@ -167,7 +169,7 @@ def narrow(base: Merged, layer: Layer) -> Merged:
     own = {key: _source(layer, key) for key in layer.policy.values}
     for key, source in own.items():
         if key.partition(".")[0] in _ALWAYS_SYSTEM:
-            what = f"{key.partition('.')[0]} belongs to the system policy"
+            what = f"{key.partition('.')[0]} may stand only in the system policy"
             raise PolicyError(what, source.place, "remove it there")
     narrowed = _apply(base.policy, layer.policy, adding=ADDING - set(_GIVING))
     found = narrower(base.policy, narrowed)

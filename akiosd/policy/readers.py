@@ -28,7 +28,7 @@ def read_text(value: object) -> str:
             next="put it in quotes" if value is not None else "write a value",
         )
     if "\0" in value:
-        raise PolicyError(f"{value!r} contains NUL", next="remove the NUL")
+        raise PolicyError(f"{value!r} contains a NUL byte", next="remove the NUL byte")
     return value
 
 
@@ -133,7 +133,8 @@ def read_provider_path(value: object) -> str:
     provider, colon, path = read_text(value).partition(":")
     if provider not in values.PROVIDERS or not colon:
         raise PolicyError(
-            f"{value!r} names no provider's path", next="write it as in openai:/v1/files"
+            f"{value!r} does not name a path of a provider's API",
+            next="write it as in openai:/v1/files",
         )
     good = path.startswith("/") and path.isascii() and path.isprintable() and ".." not in path
     if not good or set(path) & set("?# "):
@@ -174,7 +175,9 @@ def read_deniable_call(value: object) -> str:
         near = nearest(name, tuple(known_names()))
         raise PolicyError(f"{name!r} is not a known system call", next=f"did you mean {near}?")
     if name in ESSENTIAL:
-        raise PolicyError(f"no program starts without {name}", next="leave it out of syscalls.deny")
+        raise PolicyError(
+            f"no program can start without {name}", next="leave it out of syscalls.deny"
+        )
     return name
 
 

@@ -145,7 +145,7 @@ class Directory:
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise LedgerError("a symbolic link where a file should be", where=path) from None
+                raise LedgerError("a symbolic link is where a file should be", where=path) from None
             raise
         try:
             status = os.fstat(fd)
@@ -222,7 +222,8 @@ class Directory:
             self._sync(paths)
         except OSError as error:
             raise LedgerDiskError(
-                f"fsync failed: {error.strerror}", where=str(error.filename or self.root)
+                f"the file cannot be written to the disk: {error.strerror}",
+                where=str(error.filename or self.root),
             ) from error
 
     def sync_everything(self) -> None:
@@ -230,7 +231,8 @@ class Directory:
             self._syncfs()
         except OSError as error:
             raise LedgerDiskError(
-                f"syncfs failed: {error.strerror}", where=str(self.root)
+                f"the file system cannot be written to its disk: {error.strerror}",
+                where=str(self.root),
             ) from error
 
     def _syncfs(self) -> None:

@@ -303,7 +303,7 @@ def find_vkey(path: Path | int) -> Vkey:
         raise UntrustedNoteError(
             "there is no public key beside the log",
             where=f"{path}.vkey",
-            next="give one with --vkey",
+            next="give the log's public key: --vkey FILE; its host prints it: akiosctl ledger keys",
         )
     text = data.decode("utf-8", "replace")
     vkey = Vkey.parse(text)

@@ -163,11 +163,14 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     for tile in tiles.edge_of(checkpoint.size):
         levels[tile.level] = _read_tile(disk, log, tile, TILE_BYTES)
         if len(levels[tile.level]) != tile.width * HASH_BYTES:
-            raise LedgerError("a tile has the wrong length", where=f"{base}/{tile.path}")
+            raise LedgerError(
+                "a file of the log's hashes (a tile) has the wrong length",
+                where=f"{base}/{tile.path}",
+            )
     edge = Edge(checkpoint.size, tuple(levels), _read_tail(disk, log, checkpoint.size, levels))
     if edge.root() != checkpoint.root:
         raise LedgerError(
-            "the tiles do not lead to the signed root",
+            "the log's hashes do not lead to the signed one",
             where=base,
             next="run akiosctl ledger verify, and restore the log from a backup",
         )
@@ -182,7 +185,8 @@ def _read_tail(disk: Disk, log: LogId, size: int, levels: list[bytes]) -> bytes:
     tail = _read_tile(disk, log, tile, MAX_BUNDLE_BYTES)
     if python_bundle(tail, width) != levels[0]:
         raise LedgerError(
-            "an entry bundle does not hash to its tile", where=f"{directory(log)}/{tile.path}"
+            "a file of the log's records (an entry bundle) is not what was signed",
+            where=f"{directory(log)}/{tile.path}",
         )
     return tail
 
@@ -191,7 +195,7 @@ def _read_tile(disk: Disk, log: LogId, tile: Tile, limit: int) -> bytes:
     data = read_file(disk, log, tile.path, limit)
     if data is None:
         raise LedgerError(
-            "a tile of the signed tree is missing", where=f"{directory(log)}/{tile.path}"
+            "a file of the log's hashes (a tile) is missing", where=f"{directory(log)}/{tile.path}"
         )
     return data
 
@@ -213,7 +217,10 @@ def read_entries(
             tile = Tile(ENTRIES, index)
             data = read_file(disk, log, tile.path, MAX_BUNDLE_BYTES)
         if data is None:
-            raise LedgerError("an entry bundle is missing", where=f"{directory(log)}/{tile.path}")
+            raise LedgerError(
+                "a file of the log's records (an entry bundle) is missing",
+                where=f"{directory(log)}/{tile.path}",
+            )
         bundle = decode_bundle(data, tile.width)
         entries += bundle[max(start - first, 0) : end - first]
         total += len(data)

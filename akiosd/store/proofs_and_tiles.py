@@ -72,9 +72,11 @@ def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
     with LogFiles(path) as reader:
         report = verify_log(reader, vkey, (), hasher, stored=False)
         if report.exit_code != 0:
-            what = f"the entries do not lead to the signed root: {report.detail}"
+            what = f"the log's records do not lead to the signed hash: {report.detail}"
             raise LedgerError(
-                what, report.first_bad, "restore the log from a backup: tiles cannot mend entries"
+                what,
+                report.first_bad,
+                "restore the log from a backup: records cannot be made from hashes",
             )
         wrong = [
             name
@@ -155,12 +157,14 @@ def _bundle(reader: LogReader, index: int, size: int) -> list[bytes]:
 def _read_bundle(reader: LogReader, tile: Tile) -> bytes:
     data = read_tile(reader, tile)
     if data is None:
-        raise LedgerError("an entry bundle is missing", where=tile.path)
+        raise LedgerError(
+            "a file of the log's records (an entry bundle) is missing", where=tile.path
+        )
     return data
 
 
 def _tile(reader: LogReader, tile: Tile) -> bytes:
     data = read_tile(reader, tile)
     if data is None:
-        raise LedgerError("a tile is missing", where=tile.path)
+        raise LedgerError("a file of the log's hashes (a tile) is missing", where=tile.path)
     return data

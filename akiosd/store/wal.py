@@ -99,14 +99,18 @@ class Wal:
             magic = random(MAGIC_BYTES)
         if magic is None or len(magic) != MAGIC_BYTES:
             raise LedgerError(
-                "the WAL's magic file is missing or damaged", where=_MAGIC_PATH, next=_RESTORE
+                "the first file of the write-ahead log is missing or damaged",
+                where=_MAGIC_PATH,
+                next=_RESTORE,
             )
         wal = cls(disk, magic, segment_bytes)
         wal._is_new = is_new
         wal._listed = disk.read(_LIST_PATH, _LONGEST_LIST) or b""
         for name in sorted({*wal._listed.decode("ascii", "replace").split()} - {*names}):
             raise LedgerError(
-                "a segment of the WAL is missing", where=f"{DIRECTORY}/{name}", next=_RESTORE
+                "a file of the write-ahead log is missing",
+                where=f"{DIRECTORY}/{name}",
+                next=_RESTORE,
             )
         wal._take_over([wal._look(name) for name in names])
         return wal
@@ -117,7 +121,7 @@ class Wal:
     def _look(self, name: str) -> _Found:
         if not name[:-4].isdigit():
             raise LedgerError(
-                "this file is not a segment of the write-ahead log",
+                "this file does not belong to the write-ahead log",
                 where=f"{DIRECTORY}/{name}",
                 next="move it out of the directory",
             )
@@ -155,7 +159,7 @@ class Wal:
 
     def _refuse(self, seq: int, name: str) -> None:
         raise LedgerError(
-            f"frame {seq} of the WAL is missing or damaged",
+            f"frame {seq} of the write-ahead log is missing or damaged",
             where=f"{DIRECTORY}/{name}",
             next=_RESTORE,
         )
@@ -232,7 +236,9 @@ class Wal:
         if self._leave_segment or not self._used or self._offset + len(frame) > self.segment_bytes:
             frame = encode_frame(self._magic, self.seq, base, self._opening + body)
             if len(frame) > self.segment_bytes:
-                raise LedgerStateError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
+                raise LedgerStateError(
+                    f"a frame of {len(frame)} bytes does not fit a file of the write-ahead log"
+                )
             self._next_segment()
         name = self._used[-1].name
         try:
@@ -242,7 +248,8 @@ class Wal:
             self._file.data_sync()
         except OSError as error:
             raise LedgerDiskError(
-                f"writing the WAL failed: {error.strerror}", where=f"{DIRECTORY}/{name}"
+                f"the write-ahead log cannot be written: {error.strerror}",
+                where=f"{DIRECTORY}/{name}",
             ) from error
         self._offset += len(frame)
         self._used[-1].last_seq = self.seq

@@ -42,7 +42,9 @@ def answer(asked: Approval, yes: bool, by: str, now_ns: int, comment: str = "") 
     if asked.state != "waiting":
         who = f" by {asked.by}" if asked.by else ""
         raise AkiosError(
-            f"this was {asked.state}{who} before", "approval", "run the workflow again to be asked"
+            f"this question was {asked.state}{who} before",
+            "approval",
+            "run the workflow again to be asked",
         )
     state: State = "approved" if yes else "refused"
     return msgspec.structs.replace(asked, state=state, by=by, comment=comment, answered_ns=now_ns)

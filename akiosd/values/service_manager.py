@@ -57,7 +57,7 @@ def handed_over(environment: Mapping[str, str], pid: int) -> tuple[tuple[int, st
     number = environment.get("LISTEN_FDS", "")
     if not (number.isascii() and number.isdigit() and int(number) <= _MOST_FDS):
         raise AkiosError(
-            f"LISTEN_FDS={number!r} is no number of descriptors",
+            f"LISTEN_FDS={number!r} is not a number of descriptors",
             "environment",
             "start akiosd by its service: systemctl start akiosd",
         )

@@ -35,11 +35,11 @@ class Input(Part, frozen=True, kw_only=True):
 
     type: Annotated[
         InputType,
-        Meta(
-            description="text, integer, number, boolean, list or map. text where nothing is said."
-        ),
+        Meta(description="text, integer, number, boolean, list or map."),
     ] = "text"
-    description: Annotated[str, Meta(description="What it is for; asked people see it.")] = ""
+    description: Annotated[
+        str, Meta(description="What it is for; who is asked for it sees this.")
+    ] = ""
     default: Annotated[
         Any,
         Meta(description="What holds where nothing is given. Without it a value must be given."),

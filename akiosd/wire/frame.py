@@ -41,7 +41,7 @@ def encode_frame(payload: bytes) -> bytes:
     """
     if not 0 < len(payload) <= MAX_FRAME:
         raise ProtocolError(
-            f"a message of {len(payload)} bytes is too long: it may have {MAX_FRAME} bytes",
+            f"a message of {len(payload)} bytes is too long: it may have at most {MAX_FRAME} bytes",
             next="pass less: shorten the command line or the environment",
         )
     return _LENGTH.pack(len(payload)) + payload

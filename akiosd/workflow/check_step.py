@@ -94,8 +94,9 @@ class StepChecker:
         error = check_path(path, self._known)
         if path[0] == "outputs" and at[0] != "outputs":
             error = AkiosError(
-                "outputs alone are this step's own, and can be named only in its section outputs",
-                next="name those of an earlier step: steps.NAME.outputs.KEY",
+                "{outputs.KEY} means this step's own outputs, and can stand only in its section"
+                " outputs",
+                next="for outputs of an earlier step: {steps.NAME.outputs.KEY}",
             )
         if error is not None:
             self._add(at, error.what + (f" ({error.where})" if error.where else ""), error.next)
@@ -107,7 +108,7 @@ class StepChecker:
             if isinstance(value, list):
                 count *= len(value)
             elif not _is_whole_reference(value):
-                what = f"matrix.{name} is no list"
+                what = f"matrix.{name} is not a list"
                 self._add(
                     ("matrix", name), what, "write a list, or one reference such as {inputs.x}"
                 )

@@ -48,7 +48,7 @@ def parse_condition(source: str) -> Node:
     parser.end()
     if is_value(node):
         raise refuse(
-            "in quotes it is a text, which says nothing"
+            "the whole condition is in quotes, and so it is only a text"
             if isinstance(node, Literal) and isinstance(node.value, str)
             else "this is a value and no condition",
             1,
@@ -113,7 +113,7 @@ class _Parser:
             return
         hint = _NO_NAMES.get(now.word, "")
         raise refuse(
-            hint or f"the condition is complete before {now.word[:40]!r}",
+            hint or f"the condition ends before {now.word[:40]!r}",
             now.column,
             "compare the values themselves"
             if hint
@@ -173,7 +173,7 @@ class _Parser:
             right = self._sum(depth)
             if found and (sign.word == "in" or "in" in sign.word.split()):
                 raise refuse(
-                    "'in' cannot stand in a row of comparisons",
+                    "'in' cannot be chained with other comparisons",
                     sign.column,
                     "write two comparisons with 'and' between them",
                 )
@@ -226,7 +226,7 @@ class _Parser:
                 field = self._now
                 if field.kind != "name":
                     raise refuse(
-                        f"{field.word!r} is no key", field.column, "write a name after the dot"
+                        f"{field.word!r} is not a key", field.column, "write a name after the dot"
                     )
                 self._at += 1
                 if self._take("("):

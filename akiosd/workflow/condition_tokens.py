@@ -138,7 +138,9 @@ def _read_number(word: str, column: int) -> int | float:
     if _FRACTION.match(word):
         return float(word)
     raise refuse(
-        f"{word[:40]!r} is no number of 64 bits", column, "write digits, and a point where needed"
+        f"{word[:40]!r} is not a number of 64 bits",
+        column,
+        "write digits, and a point where needed",
     )
 
 
@@ -169,7 +171,7 @@ def _strange(source: str, at: int) -> AkiosError:
     rest = source[at : at + 2]
     if _TEMPLATE.match(source, at) or rest[:1] in ("{", "$"):
         return refuse(
-            f"{source[at : at + 20]!r}: a condition is no template",
+            f"{source[at : at + 20]!r}: a condition is not a template",
             at + 1,
             "name values by themselves, as in steps.check.outputs.count > 3",
         )

@@ -160,13 +160,15 @@ def _plain(value: Any) -> Any:
 
 def _number(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AkiosError(f"{describe(value)} is no number", next="only numbers are calculated with")
+        raise AkiosError(
+            f"{describe(value)} is not a number", next="only numbers are calculated with"
+        )
     return value
 
 
 def _whole(value: int | float) -> int | float:
     if isinstance(value, float) and not math.isfinite(value):
-        raise AkiosError("the result is no finite number", next="use smaller numbers")
+        raise AkiosError("the result is not a finite number", next="use smaller numbers")
     _plain(value)
     return value
 
@@ -175,7 +177,8 @@ def _arithmetic(sign: str, left: int | float, right: int | float) -> int | float
     if sign == "%":
         if isinstance(left, float) or isinstance(right, float) or right <= 0 or left < 0:
             raise AkiosError(
-                "'%' takes whole numbers from 0 on, and from 1 on at its right side", next=MANUAL
+                "'%' takes whole numbers: 0 or more on its left, 1 or more on its right",
+                next=MANUAL,
             )
         return left % right
     return _whole(left + right if sign == "+" else left - right if sign == "-" else left * right)
@@ -211,7 +214,8 @@ def _same(left: Any, right: Any) -> bool:
 def _ordered(budget: _Budget, sign: str, left: Any, right: Any) -> bool:
     if _kind(left) != _kind(right) or _kind(left) not in ("text", "a number"):
         raise AkiosError(
-            f"{_kind(left)} and {_kind(right)} have no order", next="compare two numbers or texts"
+            f"{_kind(left)} and {_kind(right)} cannot be ordered",
+            next="compare two numbers or texts",
         )
     budget.read(_size(left) + _size(right))
     if sign in ("<", ">="):
@@ -293,12 +297,14 @@ def _matches(budget: _Budget, arguments: list[Any]) -> bool:
         budget.match((len(text) + 1_000) * compiled.programsize)
         return compiled.search(text) is not None
     except UnicodeEncodeError:
-        raise AkiosError("the text is no Unicode, and no pattern fits it", next=MANUAL) from None
+        raise AkiosError(
+            "the text is not valid Unicode, so no pattern can match it", next=MANUAL
+        ) from None
     except re2.error as error:
         words = error.args[0] if error.args else ""
         shown = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
         raise AkiosError(
-            f"{pattern[:80]!r} is no pattern: {shown}",
+            f"{pattern[:80]!r} is not a pattern: {shown}",
             next="write one of RE2 (no look-around, no back references)",
         ) from None
 

@@ -81,7 +81,7 @@ def check_input(name: str, form: Input, value: Any) -> None:
     if form.choices and value not in form.choices:
         choices = ", ".join(map(str, form.choices))
         raise AkiosError(
-            f"the input {name} is one of {choices}", f"inputs.{name}", "give one of them"
+            f"the input {name} must be one of {choices}", f"inputs.{name}", "give one of them"
         )
 
 

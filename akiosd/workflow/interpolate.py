@@ -73,7 +73,7 @@ def _piece(text: str, found: re.Match[str]) -> Piece | None:
     is_name = whole == "{{" and _NAMES.match(text, found.end())
     if whole == "${{" or (is_name and _TWICE_CLOSED.match(text, found.end())):
         raise AkiosError(
-            f"{text[found.start() : found.start() + 40]!r} is not how AKIOS writes a reference",
+            f"{text[found.start() : found.start() + 40]!r} is not a reference as AKIOS writes them",
             next="write {inputs.NAME} or {steps.NAME.outputs.KEY}; for a literal { write {{",
         )
     if whole == "{{":
@@ -87,7 +87,7 @@ def _variable(inner: str, whole: str) -> Variable:
     found = _VARIABLE.match(inner)
     if found is None:
         raise AkiosError(
-            f"{whole!r} is no variable",
+            f"{whole!r} is not a variable",
             next="write ${NAME} or ${NAME:-default}; for a literal ${ write $${",
         )
     return Variable(found[1], found[2])

@@ -154,7 +154,7 @@ def read_journal(data: bytes, where: str) -> Journal:
         try:
             line = _DECODER.decode(whole)
         except (msgspec.DecodeError, RecursionError):
-            raise _broken(len(lines) + 1, "is no line of a journal", where) from None
+            raise _broken(len(lines) + 1, "is not a line of a journal", where) from None
         if line.before != head or isinstance(line, Begun) != (not lines):
             raise _broken(len(lines) + 1, "does not follow from the line before it", where)
         lines.append(line)
@@ -164,7 +164,7 @@ def read_journal(data: bytes, where: str) -> Journal:
 
 def _broken(number: int, what: str, where: str) -> AkiosError:
     return AkiosError(
-        f"line {number} of the journal {what}", where, "it was changed: start a new run"
+        f"line {number} of the journal {what}", where, "somebody changed this file: start a new run"
     )
 
 

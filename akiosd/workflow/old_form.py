@@ -22,7 +22,7 @@ ON_ERROR: dict[str, dict[str, Any]] = {
     "retry": {"retry": {"attempts": 2}},
 }
 """What ``on_error`` said → what says it now; 1.4's retry was one more attempt."""
-_RENAMED = {"condition": "if"}
+RENAMED = {"condition": "if"}
 
 
 def renew(content: dict[str, Any], marks: dict[Path, Mark], complain: Complain) -> list[str]:
@@ -41,7 +41,9 @@ def _renew_step(
     if "step" in step:
         number = step.pop("step")
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            complain((*path, "step"), f"step: {number!r} is no number from 1 on", "write step: 1")
+            complain(
+                (*path, "step"), f"step: {number!r} is not a number from 1 on", "write step: 1"
+            )
         elif len(path) == 2 and number != int(path[-1]) + 1:
             complain(
                 (*path, "step"),
@@ -49,7 +51,7 @@ def _renew_step(
                 "number the steps 1, 2, 3 in the order of the file",
             )
         notes.append("step: N is read; a name says more: name: summarise")
-    for old, new in _RENAMED.items():
+    for old, new in RENAMED.items():
         if old in step and new in step:
             complain((*path, old), f"{old} and {new} are the same key", f"keep {new}")
         elif old in step:

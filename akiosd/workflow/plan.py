@@ -132,7 +132,7 @@ def instances(step: PlannedStep, scope: Scope) -> list[dict[str, Any]]:
         values = fill(value, scope)
         if not isinstance(values, list | tuple):
             raise AkiosError(
-                f"matrix.{name} is no list",
+                f"matrix.{name} is not a list",
                 f"step {step.name}",
                 "give it a list, or a reference to one",
             )

@@ -137,7 +137,9 @@ def step_into(value: Any, part: Any) -> Any:
     if isinstance(value, list | tuple) and isinstance(part, int) and not isinstance(part, bool):
         if -len(value) <= part < len(value):
             return value[part]
-        raise AkiosError(f"the list has {len(value)} items", next="ask for one that it has")
+        raise AkiosError(
+            f"the list has {len(value)} items", next="name one of them; they are counted from 0"
+        )
     raise AkiosError(
         f"{describe(value)} has no {'item' if isinstance(part, int) else 'key'} {part!r}",
         next="only maps have keys, and lists items that are counted from 0",
@@ -162,7 +164,7 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
     names = {"inputs": known.inputs, "matrix": known.matrix}.get(root)
     if len(path) < 2 and (names is not None or root == "steps"):
         ending = ".outputs.KEY" if root == "steps" else ""
-        return AkiosError(f"{root} alone is no value", root, f"write {root}.NAME{ending}")
+        return AkiosError(f"{root} alone is not a value", root, f"write {root}.NAME{ending}")
     if names is not None and path[1] not in names:
         asked = str(path[1])
         return AkiosError(f"{root} has no {asked!r}", show(path), _near(asked, names))
@@ -180,7 +182,7 @@ def _check_step(name: str, path: Path, known: Known) -> AkiosError | None:
         return AkiosError(f"there is no step {name!r}", show(path), _near(name, known.steps))
     instead = f"write steps.{name}.outputs.KEY"
     if path[0] == "steps" and len(path) < 3:
-        return AkiosError("a step alone is no value", show(path), instead)
+        return AkiosError("a step alone is not a value", show(path), instead)
     if path[0] == "steps" and path[2] not in ("outputs", "output", "status"):
         what = f"a step has outputs, output and status, and no {show(path[2:])!r}"
         return AkiosError(what, show(path), instead)

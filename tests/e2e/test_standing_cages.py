@@ -301,7 +301,7 @@ def test_a_system_policy_of_reading_only_holds_for_the_output() -> None:
     try:
         where = daemon.workspace(uid=NOBODY)
         done = daemon.ctl("cage", "up", "work", uid=NOBODY, cwd=where)
-        assert done.returncode == 125 and "lets nothing be written in a project" in done.stderr
+        assert done.returncode == 125 and "forbids writing in a project" in done.stderr
         # The control: it is the directory that is refused, not the cage.
         run = daemon.ctl("run", "--", "true", uid=NOBODY, cwd=where)
         assert run.returncode == 0, run.stderr

@@ -125,7 +125,7 @@ def test_an_answer_that_is_not_as_wanted(do: Steps) -> None:
     found = ask(do, "openai", prompt='{"path": 3}', schema=SCHEMA)
     assert "['path']: 3 is not of type \"string\"" in said(found), found
     assert found["outputs"]["text"] == '{"path": 3}' and "data" not in found["outputs"]
-    assert "is no JSON" in said(ask(do, "openai", prompt="nothing", schema=SCHEMA))
+    assert "is not JSON" in said(ask(do, "openai", prompt="nothing", schema=SCHEMA))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_files_are_read_and_written(do: Steps, project: Path) -> None:
 
 
 OUTSIDE = {
-    "data/input/../../secret.txt": "goes upwards",
+    "data/input/../../secret.txt": "leads upwards (..)",
     "data/input_evil/a.txt": "is not below the step's paths",
     "secret.txt": "is not below the step's paths",
     "/etc/passwd": "is not below the step's paths",

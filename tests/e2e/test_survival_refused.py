@@ -79,9 +79,7 @@ def test_a_cage_whose_state_memory_is_damaged_is_ended_by_name(private: Daemon) 
         private.start()
         assert wait_until(lambda: is_over(processes))
         _, words = client.communicate(timeout=60)
-    reason = (
-        "killed: akiosd ended, and could not go on with it: the state memory of a cage is damaged"
-    )
+    reason = "killed: akiosd ended, and could not go on with it: what akiosd kept of it is damaged"
     assert host_ends(private) == {cage: reason}
     assert (client.returncode, report(words)["reason"]) == (137, reason)
     assert [record["kind"] for record in private.events(cage)][-1] == "end"

@@ -7,10 +7,15 @@ knows stands as ``{name}``.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from akiosd.cage.state_format import StateError
+from akiosd.errors import GatewayFaultError, LedgerStateError, ProtocolError
+from tests.unit.error_areas import AREAS, FAULTS, area_of
 from tests.unit.reaching_texts import Function, Names, Text, constants, follow, parameters
 from tests.unit.written_texts import Choices, spoken, text_of
 
@@ -23,10 +28,107 @@ VALUES = {"MisdirectedError", "HostLogError"}
 NAMES = ("what", "where", "next")
 HEAD = """# Errors
 
-What `akiosctl` and `akiosd` say when something cannot be done: what it is, where, and what to do
-next. A value that only a run knows stands in braces. Written by `python -m
-tests.unit.describe_errors` from the source; a test keeps it true.
+What `akiosctl` and `akiosd` say when something cannot be done, and what to do next. The parts are
+by what you were doing; in each, errors are in the order of the alphabet. **With an error in hand**,
+search this page for three words of it that are no name, path or number of yours: in their place
+stand braces, as in `{path}`. `{reason}` is what the system says, as in "Permission denied". What
+begins with braces is sorted by the first word after them, and what is all in braces, the words of
+another program or of a server, comes first.
+
+Under each error: *where* it can happen, and what is *next*. `(cage)`, `(run)` and the like name a
+verb or a section of a file. Where an error does not help, that is a fault: report it with what you
+typed, and with the lines of `journalctl -u akiosd` of that time (CONTRIBUTING.md says where).
+
+Written by `python -m tests.unit.describe_errors` from the source; a test keeps it true.
 """
+SAID = {
+    "strerror": "reason",
+    "filename": "path",
+    "st_uid": "uid",
+    "st_mode": "mode",
+    "st_size": "size",
+    "str": "names",
+    "chr": "reason",
+    "m": "message",
+    "msg": "what is wrong",
+    "next": "what helps",
+    "first_bad": "record",
+    "hosts_path": "path",
+    "state_dir": "directory",
+    "cages_dir": "directory",
+    "max_bytes": "limit",
+    "most_bytes": "limit",
+    "body_bytes": "limit",
+    "head_bytes": "limit",
+    "head_fields": "limit",
+    "body_seconds": "seconds",
+    "longest": "limit",
+    "plan": "what is wrong",
+    "crowded": "what is full",
+    "problem": "what is wrong",
+    "hint": "what helps",
+    "do": "what helps",
+    "stderr": "output",
+    "meant": "near",
+    "positions": "line",
+    "inner": "key",
+    "argv": "command",
+    "argv0": "command",
+    "args": "command",
+    "arguments": "value",
+    "signo": "signal",
+    "verify_message": "reason",
+    "at_once": "number",
+    "fd_count": "number",
+    "max_changes": "number",
+    "max_redirects": "number",
+    "adoptions": "number",
+    "unanswered": "number",
+    "waiting": "number",
+    "connections": "number",
+    "letters": "number",
+    "specs": "socket",
+    "foreign": "names",
+    "lacking": "name",
+    "wrong": "name",
+    "wants": "number",
+    "seq": "number",
+    "own_name": "name",
+    "TYPES": "type",
+    "FUNCTIONS": "names",
+    "SCHEMAS": "verbs",
+    "YAMA": "path",
+    "READS": "words",
+    "OPTIONAL": "names",
+    "bad": "what is wrong",
+    "plain": "path",
+    "got": "value",
+    "kept": "directory",
+    "elsewhere": "directory",
+    "durable": "number",
+    "hole": "byte",
+    "holder": "value",
+    "passed": "url",
+    "runtime": "path",
+    "dir": "directory",
+    "…": "number",
+}
+"""What a brace says on the page where its name in the source is a word of programmers."""
+ELSEWHERE = {
+    "akiosctl/old_words.py": "now: what took its place; all of these are in [a table](from-1.4.md)"
+}
+"""What a page says in the place of a next step that another page lists."""
+FAULT_NEXTS = {
+    ProtocolError.NEXT,
+    GatewayFaultError.NEXT,
+    LedgerStateError.NEXT,
+    StateError.NEXT,
+    "install the same version of akiosd and akiosctl, and restart akiosd",
+    "use the akiosctl that was installed with this akiosd",
+}
+"""Next steps against what nobody's own typing brings about: their errors stand together."""
+BRACE = re.compile(r"\{([^{}]*)\}")
+ONLY_BRACES = re.compile(r"(?:\{[^{}]*\}[ ,;]*)+|")
 
 
 class Told(NamedTuple):
@@ -198,7 +300,9 @@ def read_module(
         match call:
             case ast.Call(func=ast.Name(id=name)) if name in kinds:
                 fallback, order = kinds[name]
-                for told in read_call(module, call, order, names, Choices(functions)):
+                for told in read_call(
+                    module, call, order, names, Choices(functions, value_in(module))
+                ):
                     told = told._replace(next=told.next or fallback)
                     if told.what and told not in seen:
                         seen.add(told)
@@ -218,17 +322,71 @@ def read_call(
         more = choices.advance()
 
 
+def value_in(module: str) -> Callable[[str], object]:
+    """What names in capitals stand for in a module of ours: it is asked, only where one stands."""
+
+    def value(name: str) -> object:
+        if not (ROOT / module).is_file():
+            return None
+        found = getattr(
+            importlib.import_module(module.removesuffix(".py").replace("/", ".")), name, None
+        )
+        return found if isinstance(found, int | float | str | tuple | frozenset | dict) else None
+
+    return value
+
+
+def brace(match: re.Match[str]) -> str:
+    """A value as the page names it: in words, without what only the source means by it."""
+    name = match[1]
+    if ":" in name or "." in name:
+        return match[0]
+    name = re.sub(r"^number of .*", "number", SAID.get(name, name))
+    return "{" + name.replace("_", " ") + "}"
+
+
+def alphabetic(what: str) -> str:
+    """What an error is sorted by: its words, without values and marks."""
+    return " ".join(re.findall(r"\w+", BRACE.sub(" ", what).casefold()))
+
+
+def entry(what: str, ways: list[tuple[str, str]]) -> str:
+    """One error with its places, those with the same next step together."""
+    by_next: dict[str, list[str]] = {}
+    for where, next_ in sorted(ways):
+        by_next.setdefault(next_, []).append(where)
+    lines = [f"- **{what}**"]
+    for next_, places in by_next.items():
+        where = "; ".join(place for place in places if place)
+        lines.append(f"  - ({where}) {next_}" if where else f"  - {next_}")
+    return "\n".join(lines)
+
+
+def anchor(title: str) -> str:
+    """The name of a heading in a link of Markdown."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def describe(found: Iterable[Told]) -> str:
-    """The page: by module, sorted, so that lines move little when the source does."""
-    lines = [HEAD]
-    by_module: dict[str, set[tuple[str, str, str]]] = {}
+    """The page: by area and by the alphabet, each error once with all its places.  An error in the
+    words of another stands where those are made.
+    """
+    areas: dict[str, dict[str, set[tuple[str, str]]]] = {area: {} for area in AREAS}
     for told in found:
-        by_module.setdefault(told.module, set()).add((told.what, told.where, told.next))
-    for module, rows in sorted(by_module.items()):
-        lines.append(f"\n## {module}\n")
-        for what, where, next_ in sorted(rows):
-            parts = [f"- {what}", *([f"where: {where}"] if where else [])]
-            lines.append("\n  ".join([*parts, *([f"next: {next_}"] if next_ else [])]))
+        if ONLY_BRACES.fullmatch(told.what) and ONLY_BRACES.fullmatch(told.next):
+            continue
+        what, where, next_ = (BRACE.sub(brace, text) for text in told[2:])
+        area = FAULTS if told.next in FAULT_NEXTS else area_of(told.module)
+        next_ = ELSEWHERE.get(told.module, next_)
+        areas[area].setdefault(what, set()).add((where, next_))
+    lines = [HEAD, *(f"* [{area}](#{anchor(area)})" for area in areas)]
+    for area, errors_ in areas.items():
+        lines.append(f"\n## {area}\n")
+        ordered = sorted(errors_, key=lambda what: (alphabetic(what), what))
+        lines += [
+            entry("{what is wrong}" if what == "{what}" else what, list(errors_[what]))
+            for what in ordered
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,8 @@ from functools import cache
 import pytest
 
 from akiosd.errors import AkiosError, KernelError
-from tests.unit.describe_errors import PAGE, Told, describe, errors, read
+from tests.unit.describe_errors import PAGE, ROOT, Told, alphabetic, describe, errors, read
+from tests.unit.error_areas import AREAS, FAULTS, area_of
 
 PASSED_ON = re.compile(r"\{\w+\}")
 """An error in the words of another, which is listed where it is made."""
@@ -46,6 +47,40 @@ def test_the_list_is_whole() -> None:
     assert len(all_errors()) > 400
     assert ("akiosctl/client.py", "you may not connect to akiosd") in known
     assert ("akiosd/daemon/requests/keys.py", "no key of {provider} was set") in known
+
+
+def test_every_place_of_an_area_is_there_and_makes_an_error() -> None:
+    modules = {told.module for told in all_errors()}
+    for area, places in AREAS.items():
+        assert list(places) == sorted(set(places)), area
+        for place in places:
+            assert (ROOT / place).exists(), place
+            makes = {module for module in modules if module == place or place.endswith("/")}
+            assert any(module.startswith(place) for module in makes), f"{place} makes no error"
+    with pytest.raises(AssertionError, match="has no place"):
+        area_of("akiosd/nowhere.py")
+
+
+def test_an_error_in_hand_is_found_by_its_area_and_the_alphabet() -> None:
+    """Each part is in order; what only a fault brings about is not in the way of the others."""
+    parts = PAGE.read_text().split("\n## ")[1:]
+    assert [part.partition("\n")[0] for part in parts] == list(AREAS)
+    for part in parts:
+        title, _, text = part.partition("\n")
+        found = [alphabetic(line) for line in re.findall(r"^- \*\*(.*)\*\*$", text, re.MULTILINE)]
+        found = [words for words in found if words]
+        assert found and found == sorted(found), title
+    assert "- **akiosd is not running**" in parts[1] and "use the akiosctl that was" in parts[-1]
+    assert not any("use the akiosctl that was installed" in part for part in parts[:-1])
+    assert parts[-1].startswith(FAULTS)
+
+
+def test_a_brace_says_a_word_of_the_reader() -> None:
+    """No name of the source is left in a brace: none with a line under or above, none in capitals
+    but those that a person is to fill in.
+    """
+    braces = set(re.findall(r"\{([^{}:.]*)\}", PAGE.read_text()))
+    assert [word for word in braces if re.search(r"_|^[A-Z]{2,}|^st\b|errno|^.$", word)] == ["NAME"]
 
 
 SEVERAL = """

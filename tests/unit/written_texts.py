@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tests.unit.reaching_texts import Function, Names, Text, is_text, parameters, returned
+
+_CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 
 
 class Spoken(NamedTuple):
@@ -32,8 +36,14 @@ class Choices:
     condition has one answer everywhere.
     """
 
-    def __init__(self, functions: dict[str, Spoken] | None = None) -> None:
+    def __init__(
+        self,
+        functions: dict[str, Spoken] | None = None,
+        value: Callable[[str], object] | None = None,
+    ) -> None:
         self.functions = functions or {}
+        self.value = value or (lambda name: None)
+        """What a name in capitals stands for in the module; None where nothing is known."""
         self._taken: dict[str, tuple[int, int]] = {}
 
     def take(self, condition: str, count: int) -> int:
@@ -58,8 +68,11 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
             return value
         case ast.JoinedStr(values=values):
             return "".join(text_of(value, names, choices) for value in values)
-        case ast.FormattedValue(value=value):
-            return text_of(value, names, choices)
+        case ast.FormattedValue(value=value, format_spec=form):
+            given = value_of(value, choices)
+            if isinstance(given, int | float) and form is not None:
+                return format(given, text_of(form, names, choices))
+            return text_of(value, names, choices) if given is None else said(given)
         case ast.Name(id=name) if name in names and not isinstance(names[name].node, ast.Dict):
             return text_of(names[name].node, names[name].names, choices)
         case ast.Attribute(value=ast.Name(id=name), attr="NEXT") if f"{name}.NEXT" in names:
@@ -68,6 +81,10 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
         case ast.Subscript(value=ast.Name(id=name)) if is_text(node, names):
             table = names[name]
             assert isinstance(table.node, ast.Dict)
+            wanted = ast.dump(node.slice)
+            for key, part in zip(table.node.keys, table.node.values, strict=True):
+                if key is not None and ast.dump(key) == wanted:
+                    return text_of(part, table.names, choices)
             part = table.node.values[choices.take(ast.dump(node), len(table.node.values))]
             return text_of(part, table.names, choices)
         case ast.BinOp(left=left, op=ast.Add(), right=right) if is_text(node, names):
@@ -76,6 +93,10 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
             known = answer(test, names)
             part = (body, orelse)[choices.take(ast.dump(test), 2) if known is None else not known]
             return text_of(part, names, choices)
+        case ast.Call(func=ast.Attribute(value=inner, attr="rstrip" | "strip")) if is_text(
+            inner, names
+        ):
+            return text_of(inner, names, choices)
         case ast.BoolOp(op=ast.Or(), values=values) if is_text(node, names):
             part = values[choices.take(ast.dump(node), len(values))]
             return text_of(part, names, choices)
@@ -87,7 +108,52 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
         ) if name in choices.functions:
             return text_of_call(node, choices.functions[name], names, choices)
         case _:
-            return "{" + name_of(node) + "}"
+            given = value_of(node, choices) if not isinstance(node, ast.Constant) else None
+            return "{" + name_of(node) + "}" if given is None else said(given)
+
+
+def value_of(node: ast.expr, choices: Choices) -> object:
+    """What a name in capitals stands for, alone, joined or divided; None for what a run knows."""
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Name(id=name) if _CONSTANT.fullmatch(name):
+            return choices.value(name)
+        case ast.BinOp(left=left, op=ast.FloorDiv() | ast.RShift() | ast.Sub() as op, right=right):
+            one, other = value_of(left, choices), value_of(right, choices)
+            if not isinstance(one, int) or not isinstance(other, int):
+                return None
+            match op:
+                case ast.FloorDiv():
+                    return one // other
+                case ast.RShift():
+                    return one >> other
+                case _:
+                    return one - other
+        case ast.Call(func=ast.Name(id="len" | "sorted" as name), args=[inner]):
+            found = value_of(inner, choices)
+            if not isinstance(found, Iterable):
+                return None
+            return len(list(found)) if name == "len" else sorted(found)
+        case ast.Call(func=ast.Name(id="int"), args=[inner]):
+            return value_of(inner, choices)
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str()), attr="join"), args=[one]):
+            return value_of(one, choices)
+        case _:
+            return None
+
+
+def said(value: object) -> str:
+    """A value as a person is told it: a whole number without a point, names in a row."""
+    match value:
+        case float() if value.is_integer():
+            return str(int(value))
+        case str():
+            return value
+        case _ if isinstance(value, Iterable):
+            return ", ".join(sorted(str(one) for one in value))
+        case _:
+            return str(value)
 
 
 def answer(test: ast.expr, names: Names) -> bool | None:

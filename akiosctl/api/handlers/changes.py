@@ -125,9 +125,9 @@ def _check_match(match: str, cage: str, view: CageView) -> None:
     if match != "*" and _tag(_describe(cage, view, view.compare())) != match:
         raise Refusal(
             HTTPStatus.PRECONDITION_FAILED,
-            "the cage's workspace, or what it changed, is not what it was",
+            "the workspace or the cage's changes are not those that this If-Match was made for",
             "If-Match",
-            f"look at it again: GET /api/v1/cages/{cage}/diff",
+            f"look at them again: GET /api/v1/cages/{cage}/diff",
         )
 
 
@@ -135,7 +135,7 @@ def find_own(client: Client, cage: str) -> CageInfo:
     """A cage of the user of this server.  Raises :class:`Refusal`."""
     found = find_cage(client, cage)
     if found.uid != os.geteuid():
-        what, next = f"it is a cage of {found.user}'s", "ask its user"
+        what, next = f"this cage belongs to {found.user}", "ask them"
         raise Refusal(HTTPStatus.FORBIDDEN, what, cage, next, rule="cage.owner")
     return found
 
@@ -147,5 +147,5 @@ def _find_settled(client: Client, cage: str) -> CageInfo:
     if not found.ended_ns:
         what, next = "the cage still runs", f"end it: POST /api/v1/cages/{cage}/stop"
     else:
-        what, next = "the cage has no changes that wait", f"see GET /api/v1/cages/{cage}"
+        what, next = "the cage has no uncommitted changes", f"see GET /api/v1/cages/{cage}"
     raise Refusal(HTTPStatus.CONFLICT, what, cage, next)

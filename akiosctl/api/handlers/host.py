@@ -57,7 +57,7 @@ def begin_session(service: Service, request: Request, response: Response) -> Ses
         # Else a session would go on for ever by itself, and whoever found a cookie with it.
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            "a session is begun with a token, not with another session",
+            "a session cannot be used to begin another session",
             "Authorization",
             "send the token: Authorization: Bearer akt_…",
             rule="token",

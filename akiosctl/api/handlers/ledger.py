@@ -200,7 +200,7 @@ def get_note(service: Service, log: LogName) -> Response:
     with open_log(service, log) as (_, reader):
         note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
-        what = "the log has no checkpoint yet"
+        what = "the log was not signed yet (it has no checkpoint)"
         raise Refusal(HTTPStatus.NOT_FOUND, what, log, "ask again in a second")
     headers = {"Cache-Control": "no-cache"}
     return Response(note, media_type="text/plain; charset=utf-8", headers=headers)
@@ -211,11 +211,16 @@ def get_tile(service: Service, log: LogName, path: TilePath) -> Response:
     try:
         tile = parse_path(path)
     except LedgerError as error:
-        next = "as c2sp.org/tlog-tiles names them"
+        next = "write the path as c2sp.org/tlog-tiles does"
         raise Refusal(HTTPStatus.NOT_FOUND, error.what, path, next) from None
     with open_log(service, log) as (_, reader):
         data = read_tile(reader, tile)
     if data is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such tile", path, "see the checkpoint")
+        raise Refusal(
+            HTTPStatus.NOT_FOUND,
+            "the log has no such file of hashes (tile)",
+            path,
+            "see how far the log goes: its checkpoint",
+        )
     headers = {"Cache-Control": _FOR_EVER, "ETag": f'"{hashlib.sha256(data).hexdigest()[:32]}"'}
     return Response(data, media_type="application/octet-stream", headers=headers)

@@ -60,7 +60,7 @@ def begin_run(
 
 def _check(service: Service, body: NewCage) -> None:
     if body.standing == bool(body.argv):
-        what = "a cage runs `argv`, or it is `standing` and runs nothing yet"
+        what = "a cage either runs `argv`, or is `standing` and starts empty"
         raise _unfit(what, "argv", "give one of the two")
     if body.standing and not body.name:
         raise _unfit("a standing cage has a name", "name", "give it one")
@@ -70,11 +70,12 @@ def _check(service: Service, body: NewCage) -> None:
         what = "files are for a cage with a directory of its own"
         raise _unfit(what, "files", "leave out one of workspace and files")
     if body.policy and body.policy_text:
-        raise _unfit("there are two policies", "policy_text", "give one of them")
+        raise _unfit("policy and policy_text were both given", "policy_text", "give one of them")
     if service.is_system and body.workspace:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            "this server acts for nobody, and shows no directory of the host's",
+            "this server runs with --system: it acts for no user, and shows no directory of this"
+            " host",
             "workspace",
             "send files; or run your own server: akiosctl serve",
             rule="serve.system",
@@ -88,7 +89,9 @@ def _unfit(what: str, where: str, next: str) -> Refusal:
 def input_of(body: NewCage | NewProgram) -> bytes | None:
     """What a request gives to a program's standard input; None for nothing."""
     if body.stdin and body.stdin_base64:
-        raise _unfit("the input stands there twice", "stdin_base64", "give one of them")
+        raise _unfit(
+            "the input was given twice: stdin and stdin_base64", "stdin_base64", "give one of them"
+        )
     given = body.stdin.encode() or _decode(body.stdin_base64, "stdin_base64")
     return given or None
 
@@ -97,7 +100,7 @@ def _decode(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _unfit("this is no base64", where, "see RFC 4648, section 4") from None
+        raise _unfit("this is not base64", where, "see RFC 4648, section 4") from None
 
 
 def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
@@ -187,7 +190,7 @@ def check_shown(
     files = sorted({*asked.read, *asked.write} - {*plain.read, *plain.write})
     variables = sorted({*asked.keep} - {*plain.keep})
     if files:
-        raise _closed("shows no directory of the host's", "filesystem of the policy", files[0])
+        raise _closed("shows no directory of this host", "filesystem of the policy", files[0])
     if variables:
         raise _closed("shows no variable of its own", "environment of the policy", variables[0])
 
@@ -195,7 +198,7 @@ def check_shown(
 def _closed(does: str, where: str, what: str) -> Refusal:
     return Refusal(
         HTTPStatus.FORBIDDEN,
-        f"this server acts for nobody, and {does}",
+        f"this server runs with --system: it acts for no user, and {does}",
         where,
         f"leave out {what}",
         rule="serve.system",
@@ -264,6 +267,6 @@ def find_standing(client: Client, cage: str) -> CageInfo:
     """A standing cage of this user's.  Raises :class:`Refusal`."""
     found = find_own(client, cage)
     if not found.standing:
-        what, next = "it is no standing cage", 'make one: POST /api/v1/cages, "standing": true'
+        what, next = "this is not a standing cage", 'make one: POST /api/v1/cages, "standing": true'
         raise Refusal(HTTPStatus.CONFLICT, what, cage, next)
     return found

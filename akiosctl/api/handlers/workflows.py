@@ -100,7 +100,7 @@ def _check(service: Service, body: NewWorkflowRun) -> None:
     if service.is_system and (body.workspace or body.file):
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            "this server acts for nobody, and reads no file of the host's",
+            "this server runs with --system: it acts for no user, and reads no file of this host",
             "workspace" if body.workspace else "file",
             "send text and files; or run your own server: akiosctl serve",
             rule="serve.system",
@@ -159,7 +159,7 @@ def _resume(service: Service, kept: Kept, body: NewResumption) -> str:
     workspace = kept.begun.workspace
     is_own = service.scratch.has(workspace)
     if service.is_system and not is_own:
-        what = "this server acts for nobody, and did not begin this run"
+        what = "this server runs with --system: it acts for no user, and did not begin this run"
         raise Refusal(HTTPStatus.FORBIDDEN, what, kept.run, "begin a new one", rule="serve.system")
     with conflicts(), ExitStack() as held:
         if is_own:

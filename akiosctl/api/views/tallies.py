@@ -33,7 +33,12 @@ class Tallies:
         """
         if not self._lock.acquire(timeout=2 * SECONDS):
             status = HTTPStatus.SERVICE_UNAVAILABLE
-            raise Refusal(status, "others have logs read just now", "decisions", "ask again")
+            raise Refusal(
+                status,
+                "the server is reading logs for other requests",
+                "decisions",
+                "ask again in a second",
+            )
         try:
             yield self._read(client, logs[:MOST_LOGS])
         finally:

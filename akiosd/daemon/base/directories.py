@@ -41,7 +41,7 @@ def check_state(path: Path) -> None:
     _accept(path, "--state-dir")
     foreign = find_foreign(os.listdir(path))
     if foreign:
-        what = f"it holds {foreign!r} and no ledger: it is no state directory of akiosd"
+        what = f"it holds {foreign!r} and no ledger: it is not a state directory of akiosd"
         raise AkiosError(
             what,
             str(path),

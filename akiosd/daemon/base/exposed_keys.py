@@ -34,7 +34,7 @@ def find_exposed_keys(state_dir: Path) -> Iterator[AkiosError]:
             what = f"a private key belongs to uid {status.st_uid}, not to root"
             yield AkiosError(what, str(path), f"chown root:root {path}; {_RENEW}")
         elif stat.S_ISLNK(status.st_mode):
-            what = "a symbolic link stands among the private keys"
+            what = "there is a symbolic link among the private keys"
             yield AkiosError(what, str(path), "put the file itself there")
         elif mode & _OTHERS:
             what = f"others than root may reach a private key (mode {mode:04o})"

@@ -159,9 +159,9 @@ class KeyStore:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or not _is_roots_alone(status):
                 raise AkiosError(
-                    "the credential is not a file of root's alone",
+                    "others than root may read or write the credential",
                     str(path),
-                    "check its owner and mode",
+                    "let systemd provide it: LoadCredential= in the service of akiosd",
                 )
             return file.read(_MAX_BYTES + 1)
 

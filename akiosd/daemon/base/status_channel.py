@@ -32,9 +32,9 @@ def _an_init_that_is_gone() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _GONE:
             raise CageFailedError(
-                f"the init of the cage cannot be told anything: {error.strerror}",
+                f"the first process of the cage (its pid 1) cannot be reached: {error.strerror}",
                 "status socket",
-                "try again; if it stays so, end the cage",
+                "try again; if it fails again, end the cage: akiosctl stop CAGE",
             ) from error
 
 
@@ -116,7 +116,7 @@ class StatusChannel:
                 await scm_rights.send(self._socket, request, numbers)
             except (BrokenPipeError, ConnectionResetError):
                 raise CageFailedError(
-                    "the child that was to become the cage is gone", "start", "run it again"
+                    "the process that was to become the cage ended", "start", "run it again"
                 ) from None
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ class CageUids:
                 "the file that says which uid the next cage gets holds no number",
                 str(path),
                 "delete it, and start akiosd again: it then chooses anew where to begin, and gives"
-                " no cage the uid of one whose changes wait",
+                " no cage the uid of one with uncommitted changes",
             ) from error
         self._reserved = self._next
 
@@ -60,7 +60,8 @@ class CageUids:
                 self._living.add(uid)
                 return uid
         what = (
-            f"all {self._count} uids for cages are in use, {len(kept)} of them by changes that wait"
+            f"all {self._count} uids for cages are in use, {len(kept)} of them by uncommitted"
+            " changes"
         )
         raise CageFailedError(
             what,

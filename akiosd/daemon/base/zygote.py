@@ -160,7 +160,9 @@ class Zygote(HelperProcess):
             if not isinstance(message, Forked):
                 continue
             if fd is None:
-                raise CageFailedError(f"the gateway cannot be forked: {message.error}", "gateway")
+                raise CageFailedError(
+                    f"the process of the gateway cannot be started: {message.error}", "gateway"
+                )
             self._statuses[message.pid] = None
             return message.pid, fd
 

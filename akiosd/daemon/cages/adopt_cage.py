@@ -79,7 +79,7 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
     memory: StateMemory | None = None
     try:
         if not parts.get(CORE):
-            raise StateError("nothing was kept of this cage but some file descriptors", CORE)
+            raise StateError("too little was kept of this cage to go on with it", CORE)
         memory = StateMemory.open(parts[CORE][0], read_boot())
         state = decode(memory.sections, CAGE, CageState)
         life = decode(memory.sections, LIFE, LifeState)
@@ -100,9 +100,7 @@ def look(cage: CageId, parts: Parts) -> Found | Refused:
 def _check(life: LifeState, fds: Mapping[str, Fd]) -> None:
     missing = [name for name in _NEEDED if name not in fds]
     if missing:
-        raise StateError(
-            f"of the cage's descriptors, these were not kept: {', '.join(missing)}", CORE
-        )
+        raise StateError(f"open files of the cage were not kept: {', '.join(missing)}", CORE)
     if life.life.state not in _GOES_ON:
         raise StateError("akiosd ended before the agent of this cage had begun", LIFE)
     if life.adoptions >= MOST_TRIES:
@@ -159,7 +157,9 @@ def _make(host: Host, found: Found) -> Cage:
 def _prepare(host: Host, found: Found) -> Prepared:
     state = found.state
     if host.disks is None or host.disks.kind != state.disk_kind:
-        raise StateError("this host bounds the disks of cages in another way now", "slot")
+        raise StateError(
+            "since akiosd was restarted, the disks of cages are limited in another way", "slot"
+        )
     directory = host.cages_dir / found.cage
     slot = host.disks.adopt(directory, state.disk_size, found.fds["slot"])
     leaf = host.cgroups.leaf(found.cage)

@@ -393,8 +393,8 @@ def _etc(parts: Parts, user_name: str) -> Fd:
 async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
     """Detached clones of what the client opened, ids mapped, by their names in the plan.
 
-    Where a file system has no id maps the agent must run as the caller to own the files, if that is
-    allowed.
+    Where a file system has no id-mapped mounts the agent must run as the caller to own the files,
+    if that is allowed.
     """
     trees: dict[str, Fd] = {}
     try:
@@ -413,7 +413,8 @@ async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
 
 def _check_degradation(parts: Parts, plain: str) -> None:
     what = (
-        f"the file system of {plain} has no id maps, so the agent could run only under your own"
+        f"the file system of {plain} has no id-mapped mounts, so the agent could run only under"
+        " your own"
         " uid and group"
     )
     move = f"put {plain} on ext4, xfs or btrfs"

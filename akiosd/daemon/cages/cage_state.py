@@ -115,9 +115,9 @@ def decode(sections: dict[str, bytes], name: str, kind: type[Section]) -> Sectio
     that this one does not understand.
     """
     if name not in sections:
-        raise StateError(f"the state memory of a cage lacks its section {name}", name)
+        raise StateError(f"what akiosd kept of it lacks the section {name}", name)
     try:
         return msgspec.msgpack.decode(sections[name], type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        what = f"the state memory of a cage has a section {name} that this akiosd does not know"
+        what = f"what akiosd kept of it has a section {name} that this akiosd cannot read"
         raise StateError(f"{what}: {error}", name) from None

@@ -22,7 +22,7 @@ def check(uid: int) -> None:
     threads wait.
     """
     if _waiting[uid] >= MOST:
-        what = f"akiosd waits for answers of your file systems in {_waiting[uid]} threads already"
+        what = f"akiosd still waits for {_waiting[uid]} answers of your file systems"
         raise CageFailedError(what, "workspace", FIND_HANGING)
 
 

@@ -89,7 +89,7 @@ async def wait_parked(child: Parked, plan: Plan) -> None:
     if fd is not None:
         fd.close()
     if message is None:
-        raise CageFailedError("the child ended while it made a cage", "launcher")
+        raise CageFailedError("the process that makes a cage ended before it was made", "launcher")
     if message.kind != "parked":
         steps = plan.steps
         step = steps[message.step].describe() if message.step < len(steps) else _LAST

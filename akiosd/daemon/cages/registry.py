@@ -398,7 +398,7 @@ def _taken(info: wire.CageInfo) -> DeniedError:
         state = "is down with its data" if info.ended_ns else "is up"
         next = f"choose another, or destroy that one: akiosctl cage down {info.name}"
     else:
-        state = "has changes that wait" if info.ended_ns else "runs"
+        state = "has uncommitted changes" if info.ended_ns else "runs"
         next = "choose another, or stop, commit or discard that one"
     return DeniedError(
         f"the name {info.name} is taken by {info.cage}, which {state}", "--name", next

@@ -295,7 +295,7 @@ class Cage:
             else:
                 what = f"{name} ({self.id}) is not up"
                 next = (
-                    "see what it does: akiosctl cage list; if it is down: akiosctl cage down"
+                    "see its state: akiosctl cage list; if it is down: akiosctl cage down"
                     f" {name}, then akiosctl cage up {name}"
                 )
             raise DeniedError(what, "program", next)
@@ -605,7 +605,7 @@ class Cage:
             records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=origin),
         )
         if self.request.tty is not None and self.master is None:
-            raise CageFailedError("the cage gave no terminal", "pty")
+            raise CageFailedError("the cage opened no terminal", "pty")
         self._record_unprotected()
         less = any(layer.status != "enforced" for layer in self.posture)
         await ledger.commit(self.log, self._birth(less))

@@ -32,7 +32,7 @@ from akiosd.values import steps as steps_of
 from akiosd.values.ids import DirectoryId
 from akiosd.values.plan import Plan, StatusMessage, encode
 
-WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
+WAIT = "wait until that is done: a diff in a pager, or a commit that asks"
 _PATIENCE_S, _PAUSE_S = 2.0, 0.05
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 

@@ -332,7 +332,7 @@ class Gateway:
             )
         except OSError as error:
             raise KernelError(
-                f"the gateway cannot be looked at: {error.strerror}", "gateway"
+                f"akiosd cannot see whether the gateway is well: {error.strerror}", "gateway"
             ) from None
         if _is_readable(process):
             raise CageFailedError(

@@ -63,7 +63,7 @@ def read_left(data: bytes | None, fds: Sequence[Fd]) -> Left:
         state = msgspec.msgpack.decode(data, type=GatewayState) if data else GatewayState()
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         close_all(fds)
-        what = f"the state memory of a cage has a section {GATEWAY} that is not known here"
+        what = f"what akiosd kept of it has a section {GATEWAY} that this akiosd cannot read"
         raise StateError(f"{what}: {error}", GATEWAY) from None
     if len(fds) == 2:
         return Left(state, *fds)

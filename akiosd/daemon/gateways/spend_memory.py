@@ -141,11 +141,11 @@ class SpendMemory:
         policy.  Raises StateError.
         """
         if data is None:
-            raise StateError(f"the state memory of a cage lacks its section {SPEND}", SPEND)
+            raise StateError(f"what akiosd kept of it lacks the section {SPEND}", SPEND)
         try:
             state = decode(data, more)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            what = f"the state memory of a cage has a section {SPEND} that is not known here"
+            what = f"what akiosd kept of it has a section {SPEND} that this akiosd cannot read"
             raise StateError(f"{what}: {error}", SPEND) from None
         limits, loops_up_to = fresh.limits, fresh.loops_up_to
         state.account = replace(state.account, limits=limits, loops_up_to=loops_up_to)

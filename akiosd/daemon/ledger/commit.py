@@ -172,7 +172,7 @@ class Committer:
             if state is None or state.durable > index:
                 return
             if index >= state.size:
-                raise LedgerStateError(f"entry {index} was never appended", where=log)
+                raise LedgerStateError(f"record {index} was never written", where=log)
             self._state.to_commit.set()
             if hasten:
                 self._state.urgent.set()

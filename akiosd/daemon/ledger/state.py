@@ -56,7 +56,9 @@ class LedgerState:
         """Raise ``LedgerError`` if the ledger has failed or is closed."""
         if self.failure is not None:
             raise LedgerError(
-                "the ledger has failed", where=self.failure.what, next="restart akiosd"
+                "the ledger failed before, and writes nothing more",
+                where=self.failure.what,
+                next="see why in journalctl -u akiosd, mend that, and restart akiosd",
             )
         if self.stopped.is_set():
             raise LedgerStateError("the ledger is closed")

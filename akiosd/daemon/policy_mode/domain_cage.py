@@ -172,9 +172,7 @@ class DomainCage(Cage):
         assert self._said is not None and self._gateway is not None
         listener, self._said.listener = self._said.listener, None
         if listener is None:
-            raise CageFailedError(
-                "the cage did not hand over its system calls to akiosd", "seccomp"
-            )
+            raise CageFailedError("akiosd cannot watch the system calls of the cage", "seccomp")
         return listener
 
     def _make_call_recorder(self, values: Confinement) -> CallRecorder:

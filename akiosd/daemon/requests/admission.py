@@ -112,8 +112,8 @@ class Admission:
             bind.kind == "output" for bind in run.binds
         ):
             raise DeniedError(
-                f"{settings.system.file} lets nothing be written in a project"
-                f" (filesystem.workspace: ro), and {DATA['output']} would be",
+                f"{settings.system.file} forbids writing in a project"
+                f" (filesystem.workspace: ro), and a standing cage writes {DATA['output']}",
                 "filesystem.workspace",
                 f"{ADMINISTRATOR} may write there filesystem: {{workspace: cow}}; until then start"
                 " programs with akiosctl run",
@@ -126,7 +126,8 @@ class Admission:
         known = self._accounts.setdefault(peer.uid, set())
         if (run.user_name, run.home) not in known and len(known) >= _MAX_ACCOUNTS:
             what = (
-                f"you have run cages with {len(known)} values of HOME and USER, which is the most"
+                f"your cages have had {len(known)} different pairs of HOME and USER: no more"
+                " are kept"
             )
             raise DeniedError(what, "run", "run with your own HOME and USER")
         known.add((run.user_name, run.home))

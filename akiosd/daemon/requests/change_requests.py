@@ -75,7 +75,7 @@ class ChangeRequests:
         cage = self._registry.find(peer, request.cage)
         if peer.role != "root" and cage.peer.uid != peer.uid:
             raise DeniedError(
-                "the files of others are not yours to read", request.cage, "ask its user, or root"
+                "this cage belongs to another user", request.cage, "ask its user, or root"
             )
         if cage.policy.filesystem.workspace not in ("cow", "rw"):
             raise DeniedError(
@@ -155,7 +155,7 @@ class ChangeRequests:
             raise DeniedError(
                 "somebody else is committing or discarding these changes",
                 name,
-                "wait until they are done",
+                "wait until that is done",
             )
         self._busy.add(name)
         try:

@@ -72,7 +72,8 @@ class LogKeeper:
         how = _how(request)
         if not self._may_destroy(peer, request.cage):
             raise DeniedError(
-                "only root and administrators may destroy logs, and of a standing cage who made it",
+                "only root and administrators may destroy a log, and that of a standing cage also"
+                " who made the cage",
                 "destroy",
                 "use sudo, or ask an administrator",
             )
@@ -286,5 +287,5 @@ def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
 
 def _how(request: wire.Destroy | wire.Prune) -> How:
     if not 1 <= request.passes <= 35:
-        raise DeniedError("that many passes cannot be made", "--passes", "write 1 to 35")
+        raise DeniedError("files cannot be overwritten that often", "--passes", "write 1 to 35")
     return How(request.passes, request.fast)

@@ -96,7 +96,8 @@ class StandingRequests:
         waits = self._awaited.pop((cage.id, number), None)
         if known is None or (waits is None and known.state != "ended"):
             raise DeniedError(
-                f"another akiosctl goes on with program {number} of {cage.id}, or it is forgotten",
+                f"program {number} of {cage.id} is followed by another akiosctl, or ended too"
+                " long ago",
                 "run",
                 f"see what became of it: akiosctl cage status {cage.id}",
             )
@@ -167,7 +168,7 @@ class StandingRequests:
             await client.reply(wire.Ok())
             return
         if not 1 <= request.passes <= _MOST_PASSES:
-            raise DeniedError("that many passes cannot be made", "--passes", "write 1 to 35")
+            raise DeniedError("files cannot be overwritten that often", "--passes", "write 1 to 35")
         self._registry.find_down(peer, request.cage)
         how = How(request.passes, request.fast)
         with trio.CancelScope(shield=True):
@@ -179,7 +180,9 @@ class StandingRequests:
         cage = self._registry.find(peer, name)
         if not cage.is_standing:
             raise DeniedError(
-                f"{name} is the cage of one run", name, "make one that stands: akiosctl cage up"
+                f"{name} is not a standing cage: it was made for one run",
+                name,
+                "make a standing one: akiosctl cage up NAME",
             )
         return cage
 

@@ -108,13 +108,17 @@ def _as_socket(fd: Fd) -> socket.socket:
 def _check(number: int, wanted: tuple[Path, Path]) -> Path:
     """Which of the wanted sockets a descriptor is."""
     if not stat.S_ISSOCK(os.fstat(number).st_mode):
-        raise AkiosError("what the service hands over is no socket", f"descriptor {number}", _UNIT)
+        raise AkiosError(
+            "what the service hands over is not a socket", f"descriptor {number}", _UNIT
+        )
     with socket.socket(fileno=os.dup(number)) as seen:
         kinds = (seen.family, seen.type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
         address = seen.getsockname() if seen.family == socket.AF_UNIX else ""
         where = os.fsdecode(address) if address else f"descriptor {number}"
         if kinds != (socket.AF_UNIX, socket.SOCK_STREAM):
-            raise AkiosError("what the service hands over is no unix stream socket", where, _UNIT)
+            raise AkiosError(
+                "what the service hands over is not a unix stream socket", where, _UNIT
+            )
         if not seen.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise AkiosError("the socket that the service hands over does not listen", where, _UNIT)
     path = Path(where)

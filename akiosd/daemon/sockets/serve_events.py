@@ -207,7 +207,7 @@ class EventsHandler:
         """Serve one subscription until its client goes; DeniedError for any other message."""
         if not isinstance(request, Subscribe):
             raise DeniedError(
-                "events.sock takes subscriptions only",
+                "events.sock only sends events",
                 type(request).__name__,
                 "send other requests to control.sock",
             )

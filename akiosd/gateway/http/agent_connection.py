@@ -67,7 +67,8 @@ class Wire:
                     return self._take_head(end + len(END))
                 if len(self._buffer) > self._limits.head_bytes:
                     raise BadHeadError(
-                        f"request line and headers have more than {self._limits.head_bytes} bytes",
+                        f"the request line and headers have more than {self._limits.head_bytes}"
+                        " bytes",
                         431,
                         "send shorter headers",
                     )
@@ -107,7 +108,8 @@ class Wire:
             except h11.RemoteProtocolError:
                 # h11's words quote the agent's bytes.
                 raise MalformedError(
-                    "the body is not framed as HTTP has it", "request body"
+                    "the request does not give the length of its body as HTTP asks for",
+                    "request body",
                 ) from None
             if event is not h11.NEED_DATA:
                 assert isinstance(event, h11.Event)

@@ -248,7 +248,7 @@ class Call:
                     if self._is_beyond():
                         await exchange.flush()
                         raise UpstreamError(
-                            "the answer went beyond what was reserved for it",
+                            "the answer cost more than was reserved for it, and was cut off",
                             "reply",
                             "ask for fewer tokens (max_tokens), or correct the model's max_output"
                             " in akiosd.yaml",

@@ -107,5 +107,5 @@ def decoder(encoding: bytes, limit: int) -> Decoder | None:
     if not names:
         return None
     if len(names) > 1 or names[0] not in (b"gzip", b"x-gzip", b"deflate"):
-        raise BadEncodingError("this content encoding is not read here", 415)
+        raise BadEncodingError("AKIOS cannot read this Content-Encoding", 415)
     return Decoder(names[0], limit)

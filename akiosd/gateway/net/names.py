@@ -199,7 +199,7 @@ def capture_ports(network: Network) -> tuple[int, ...]:
     named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
     taken = {_DNS_PORT, *local_ports(network)} & named
     if taken:
-        what = f"port {min(taken)} is AKIOS's own in a cage"
+        what = f"port {min(taken)} is used by AKIOS itself in every cage"
         local = " and ".join(LOCAL_PORTS.values())
         raise PolicyError(
             what, "network.ports", f"remove the port here, or {local} from network.providers"

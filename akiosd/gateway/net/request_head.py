@@ -63,7 +63,7 @@ def check_head(head: bytes, limits: Limits) -> None:
             raise BadHeadError("a header field has a character that does not belong there")
         name, value = field[1].lower(), field[2].strip(b" \t")
         if name in seen and name in (b"host", b"content-length", b"transfer-encoding", b"expect"):
-            raise BadHeadError(f"the header {name.decode()} stands twice")
+            raise BadHeadError(f"the header {name.decode()} was sent twice")
         seen[name] = value
     _check_framing(lines[0], seen)
 
@@ -77,9 +77,9 @@ def _check_framing(line: bytes, fields: dict[bytes, bytes]) -> None:
     if coding is not None and (coding.lower() != b"chunked" or line.endswith(b"1.0")):
         raise BadHeadError("Transfer-Encoding is not chunked", 501)
     if b"host" not in fields:
-        raise BadHeadError("there is no Host")
+        raise BadHeadError("the Host header is missing")
     if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise BadHeadError("Expect is not 100-continue", 417)
+        raise BadHeadError("the Expect header is not 100-continue", 417)
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

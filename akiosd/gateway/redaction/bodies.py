@@ -408,7 +408,7 @@ class Multipart:
             return None
         if end < 0 or self._buffer[:end].strip(b" \t"):
             raise BlockedError(
-                "the multipart body is not as RFC 2046 has it",
+                "the multipart body is not well-formed (RFC 2046)",
                 self._place,
                 "send well-formed multipart",
             )
@@ -422,7 +422,7 @@ class Multipart:
         end = self._buffer.find(b"\r\n\r\n")
         if (len(self._buffer) if end < 0 else end) > _MAX_PART_HEAD:
             raise BlockedError(
-                "a part's head is too large", self._place, "send well-formed multipart"
+                "the headers of one part are too large", self._place, "send well-formed multipart"
             )
         if end < 0:
             return None

@@ -137,7 +137,7 @@ def _spelling(value: Any) -> msgspec.Raw:
         return msgspec.Raw(value.text.encode())
     if isinstance(value, Kept):
         return msgspec.Raw(value.raw)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 _plain = msgspec.json.Encoder(enc_hook=_spelling)
@@ -173,7 +173,7 @@ def _write(value: Any, written: bytearray, sort: bool, depth: int) -> None:
             _write(item, written, sort, depth + 1)
         written += b"]"
     else:
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _write_object(value: dict[str, Any], written: bytearray, sort: bool, depth: int) -> None:

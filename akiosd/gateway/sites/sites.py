@@ -237,7 +237,11 @@ def _headers(headers: Headers, found: Found) -> Headers:
             )
         safe.append((name, redacted.encode("utf-8", "surrogateescape")))
     if not clean_names((name.decode("ascii") for name, _ in headers), found.redactor):
-        raise BlockedError("the name of a header is personal data", "header", "send it as a value")
+        raise BlockedError(
+            "the name of a header is personal data",
+            "header",
+            "move it into the value of the header",
+        )
     return safe
 
 

@@ -107,7 +107,9 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it may have answered before it closed
         except trio.TooSlowError:
-            raise UpstreamTimeoutError("the upstream stopped reading", self._host) from None
+            raise UpstreamTimeoutError(
+                "the server stopped reading the request", self._host
+            ) from None
         except h11.LocalProtocolError as error:
             raise UpstreamError(
                 f"the request is not one of HTTP/1.1: {error}"[:200], self._host
@@ -140,16 +142,14 @@ class Connection:
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:
-                raise UpstreamError(
-                    "the upstream sent bytes after the end of its answer", self._host
-                )
+                raise UpstreamError("the server sent more after the end of its answer", self._host)
             if before_wait is not None:
                 await before_wait()
             self._take(await self._receive(seconds))
 
     def _take(self, data: bytes) -> None:
         if not data and self._http.their_state is h11.SEND_RESPONSE:
-            raise UpstreamError("the upstream closed without an answer", self._host)
+            raise UpstreamError("the server closed the connection without an answer", self._host)
         self._http.receive_data(data)
 
     async def _receive(self, seconds: float) -> bytes:
@@ -158,7 +158,7 @@ class Connection:
             try:
                 return bytes(await self._stream.receive_some(_READ))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise UpstreamError("the upstream broke the connection", self._host) from None
+                raise UpstreamError("the server broke the connection", self._host) from None
         raise UpstreamTimeoutError("the upstream stopped answering", self._host)
 
     def end_exchange(self) -> bool:

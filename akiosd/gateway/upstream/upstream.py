@@ -123,7 +123,7 @@ class Upstreams:
                 if not (reusable and self._keep(origin, connection)):
                     await connection.aclose()
         if total.cancelled_caught:
-            raise UpstreamTimeoutError("the upstream's answer took too long", origin.host)
+            raise UpstreamTimeoutError("the server's answer took too long", origin.host)
 
     async def _take(self, origin: Origin) -> Connection:
         """An idle connection to ``origin``, or a new one."""
@@ -168,7 +168,7 @@ class Upstreams:
             await trio.aclose_forcefully(tls)
             if isinstance(error, trio.TooSlowError):
                 raise UpstreamTimeoutError(
-                    "the upstream does not finish TLS", origin.host
+                    "the server does not finish the TLS handshake", origin.host
                 ) from None
             if isinstance(error, trio.BrokenResourceError):
                 raise _tls_error(error.__cause__, origin.host) from None
@@ -196,7 +196,7 @@ class Upstreams:
             ]
             if not allowed:
                 raise NotPublicError(
-                    "the name leads to an address that is not public", host, _NOT_PUBLIC_HINT
+                    "the name has only addresses that are not public", host, _NOT_PUBLIC_HINT
                 )
             addresses = allowed
         # Hosts without IPv6 are common, those without IPv4 are not.
@@ -207,7 +207,7 @@ class Upstreams:
         """A TCP connection to a checked address of ``host``; the caller owns it.  Raises
         :class:`UpstreamError`.
         """
-        words = "the upstream cannot be reached"
+        words = "the server cannot be reached"
         with trio.move_on_after(self._limits.connect_seconds):
             for address, at in await self.resolve(host, port):
                 # A numeric host is not looked up again: what was checked is what is dialled.
@@ -220,7 +220,7 @@ class Upstreams:
                 except (OSError, trio.TooSlowError) as error:
                     sock.close()
                     words = (
-                        "the upstream cannot be reached:"
+                        "the server cannot be reached:"
                         f" {getattr(error, 'strerror', None) or 'no answer'}"
                     )
                 except BaseException:
@@ -236,7 +236,7 @@ class Upstreams:
 
 
 _NOT_PUBLIC_HINT = "to reach a host of your own network, name it under gateway.hosts in akiosd.yaml"
-_REACH_HINT = "check that this host reaches it"
+_REACH_HINT = "see whether this host reaches it: curl -v https://HOST/"
 
 
 _TLS_HINT = (
@@ -247,12 +247,12 @@ _TLS_HINT = (
 def _tls_error(error: BaseException | None, host: str) -> UpstreamError:
     """Only a certificate that is not accepted is a matter of the roots that are trusted."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        what = f"the upstream's certificate is not accepted: {error.verify_message}"
+        what = f"the server's certificate is not accepted: {error.verify_message}"
         return UpstreamError(what, host, _TLS_HINT)
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.lower().replace("_", " ")
-        return UpstreamError(f"TLS with the upstream failed: {reason}", host)
-    return UpstreamError("the upstream broke off the connection during the TLS handshake", host)
+        return UpstreamError(f"TLS with the server failed: {reason}", host)
+    return UpstreamError("the server broke off the connection during the TLS handshake", host)
 
 
 @cache
@@ -287,7 +287,7 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
     parts = urlsplit(text)
     if scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
         raise UpstreamError(
-            "the upstream's URL is not http:// or https:// and a host",
+            "the provider's upstream is not http:// or https:// and a host",
             "upstream",
             "correct the provider's upstream in akiosd.yaml",
         )

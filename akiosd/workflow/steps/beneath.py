@@ -75,7 +75,7 @@ class Place:
             fd = self._openat2(self._rest, flags | os.O_NONBLOCK | os.O_NOCTTY, mode)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise AkiosError("this is no regular file", self.path, "name a file")
+            raise AkiosError("this is not a regular file", self.path, "name a file")
         return fd
 
     def status(self) -> os.stat_result | None:
@@ -107,7 +107,7 @@ class Place:
         """Write a whole file in the place of what is there: a reader sees the old or the new."""
         before = self.status()
         if before is not None and not stat.S_ISREG(before.st_mode):
-            raise AkiosError("this is no regular file", self.path, "name a file")
+            raise AkiosError("this is not a regular file", self.path, "name a file")
         parent, _, name = self._rest.rpartition("/")
         new = _TEMPORARY.format(os.getpid())
         with self._explained(self.path), self._directory(parent) as directory:
@@ -172,14 +172,16 @@ def _names(path: str) -> list[str]:
     :class:`AkiosError` for what is no such path.
     """
     if not path or "\0" in path:
-        raise AkiosError("the path is empty or holds a NUL", "filesystem", "name a file")
+        raise AkiosError("the path is empty or holds a NUL byte", "filesystem", "name a file")
     here = os.getcwd()
     if path == here or path.startswith(here.rstrip("/") + "/"):
         path = path[len(here) :].lstrip("/")
     names = [name for name in path.split("/") if name not in ("", ".")]
     if ".." in names:
         raise AkiosError(
-            f"{path} goes upwards", "filesystem", "write the path from the workspace, without .."
+            f"{path} leads upwards (..)",
+            "filesystem",
+            "write the path from the workspace, without ..",
         )
     return (["/"] if path.startswith("/") else []) + names
 

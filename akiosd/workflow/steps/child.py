@@ -33,7 +33,9 @@ class Ended(NamedTuple):
 def start(argv: Sequence[str], env: Mapping[str, str], cwd: str = ".") -> subprocess.Popen[bytes]:
     """Start it with pipes and a process group of its own.  Raises :class:`AkiosError`."""
     if not argv or any("\0" in word for word in (*argv, *env.values(), *env)):
-        raise AkiosError("the command is empty or holds a NUL", "argv", "write a list of words")
+        raise AkiosError(
+            "the command is empty or holds a NUL byte", "argv", "write a list of words"
+        )
     search = env.get("PATH", os.environ.get("PATH", os.defpath))
     program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=search)
     try:

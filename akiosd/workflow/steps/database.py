@@ -106,7 +106,9 @@ def _open(config: Config, writes: bool) -> sqlite.Database | postgres.Database:
         return postgres.Database(where, seconds(config.timeout), writes)
     if "://" in where and not where.startswith("sqlite:///"):
         raise AkiosError(
-            "this is neither a file nor a postgresql:// URL", "database: config.database", "mend it"
+            "this is neither the path of a file nor a postgresql:// URL",
+            "database: config.database",
+            "write a path of the workspace, or postgresql://USER@HOST/NAME",
         )
     path = where.removeprefix("sqlite:///")
     return sqlite.Database(path, config.paths or ["."], seconds(config.timeout), writes)

@@ -116,7 +116,7 @@ def _bounded(path: str, what: str) -> Iterator[None]:
     except Exception as error:
         words = str(error).partition("\n")[0][:200]
         raise AkiosError(
-            f"this is no {what} that can be read: {words or type(error).__name__}",
+            f"this is not a {what} that can be read: {words or type(error).__name__}",
             path,
             "open it in another program, and save it anew",
         ) from None

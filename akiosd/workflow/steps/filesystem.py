@@ -69,7 +69,8 @@ def read(work: Work, config: Config, wanted: Read) -> None:
         size = os.fstat(fd).st_size
     if len(data) > config.max_bytes:
         raise AkiosError(
-            f"the file has {max(size, len(data))} bytes, and this step reads {config.max_bytes}",
+            f"the file has {max(size, len(data))} bytes, and this step reads at most"
+            f" {config.max_bytes}",
             wanted.path,
             "set max_bytes in the step's config, or give it a smaller file",
         )
@@ -95,7 +96,7 @@ def _decode(data: bytes, encoding: str, path: str) -> str:
         raise AkiosError(f"there is no encoding {encoding!r}", path, "write utf-8") from None
     except UnicodeDecodeError as error:
         raise AkiosError(
-            f"this is no text in {encoding}: byte {error.start} is not of it",
+            f"this is not text in {encoding}: byte {error.start} does not belong to it",
             path,
             "name its encoding, or read it with format: base64",
         ) from None
@@ -143,11 +144,15 @@ def append(work: Work, config: Config, wanted: Write) -> None:
 
 def _bounded(config: Config, wanted: Write) -> bytes:
     if config.read_only:
-        raise AkiosError("this step may only read", wanted.path, "its config says read_only")
+        raise AkiosError(
+            "this step may only read",
+            wanted.path,
+            "its config says read_only: take that out, if the step is to write",
+        )
     data = _encode(wanted)
     if len(data) > config.max_bytes:
         raise AkiosError(
-            f"the content has {len(data)} bytes, and this step writes {config.max_bytes}",
+            f"the content has {len(data)} bytes, and this step writes at most {config.max_bytes}",
             wanted.path,
             "set max_bytes in the step's config",
         )

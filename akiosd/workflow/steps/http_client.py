@@ -83,7 +83,7 @@ class Reply:
         """
         if self.headers.get("content-encoding", "identity") != "identity":
             raise AkiosError(
-                "the answer is compressed, though the step asked for none",
+                "the answer is compressed, though the step asked for it uncompressed",
                 self._where,
                 "use another URL of the same data, or ask whoever runs that server",
             )

@@ -29,7 +29,7 @@ def seconds(value: Time) -> float:
     """Raises :class:`AkiosError` for what is no time, and for none at all."""
     found = parse_duration_ns(value) / NS_PER_S
     if found <= 0:
-        raise AkiosError("a time must be more than 0", "timeout", "write as in 30s or 5m")
+        raise AkiosError("a time must be more than 0", "timeout", "write it as in 30s or 5m")
     return found
 
 
@@ -65,12 +65,14 @@ def read_form(form: type[Form], given: Mapping[str, Any], where: str) -> Any:
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"write {near[0]}" if near else f"known here: {', '.join(known) or 'nothing'}"
+            hint = (
+                f"did you mean {near[0]}?" if near else f"known here: {', '.join(known) or 'none'}"
+            )
             raise AkiosError(f"there is no field {name!r}", where, hint)
     try:
         return msgspec.convert(given, form, strict=False)
     except msgspec.ValidationError as error:
-        raise AkiosError(_plain(str(error)), where, "mend this value in the workflow") from None
+        raise AkiosError(_plain(str(error)), where, "correct this value in the workflow") from None
 
 
 def _plain(text: str) -> str:

@@ -82,7 +82,11 @@ def make_ask(config: Config, wanted: Complete | Chat) -> Ask:
     own = config.system if wanted.system is None else wanted.system
     messages = [(role, words) for role, words in said if role != "system"]
     if not messages or messages[-1][0] != "user":
-        raise AkiosError("the last message is not the user's", "llm: messages", "add one")
+        raise AkiosError(
+            "the last message is not of the role user",
+            "llm: messages",
+            "add a message with role: user at the end",
+        )
     if wanted.tools and wanted.schema is not None:
         raise AkiosError("tools and schema contradict each other", "llm", "give one of them")
     return Ask(
@@ -167,7 +171,9 @@ def _check_status(reply: Reply, url: Url) -> None:
         text = inner if isinstance(inner, str) else inner.get("message") or text
     except (ValueError, AttributeError):
         pass  # it is shown as it is
-    again = "try again later" if reply.status in (429, 500, 502, 503, 504, 529) else "mend the step"
+    again = (
+        "try again later" if reply.status in (429, 500, 502, 503, 504, 529) else "correct the step"
+    )
     what = f"the provider answers {reply.status} {reply.reason}: {str(text)[:500]}".rstrip(": ")
     raise AkiosError(what, url.host, again)
 
@@ -179,7 +185,7 @@ def _parse(reply: Reply) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise AkiosError("the provider's answer is no JSON object", "llm", "try again")
+        raise AkiosError("the provider's answer is not a JSON object", "llm", "try again")
     return found
 
 
@@ -220,7 +226,7 @@ def _arguments(name: str, text: str) -> Any:
         return json.loads(text or "{}")
     except (ValueError, RecursionError):
         raise AkiosError(
-            f"the model calls {name!r} with arguments that are no JSON", "llm", "try again"
+            f"the model calls {name!r} with arguments that are not JSON", "llm", "try again"
         ) from None
 
 

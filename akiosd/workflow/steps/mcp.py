@@ -101,7 +101,9 @@ class Server:
         error, result = message.get("error"), message.get("result")
         if isinstance(error, dict):
             words = str(error.get("message") or error)[:_MOST_SAID]
-            raise AkiosError(f"the MCP server answers: {words}", f"mcp: {method}", "mend the call")
+            raise AkiosError(
+                f"the MCP server answers: {words}", f"mcp: {method}", "correct the tool's arguments"
+            )
         if not isinstance(result, dict):
             raise self._broken(f"its answer to {method} has no result")
         return result
@@ -179,7 +181,7 @@ def call(work: Work, config: Config, wanted: CallTool) -> None:
     """Call one tool: its ``content``, the ``text`` in it, and ``data`` where it is structured."""
     if config.tools and wanted.tool not in config.tools:
         raise AkiosError(
-            f"this step may not call {wanted.tool!r}: {', '.join(config.tools)} is allowed",
+            f"this step may not call {wanted.tool!r}; allowed: {', '.join(config.tools)}",
             "mcp: config.tools",
             "add it there, if the workflow is to call it",
         )
@@ -212,7 +214,9 @@ def list_tools(work: Work, config: Config, wanted: Nothing) -> None:
                 break
             params = {"cursor": page["nextCursor"]}
     if len(tools) > _MAX_TOOLS:
-        raise AkiosError(f"the server has more than {_MAX_TOOLS} tools", "mcp", "use another")
+        raise AkiosError(
+            f"the server has more than {_MAX_TOOLS} tools", "mcp", "use a server with fewer tools"
+        )
     work.outputs["tools"] = tools
 
 

@@ -106,4 +106,4 @@ class Database:
         if isinstance(error, self._psycopg.OperationalError) and not hasattr(self, "_connection"):
             hint = "name the server in allowed_domains, as host:5432, and check the role"
             return AkiosError(f"there is no connection: {words}", self._where, hint)
-        return AkiosError(f"PostgreSQL answers: {words}", self._where, "mend the statement")
+        return AkiosError(f"PostgreSQL answers: {words}", self._where, "correct the statement")

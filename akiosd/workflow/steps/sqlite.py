@@ -113,4 +113,4 @@ class Database:
                 self._path,
                 "a step reads rows, and with allow_write changes them; nothing else",
             )
-        return AkiosError(f"SQLite answers: {words}", self._path, "mend the statement")
+        return AkiosError(f"SQLite answers: {words}", self._path, "correct the statement")

@@ -28,7 +28,7 @@ def check_statement(sql: str, *, writes: bool) -> None:
     """
     if len(sql) > MAX_SQL or "\0" in sql:
         raise AkiosError(
-            f"the statement has more than {MAX_SQL} characters, or a NUL in it",
+            f"the statement has more than {MAX_SQL} characters, or a NUL byte in it",
             "database: parameters.query",
             "bind values as params",
         )
@@ -51,7 +51,7 @@ def check_statement(sql: str, *, writes: bool) -> None:
             "use the action execute, with allow_write: true in the step's config",
         )
     raise AkiosError(
-        f"a step executes no statement that begins with {word}",
+        f"a step cannot execute a statement that begins with {word}",
         "database: parameters.query",
         begins,
     )

@@ -34,9 +34,9 @@ def check_schema(schema: dict[str, Any]) -> Any:
         )
     except (ValueError, TypeError) as error:
         raise AkiosError(
-            f"this is no schema that can be used: {str(error).partition(chr(10))[0][:300]}",
+            f"this schema cannot be used: {str(error).partition(chr(10))[0][:300]}",
             "schema",
-            "write JSON Schema; what it refers to must stand in it",
+            "write JSON Schema; it may refer only to parts of itself",
         ) from None
 
 
@@ -50,7 +50,7 @@ def read_structured(text: str, validator: Any) -> Any:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AkiosError(
-            f"the model's answer is no JSON: {error}",
+            f"the model's answer is not JSON: {error}",
             "llm",
             "see outputs.text; try again, or say in the prompt what is wanted",
         ) from None

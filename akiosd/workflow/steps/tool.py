@@ -49,13 +49,13 @@ def run(work: Work, config: Config, wanted: Run) -> None:
     if not any(_begins(argv, entry) for entry in allowed):
         names = ", ".join(entry if isinstance(entry, str) else " ".join(entry) for entry in allowed)
         raise AkiosError(
-            f"this step may not run {argv[0]}: {names or 'nothing'} is allowed",
+            f"this step may not run {argv[0]}; allowed: {names or 'nothing'}",
             "tool: config.allow",
             "add it to allow, if the workflow is to run it",
         )
     data = wanted.stdin.encode()
     if not os.path.isdir(wanted.cwd):
-        raise AkiosError("this is no directory", wanted.cwd, "name one of the workspace")
+        raise AkiosError("this is not a directory", wanted.cwd, "name one of the workspace")
     process = child.start(argv, wanted.env, wanted.cwd)
     ended = child.communicate(process, data, seconds(config.timeout), config.max_output)
     work.sent += len(data)

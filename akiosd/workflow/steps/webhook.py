@@ -142,12 +142,14 @@ def _body(name: str, service: Service, wanted: Send) -> bytes:
     if wanted.payload is not msgspec.UNSET:
         if name != "generic":
             raise AkiosError(
-                f"{name} takes a text, no payload of your own", "webhook: parameters", "write text"
+                f"{name} takes text only, and no payload of your own",
+                "webhook: parameters",
+                "write text",
             )
         data = msgspec.json.encode(wanted.payload)
     else:
         if not text:
-            raise AkiosError("there is nothing to say", "webhook: parameters", "write text")
+            raise AkiosError("the message is empty", "webhook: parameters", "write text")
         body = service.body(wanted.title, text)
         letters = max(len(text) + len(wanted.title), len(body.get("content", "")))
         if letters > service.longest:

@@ -16,6 +16,8 @@ from akiosctl.commands import VERBS
 from akiosctl.old_words import OLD
 from akiosctl.workflow_files import templates
 from akiosd.policy.merge import merge_explained
+from tests.unit import describe_old_words
+from tests.unit.describe_old_words import KEPT
 
 Run = Callable[..., tuple[int, str, str]]
 GOOD = "name: x\nsteps:\n- {agent: http, action: get, parameters: {url: 'https://example.com/'}}\n"
@@ -95,7 +97,6 @@ def test_run_of_a_workflow_says_what_it_is(run: Run, tmp_path: Path) -> None:
 
 
 # Every verb of AKIOS 1.4: it works under its name, or one line says what took its place.
-KEPT = ("init", "run", "workflow validate", "protect scan", "logs", "doctor", "http", "templates")
 GONE = (
     *("setup", "audit", "audit export", "audit log", "audit verify", "audit rotate"),
     *("audit stats", "audit prune", "files", "clean", "docs", "security", "security up"),
@@ -116,6 +117,14 @@ def test_a_verb_of_1_4_names_what_took_its_place(run: Run, verb: str) -> None:
     assert code == 125 and f"next:  now: {OLD[tuple(verb.split())]}" in error
     words = OLD[tuple(verb.split())].replace("sudo ", "").split("akiosctl ")[1:]
     assert all(word.split()[0].strip(",:;") in {*VERBS, "VERB"} for word in words) or "man" in error
+
+
+def test_the_page_of_old_words_is_that_of_the_tables() -> None:
+    page = describe_old_words.PAGE.read_text()
+    assert page == describe_old_words.describe(), (
+        "renew it: python -m tests.unit.describe_old_words"
+    )
+    assert all(f"| `{verb}` |" in page for verb in (*KEPT, *GONE))
 
 
 def test_the_table_of_old_words_is_whole() -> None:

@@ -86,7 +86,7 @@ def test_allow_widening_is_the_system_policys_word():
         merge([system, layer("project", {"limits": {"memory": "64G"}})]).limits.memory == 64 * GIB
     )
     for name in ("user", "project", "flags"):
-        with pytest.raises(PolicyError, match="allow_widening belongs to the system policy"):
+        with pytest.raises(PolicyError, match="allow_widening may stand only in the system policy"):
             merge([layer(name, {"allow_widening": True})])
         with pytest.raises(PolicyError, match="allow_widening belongs"):
             merge([system, layer(name, {"allow_widening": False})])

@@ -194,11 +194,16 @@ def test_positions_are_those_of_the_keys():
         ),
         (
             b"network:\n  llm_paths: [/v1/files]",
-            "names no provider's path",
+            "does not name a path of a provider's API",
             "line 2",
             "openai:/v1/files",
         ),
-        (b"network:\n  llm_paths: ['cohere:/v1/files']", "names no provider's path", "line 2", ""),
+        (
+            b"network:\n  llm_paths: ['cohere:/v1/files']",
+            "does not name a path of a provider's API",
+            "line 2",
+            "",
+        ),
         (b"network:\n  llm_paths: ['openai:v1/files']", "is not a path", "line 2", ""),
         (b"network:\n  llm_paths: ['openai:/v1/../x']", "is not a path", "line 2", ""),
         (b"network:\n  llm_paths: ['openai:/v1/x?y']", "is not a path", "line 2", ""),

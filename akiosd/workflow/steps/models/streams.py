@@ -100,5 +100,7 @@ def _parse(data: bytes) -> Json:
 
 def _broken(part: str) -> AkiosError:
     return AkiosError(
-        f"the provider's stream cannot be read: {part} is wrong", "llm", "ask without stream"
+        f"the provider's stream cannot be read: {part} is wrong",
+        "llm",
+        "set stream: false in the step's config",
     )

@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "link among the keys": (
         lambda place: place.provider.symlink_to("/etc/hostname"),
-        "a symbolic link stands among the private keys",
+        "there is a symbolic link among the private keys",
     ),
     "damaged key": (damage_key, "the signing key is damaged"),
     "counter of ids": (lambda place: (place.state / "next-uid").write_text("x"), "holds no number"),

@@ -14,7 +14,7 @@ async def awaited() -> None:
 
 
 async def refused() -> None:
-    raise KernelError("a cgroup stays busy")
+    raise KernelError("processes are left in a control group")
 
 
 def broken() -> None:

@@ -391,7 +391,9 @@ def on_model(disk: ModelDisk) -> Ledger:
 async def test_a_failed_fsync_stops_the_service_and_is_not_tried_again() -> None:
     disk = Broken()
     ledger = on_model(disk)
-    with pytest.RaisesGroup(pytest.RaisesExc(LedgerError, match="writing the WAL failed")):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(LedgerError, match="the write-ahead log cannot be written")
+    ):
         async with trio.open_nursery() as nursery:
             await nursery.start(ledger.run)
             await ledger.commit(HOST_LOG, started(1))
