@@ -116,6 +116,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     ),
     "From Python, and as tools: Cage, mcp": (
         "akiosctl/library/",
+        "akiosctl/mcp_http.py",
         "akiosctl/mcp_server.py",
         "akiosctl/piped_program.py",
         "akiosctl/verbs/mcp.py",
