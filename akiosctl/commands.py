@@ -126,7 +126,7 @@ class Verbs(click.Group):
 @click.option(
     "--socket",
     metavar="PATH",
-    help="akiosd's control socket (AKIOS_SOCKET; /run/akios/control.sock).",
+    help="The control socket of akiosd (AKIOS_SOCKET; /run/akios/control.sock).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--no-pager", is_flag=True, help="Print long output at once, not page by page.")

@@ -73,7 +73,9 @@ def price_of(model: str, tokens: int) -> Price:
     provider, _, name = model.partition("/")
     if provider not in PROVIDERS or not name:
         raise AkiosError(
-            f"{model!r} is not a model", "--model", f"write PROVIDER/MODEL: {', '.join(PROVIDERS)}"
+            f"{model!r} is not the name of a model",
+            "--model",
+            f"write PROVIDER/MODEL: {', '.join(PROVIDERS)}",
         )
     prices = quote(provider, name, now_ns=time.time_ns())
     if prices is None:

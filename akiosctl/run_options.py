@@ -28,7 +28,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "mode",
         VALUE,
         "MODE",
-        "cow, rw, ro or rw-direct: what becomes of changes in the workspace",
+        "what becomes of changes in the workspace: cow, rw, ro or rw-direct",
     ),
     "--cow": ("cow", FLAG, "", "changes wait for diff, commit or discard (the default)"),
     "--rw": ("rw", FLAG, "", "changes are committed at the end"),
@@ -41,7 +41,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
     "--disk": ("disk", VALUE, "SIZE", "disk budget, as in 1G"),
     "--budget": ("budget", VALUE, "MONEY", "dollars that calls to models may cost, as in 0.50"),
     "--timeout": ("timeout", VALUE, "TIME", "wall-clock limit, as in 90s or 1h"),
-    "--trace": ("trace", VALUE, "LEVEL", "none, security, files or all: what goes into the log"),
+    "--trace": ("trace", VALUE, "LEVEL", "what goes into the log: none, security, files or all"),
     "--env": ("env", MANY, "NAME=VALUE", "set a variable inside"),
     "--keep-env": ("keep_env", MANY, "NAME", "pass a variable of yours"),
     "--tty": (
@@ -68,7 +68,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "run although a layer cannot be enforced here",
     ),
     "--standalone": ("standalone", FLAG, "", "as root: a private akiosd for this run"),
-    "--socket": ("socket", VALUE, "PATH", "akiosd's control socket"),
+    "--socket": ("socket", VALUE, "PATH", "the control socket of akiosd"),
     "--json": (
         "json",
         FLAG,

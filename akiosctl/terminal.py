@@ -89,7 +89,9 @@ def parse_detach_keys(text: str) -> bytes:
             keys.append(control)
         else:
             raise AkiosError(
-                f"{key!r} is not a key", "--detach-keys", "write for example ctrl-p,ctrl-q"
+                f"{key!r} is not the name of a key",
+                "--detach-keys",
+                "write for example ctrl-p,ctrl-q",
             )
     return bytes(keys)
 

@@ -175,7 +175,7 @@ give_back() {
 }
 
 setup() { # run|test
-  [ "$(id -u)" = 0 ] || fail "root is needed (namespaces, cgroups, mounts)" "uid $(id -u)" "sudo $0"
+  [ "$(id -u)" = 0 ] || fail "root is needed (namespaces, cgroups, mounts)" "uid $(id -u)" "sudo $0, or as root: $0"
   [ "$(uname -s)" = Linux ] || fail "AKIOS runs on Linux only" "$(uname -s)" "use Debian 12, Debian 13 or Ubuntu 24.04"
   # sudo may keep the caller's home: pip and git would leave root's files there.
   HOME=$(getent passwd 0 | cut -d: -f6)

@@ -95,7 +95,8 @@ class Jobs:
             if len(running) >= most[0] or own >= most[1]:
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{own} jobs of this token run, {len(running)} in all",
+                    f"{own} jobs of this token run, {len(running)} in all, and no more can be"
+                    " begun",
                     "jobs",
                     "ask again when one is done: GET /api/v1/jobs/ID",
                     rule="serve.jobs",

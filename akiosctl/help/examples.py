@@ -235,7 +235,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "for the pages of serve: put it behind http://127.0.0.1:8470/#token=",
         ),
         ("akiosctl token create --scope ledger --expires 1h --note audit", "for an hour"),
-        ("akiosctl token create --scope read --scope stop --scope changes", "to settle cages"),
+        (
+            "akiosctl token create --scope read --scope stop --scope changes",
+            "to commit, discard and end cages",
+        ),
     ),
     "token list": (("akiosctl token list", "who may ask the REST API"),),
     "token revoke": (("akiosctl token revoke 4f7k2m9q", "one of token list: from now on"),),

@@ -169,7 +169,12 @@ def resume(ctx: click.Context, name: str | None, as_json: bool) -> None:
 
 @group.command("down")
 @click.argument("names", nargs=-1, metavar="[NAME…]")
-@click.option("--passes", default=1, show_default=True, help="Of random bytes, before the zeros.")
+@click.option(
+    "--passes",
+    default=1,
+    show_default=True,
+    help="How often random bytes are written before the zeros, 1 to 35.",
+)
 @click.option("--fast", is_flag=True, help="Only unlink, overwrite nothing.")
 @click.option(
     "--keep-output", "--keep-data", "keep", is_flag=True, help="Leave data/output as it is."

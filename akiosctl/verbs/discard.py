@@ -21,13 +21,19 @@ from akiosd.wire.messages import CageInfo
 
 @click.command("discard")
 @click.argument("cages", nargs=-1, metavar="[CAGE…]")
-@click.option("--all", "-a", "everything", is_flag=True, help="All of yours, of any directory.")
 @click.option(
-    "--older-than", metavar="TIME", help="All of yours that ended so long ago, as in 7d or 12h."
+    "--all",
+    "-a",
+    "everything",
+    is_flag=True,
+    help="All of your cages with changes, of any directory.",
+)
+@click.option(
+    "--older-than", metavar="TIME", help="All of your cages that ended longer ago, as in 7d."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, however much it is.")
 @click.option(
-    "--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes."
+    "--wipe", is_flag=True, help="First overwrite what is destroyed; this can take minutes."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -48,7 +48,7 @@ for _verb in (
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
-    help="A log's directory or archive; no daemon.",
+    help="A log's directory or archive; no daemon is asked.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context

@@ -31,7 +31,7 @@ PASSES = click.option(
     type=click.IntRange(1, 35),
     default=1,
     show_default=True,
-    help="How often with random bytes.",
+    help="How often random bytes are written before the zeros.",
 )
 FAST = click.option("--fast", is_flag=True, help="Unlink only; overwrite nothing.")
 

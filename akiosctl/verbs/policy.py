@@ -27,7 +27,7 @@ _POLICY_OPTION = click.option(
     "--policy",
     "explicit",
     metavar="FILE",
-    help="A policy file, or default, strict or permissive-dev, for the project's.",
+    help="A policy file, or default, strict or permissive-dev, instead of the project's.",
 )
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

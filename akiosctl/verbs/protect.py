@@ -124,7 +124,7 @@ class _Seen:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def scan(ctx: click.Context, file: str, disable: tuple[str, ...], show: bool, as_json: bool) -> int:
-    """List personal data in FILE (``-``: standard input); the exit status is 1 when
+    """List personal data in FILE (- is standard input); the exit status is 1 when
     there is some.
     """
     if wants_json(ctx, as_json):
@@ -196,7 +196,7 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the text as a whole.")
 @click.pass_context
 def redact(ctx: click.Context, file: str, disable: tuple[str, ...], as_json: bool) -> int:
-    """Print FILE (``-``: standard input) with personal data masked."""
+    """Print FILE (- is standard input) with personal data masked."""
     if wants_json(ctx, as_json):
         text, count = mask(_pieces(file), disable)
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -26,7 +26,7 @@ from akiosd.errors import AkiosError
 def command(
     ctx: click.Context, file: str, model: str, disable: tuple[str, ...], as_json: bool
 ) -> int:
-    """Print FILE (``-``: standard input) as a model would get it; nothing is sent."""
+    """Print FILE (- is standard input) as a model would get it; nothing is sent."""
     # The prices take 0.15 s to load: no other verb is to wait for them.
     from akiosctl.preview import as_json as report_of
     from akiosctl.preview import marked, preview, printable, summary

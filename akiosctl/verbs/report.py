@@ -21,7 +21,9 @@ from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY
 @click.command("report")
 @click.argument("cage", default="", metavar="[CAGE]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Where the page is written; standard output."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the page is written; by default standard output.",
 )
 @DIRECTORY
 @VKEY

@@ -21,7 +21,13 @@ from akiosd.values.units import format_usd
     "--input", "words", multiple=True, metavar="NAME=VALUE", help="A value; again for each input."
 )
 @click.option("--resume", is_flag=True, help="Go on with the last run of it here.")
-@click.option("--from", "from_step", default="", metavar="STEP", help="Go on from this step on.")
+@click.option(
+    "--from",
+    "from_step",
+    default="",
+    metavar="STEP",
+    help="Go on, and do this step and those that need it again.",
+)
 @click.option("--repeat", is_flag=True, help="Go on, and do again what may have been done already.")
 @click.option(
     "--at-once",
@@ -50,8 +56,8 @@ def command(
     """Run a workflow file, or one of the templates: each step in a cage of its own, by its policy.
 
     What steps may do was decided by the file before the run.  The results go to data/output/RUN.
-    A run that was killed goes on with --resume: what is done is not done again, and a step of which
-    nobody knows is named.  Exit status 1 when a step failed.
+    A run that was killed or failed goes on with --resume: what is done is not done again, and a
+    step of which no end is known is named.  Exit status 1 when a step failed.
     """
     asked = Asked(file, words, cage, resume, from_step, repeat, most, quiet)
     try:

@@ -31,7 +31,7 @@ from akiosd.workflow.journal import Intent, look_back
 @click.pass_context
 def command(ctx: click.Context, run: str, proves: bool, as_json: bool) -> int:
     """Show how a run stands, by default the last one here: which steps are done, which run, and
-    which nobody heard of.
+    of which no end is known.
 
     With --prove the journal is held against the ledger: the birth of each step's cage has the hash
     of every line before it.  The exit status is then 1 where they differ, 3 where the ledger does

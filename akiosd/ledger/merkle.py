@@ -135,7 +135,8 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
     """
     if not 0 <= index < size:
         raise ProofError(
-            f"entry {index} is not in a tree of {size}", next="ask for an index below the size"
+            f"entry {index} is not among the {size} of the log",
+            next="ask for an index below the size",
         )
     start, end, path = 0, size, []
     while end - start > 1:
@@ -180,7 +181,7 @@ def verify_inclusion(
     """
     _check_hashes(leaf, root, *proof)
     if not 0 <= index < size:
-        raise ProofError(f"entry {index} is not in a tree of {size}")
+        raise ProofError(f"entry {index} is not among the {size} of the log")
     position, last, result = index, size - 1, leaf
     for sibling in proof:
         if last == 0:

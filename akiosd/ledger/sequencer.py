@@ -314,6 +314,6 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
         edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge
         if edge.root() != head.root:
             raise LedgerError(
-                f"the tree at size {head.size} is not the one that was about to be signed",
+                f"the log at {head.size} records is not the one that was about to be signed",
                 where=log,
             )

@@ -125,7 +125,7 @@ _FIELDS: tuple[Field, ...] = (
         "filesystem.workspace", _one_of(get_args(values.WorkspaceMode), ("ro",), ("cow", "rw"), ("rw-direct",)),
         "cow: changes wait for diff, commit or discard. rw: they are committed at the end. ro: the workspace cannot be "
         "changed. rw-direct: a plain bind, only where the system policy allows it; names are not protected then. "
-        "{default}.",
+        "Default: {default}.",
     ),
     # Opened by the client with the caller's rights, and writes go to an overlay that is thrown
     # away:  nothing is reachable that the caller could not have put into the workspace.
@@ -154,9 +154,9 @@ _FIELDS: tuple[Field, ...] = (
         "Where data/input and data/output of a standing cage and of workflows lie. project: in the project's directory. "
         "state: in the user's own state, $XDG_STATE_HOME/akios/data (~/.local/state/akios/data), one directory for each "
         "project; the project then has two empty directories of these names, on which they are shown inside. akiosctl "
-        "cage status says where. {default}.",
+        "cage status says where. Default: {default}.",
     ),
-    Field("network.llm", FLAG, "Whether LLM APIs may be reached; {default}."),
+    Field("network.llm", FLAG, "Whether LLM APIs may be reached. Default: {default}."),
     Field("network.providers", _list(OneOf(values.PROVIDERS), wider.adds), "Which of them: {choices}; all.", may="providers"),
     Field(
         "network.llm_paths", _list(read.read_provider_path, wider.adds),
@@ -185,83 +185,83 @@ _FIELDS: tuple[Field, ...] = (
     Field("network.ports", _list(read.read_port, wider.adds), "Ports besides 80 and 443.", may="ports"),
     Field(
         "network.requests_per_minute", COUNT._replace(show=str),
-        "Towards one site, which is one line of allowed_domains; {default}.", may="site_requests_per_minute",
+        "Towards one site, which is one line of allowed_domains. Default: {default}.", may="site_requests_per_minute",
     ),
     Field(
         "limits.memory", SIZE,
-        "Memory of everything in the cage; {default}. At the limit the whole cage is killed. There is no swap.", may="memory",
+        "Memory of everything in the cage. Default: {default}. At the limit the whole cage is killed. There is no swap.", may="memory",
     ),
-    Field("limits.pids", COUNT, "Processes and threads; {default}.", may="pids"),
-    Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU; {default}.", "cpu_percent", may="cpu"),
-    Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp; {default}.", may="disk"),
+    Field("limits.pids", COUNT, "Processes and threads. Default: {default}.", may="pids"),
+    Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU. Default: {default}.", "cpu_percent", may="cpu"),
+    Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp. Default: {default}.", may="disk"),
     Field("limits.shm", SHARED, "/dev/shm, which counts as memory, too; half of limits.memory.", may="shm"),
-    Field("limits.wall_clock", TIME, "From the start on; {default}.", "wall_clock_ns", may="wall_clock"),
-    Field("limits.cpu_time", TIME, "User and system time of the whole cage; {default}.", "cpu_time_ns", may="cpu_time"),
-    Field("limits.output", SIZE, "Standard output and error together; {default}.", may="output"),
+    Field("limits.wall_clock", TIME, "From the start on. Default: {default}.", "wall_clock_ns", may="wall_clock"),
+    Field("limits.cpu_time", TIME, "User and system time of the whole cage. Default: {default}.", "cpu_time_ns", may="cpu_time"),
+    Field("limits.output", SIZE, "Standard output and error together. Default: {default}.", may="output"),
     Field(
         "limits.open_files", COUNT,
-        "Descriptors of one process; {default}. Less, but at least 1024, where all processes of the cage could else "
+        "Descriptors of one process. Default: {default}. Less, but at least 1024, where all processes of the cage could else "
         "open more than a quarter of what the host can (fs.file-max).", may="open_files",
     ),
-    Field("limits.file_size", SIZE, "Of one file; {default}.", may="file_size"),
+    Field("limits.file_size", SIZE, "Of one file. Default: {default}.", may="file_size"),
     Field(
         "limits.events_per_second", COUNT,
-        "Recorded system calls; above it the cage is slowed down. {default}.", may="events_per_second",
+        "Recorded system calls; above it the cage is slowed down. Default: {default}.", may="events_per_second",
     ),
-    Field("limits.audit_bytes", SIZE, "Records of one cage; at the limit it ends. {default}.", may="audit_bytes"),
-    Field("budget.usd", MONEY, "Dollars for the whole run, as in $0.50; {default}.", "usd_micro", may="usd"),
-    Field("budget.tokens", COUNT, "Tokens in and out; {default}.", may="tokens"),
-    Field("budget.calls", COUNT, "Calls that were answered; {default}.", may="calls"),
+    Field("limits.audit_bytes", SIZE, "Records of one cage; at the limit it ends. Default: {default}.", may="audit_bytes"),
+    Field("budget.usd", MONEY, "Dollars for the whole run, as in $0.50. Default: {default}.", "usd_micro", may="usd"),
+    Field("budget.tokens", COUNT, "Tokens in and out. Default: {default}.", may="tokens"),
+    Field("budget.calls", COUNT, "Calls that were answered. Default: {default}.", may="calls"),
     Field(
         "budget.requests_per_minute", COUNT,
-        "Calls begun within a minute; one more is refused until the minute is over. {Default}.", may="requests_per_minute",
+        "Calls begun within a minute; one more is refused until the minute is over. Default: {default}.", may="requests_per_minute",
     ),
     Field(
         "budget.usd_per_minute", MONEY,
-        "Dollars spent within a minute; {default}. Who goes on asking beyond this or requests_per_minute is ended.",
+        "Dollars spent within a minute. Default: {default}. Who goes on asking beyond this or requests_per_minute is ended.",
         "usd_micro_per_minute", may="usd_per_minute",
     ),
     Field(
         "budget.same_request", SAME,
         "The same request with the same answer this many times in a row is a loop: the last is refused with a "
         "warning, another one ends the run. A request that continues no conversation (a vote, a row of a table) may "
-        "be repeated ten times as often, embeddings for ever. {default}.", may="loops",
+        "be repeated ten times as often, embeddings for ever. Default: {default}.", may="loops",
     ),
     Field(
         "budget.same_tool_calls", SAME,
         "So is the same batch of tool calls with the same results this many times in a row, within one conversation. "
         "Results are compared without times, durations, ids and counts of attempts; percentages and all other numbers "
-        "count. A call that waits (sleep, polling a process) may bring the same eight times as often. {default}.",
+        "count. A call that waits (sleep, polling a process) may bring the same eight times as often. Default: {default}.",
         may="loops",
     ),
     Field(
         "budget.same_answers", SAME,
-        "So are turns in a row in which the model calls no tool and neither side says anything new; {default}.",
+        "So are turns in a row in which the model calls no tool and neither side says anything new. Default: {default}.",
         may="loops",
     ),
     Field(
-        "budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times; {default}.",
+        "budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times. Default: {default}.",
         may="loops",
     ),
     Field(
         "redact.models", REDACT,
-        "Personal data on its way to LLM APIs: pseudonym, mask, block or off; {default}. Stand-ins are values that "
+        "Personal data on its way to LLM APIs: pseudonym, mask, block or off. Default: {default}. Stand-ins are values that "
         "nobody can hold (numbers kept for fiction, documentation addresses, wrong check digits, dates moved by one "
         "shift a cage) or numbered labels such as [NAME_482913]; they come back in answers and tool calls, also "
         "rewritten.",
     ),
-    Field("redact.sites", REDACT, "On its way to other sites; {default}."),
+    Field("redact.sites", REDACT, "On its way to other sites. Default: {default}."),
     Field("redact.disable", _list(read.read_text, wider.adds), "Patterns not looked for."),
     Field("redact.allow_values", _list(read.read_text, wider.adds), "Values that may pass."),
     Field(
         "redact.binary", _one_of(("pass", "block"), ("block",), ("pass",)),
-        "Bodies that are not text: pass (they are counted) or block; {default}.",
+        "Bodies that are not text: pass (they are counted) or block. Default: {default}.",
     ),
     Field(
         "syscalls.trace",
         _one_of(get_args(values.TraceLevel), ("all",), ("files",), ("security",), ("none",), word="LEVEL"),
         "What is recorded. security: exec, connect, bind, unlink, rename, chmod, opens for writing or creating, "
-        "everything denied. files: every open too. all. none. {default}. Above none, the kernel also tells which files "
+        "everything denied. files: every open too. all. none. Default: {default}. Above none, the kernel also tells which files "
         "were executed and written; RECORDS OF FILES in akiosctl(1) says what each can prove.",
     ),
     Field(
@@ -275,11 +275,11 @@ _FIELDS: tuple[Field, ...] = (
     # A number that the agent sees; the uid that the kernel checks is the cage's own in every mode.
     Field(
         "identity.mode", _one_of(get_args(values.IdentityMode)),
-        "agent: 1000. caller: the caller's number. root: 0. {default}.",
+        "agent: 1000. caller: the caller's number. root: 0. Default: {default}.",
     ),
     Field(
         "environment.keep", _list(read.read_variable, wider.adds_variable),
-        "Variables of the caller that pass, * at the end for a prefix; {default}.", may="keep",
+        "Variables of the caller that pass, * at the end for a prefix. Default: {default}.", may="keep",
     ),
     Field("environment.set", Kind("TABLE", read.read_variables, wider.never), "Variables to set, NAME: value."),
     Field(

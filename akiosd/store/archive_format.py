@@ -131,7 +131,7 @@ class PackedLog:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
                 raise LedgerError(
-                    "this is not a regular file, so no archive",
+                    "this is not a regular file, so it cannot be an archive",
                     self._name,
                     "name the archive's file, which ledger export --out wrote",
                 )
@@ -163,7 +163,7 @@ class PackedLog:
                 or (not last and name != _KEY)
             ):
                 raise LedgerError(
-                    "the archive is damaged or no archive of a log: a file header in it is not"
+                    "this is not an archive of a log, or it is damaged: a file header in it is not"
                     " as AKIOS writes it",
                     f"byte {offset}",
                     _FETCH,

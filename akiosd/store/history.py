@@ -50,7 +50,7 @@ class KeptCheckpoints:
                     or len(found) > 18
                 ):
                     raise LedgerError(
-                        "a file that is no kept checkpoint lies among them", where=f"{name}/{found}"
+                        "a file among the kept checkpoints is not one", where=f"{name}/{found}"
                     )
                 self.sizes.append(int(found))
         except BaseException:

@@ -77,7 +77,7 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     hint, which the agent may change before the kernel looks.  ``directory`` is where a path starts
     that does not say so itself: the working directory, or what the descriptor stands for (of a call
     that has no path, the file it works on).  What was really executed and written,
-    :class:`FileUsed` tells.  ``count`` identical records in a row are one record; ``ts`` is the
+    ``file_used`` tells.  ``count`` identical records in a row are one record; ``ts`` is the
     first's.  Logs of before 1.0 say ``attempt`` for ``requested``.
     """
 
@@ -187,6 +187,8 @@ class ProgramEnded(Record, frozen=True, kw_only=True, tag="program_ended"):
 
 
 class DaemonStart(Record, frozen=True, kw_only=True, tag="daemon_start"):
+    """akiosd was started."""
+
     version: str
     pid: int = 0
 
@@ -207,6 +209,8 @@ class DaemonRestarted(Record, frozen=True, kw_only=True, tag="daemon_restarted")
 
 
 class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
+    """akiosd is about to stop, because of ``reason``."""
+
     reason: str = ""
 
 
@@ -236,8 +240,8 @@ class SettingsRead(Record, frozen=True, kw_only=True, tag="settings_read"):
 class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
     """From here on logs are signed by ``public_key`` (Ed25519, 32 bytes).
 
-    From epoch 2 on ``certified_by`` is the old key's signature over
-    ``akiosd.ledger.epochs.certificate_text``.
+    From epoch 2 on ``certified_by`` is the old key's certificate of it: KEYS in
+    akios-ledger(5) says what is signed.
     """
 
     epoch: int
@@ -246,8 +250,8 @@ class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
 
 
 class Recovered(Record, frozen=True, kw_only=True, tag="recovered"):
-    """What start-up found after an unclean end: ``dropped_bytes`` of a torn, never acknowledged
-    last WAL frame.
+    """What start-up found after an unclean end: ``dropped_bytes`` of a last write that
+    was cut short, and that nobody had been told of.
 
     ``finished`` names the logs whose publication was completed.
     """
@@ -265,12 +269,16 @@ class Roots(Record, frozen=True, kw_only=True, tag="roots"):
 
 
 class CageBirth(Record, frozen=True, kw_only=True, tag="cage_birth"):
+    """A cage of ``uid`` was begun; ``origin`` is the name of its log."""
+
     cage: str
     uid: int = 0
     origin: str = ""
 
 
 class CageEnd(Record, frozen=True, kw_only=True, tag="cage_end"):
+    """A cage ended, with what its caller was told."""
+
     cage: str
     exit_code: int = 0
     reason: str = ""

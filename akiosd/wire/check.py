@@ -198,7 +198,9 @@ def _check_terminal(run: Run | Program) -> None:
 def _check_run(run: Run, fd_count: int) -> None:
     if run.feeds and (run.standing or run.tty is not None or not run.detach):
         raise DeniedError(
-            "only a detached run without a terminal is given its input so", "run", _OTHER_CLIENT
+            "akiosctl sent input along with a run that has a terminal or is not detached",
+            "run",
+            _OTHER_CLIENT,
         )
     if run.standing:
         if run.argv or run.tty is not None or not run.detach or not run.name:

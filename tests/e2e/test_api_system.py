@@ -87,7 +87,7 @@ def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched:
     tool.write_text(f"#!/bin/sh\ncat {place}/file\n")
     tool.chmod(0o755)
     got = begin(server, argv=[str(tool)])
-    assert got.status == 409 and "no program of the system" in got.json()["detail"], got.body
+    assert got.status == 409 and "neither a program of the system" in got.json()["detail"], got.body
     link = [{"path": "agent.sh", "text": f"#!{tool}\n", "executable": True}]
     ended = run(server, "./agent.sh", files=link)
     assert ended["exit_code"] and output(server, ended["cage"]).body != b"of the host\n"

@@ -424,7 +424,7 @@ class TestPaths:
         ]
         assert answers[0].exit_code == 0, "the control: one of them runs"
         assert [bool(answer.error) for answer in answers] == [False] * 32 + [True] * 2
-        assert "HOME" in answers[-1].error or "values of HOME and USER" in answers[-1].error
+        assert "HOME" in answers[-1].error or "pairs of HOME and USER" in answers[-1].error
         assert run(private.socket, 65531, "true", mine, home=b"/home/1").exit_code == 0, (
             "those go on working"
         )

@@ -58,8 +58,8 @@ def test_what_a_policy_names_is_shown_as_far_as_everybody_may_read_it(
         ("/etc/NetworkManager/system-connections", "secrets"),
         ("{}/tool.key", "secrets"),
         ("{}/closed.conf", "not everybody can read it"),
-        ("{}/behind/open.conf", "no directory that everybody can enter"),
-        ("{}/link/open.conf", "no directory that everybody can enter"),
+        ("{}/behind/open.conf", "not a directory that everybody can enter"),
+        ("{}/link/open.conf", "not a directory that everybody can enter"),
         ("/etc/akios-test-absent", "No such file"),
     ],
 )

@@ -231,10 +231,13 @@ WRONG = {
         ["GET", f"https://{NAME}/", "-H", "Host: evil.example"],
         "Host is made from the URL",
     ),
-    "a length": (["POST", f"https://{NAME}/", "-H", "Content-Length: 9"], "is made from the URL"),
+    "a length": (
+        ["POST", f"https://{NAME}/", "-H", "Content-Length: 9"],
+        "that AKIOS makes from the URL",
+    ),
     "a coding": (
         ["POST", f"https://{NAME}/", "-H", "Transfer-Encoding: chunked"],
-        "is made from the URL",
+        "that AKIOS makes from the URL",
     ),
     "a file that is not there": (
         ["POST", f"https://{NAME}/", "-d", "@nothing"],

@@ -225,7 +225,9 @@ def test_without_id_maps_a_run_is_refused_and_says_what_would_help(
 ) -> None:
     done = daemon.run("true", cwd=unmapped, uid=NOBODY)
     assert (
-        done.returncode == 125 and "no id maps" in done.stderr and "--allow-degraded" in done.stderr
+        done.returncode == 125
+        and "no id-mapped mounts" in done.stderr
+        and "--allow-degraded" in done.stderr
     ), done.stderr
     root = daemon.run("true", flags=["--allow-degraded"], cwd=unmapped)
     assert root.returncode == 125 and "never runs as root" in root.stderr, root.stderr

@@ -147,7 +147,7 @@ def test_a_schema_that_is_none_is_not_sent(
     (do.workspace / "there.json").write_text('{"type": "string"}')
     before = len(models.received)
     text = json.dumps(schema).replace("{workspace}", str(do.workspace))
-    assert "no schema" in said(ask(do, "openai", prompt="x", schema=json.loads(text)))
+    assert "schema cannot be used" in said(ask(do, "openai", prompt="x", schema=json.loads(text)))
     assert len(models.received) == before
 
 

@@ -128,7 +128,7 @@ def prove_inclusion(service: Service, log: LogName, index: Index) -> dict[str, A
     with open_log(service, log) as (source, reader):
         size = read_checkpoint(source, reader)[0].size
         if index >= size:
-            what = f"the checkpoint covers {size} records"
+            what = f"this is not signed yet: the checkpoint covers {size} records"
             raise Refusal(HTTPStatus.NOT_FOUND, what, f"record {index}", "ask again in a second")
         proof, _ = prove_record(source, reader, index)
         return proof_json(source, index, proof)
@@ -139,7 +139,7 @@ def prove_consistency(service: Service, log: LogName, old_size: OldSize) -> Cons
     with open_log(service, log) as (source, reader):
         found, note = read_checkpoint(source, reader)
         if old_size > found.size:
-            what = f"the checkpoint covers {found.size} records"
+            what = f"this is not signed yet: the checkpoint covers {found.size} records"
             where = f"from={old_size}"
             raise Refusal(HTTPStatus.NOT_FOUND, what, where, "ask again in a second")
         path = prove_consistency_from(reader, old_size, found)

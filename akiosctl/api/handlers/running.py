@@ -67,7 +67,7 @@ def _check(service: Service, body: NewCage) -> None:
     if body.standing and (body.stdin or body.stdin_base64):
         raise _unfit("a standing cage reads no input", "stdin", "give it to a program: exec")
     if body.workspace and body.files:
-        what = "files are for a cage with a directory of its own"
+        what = "files and workspace were both given"
         raise _unfit(what, "files", "leave out one of workspace and files")
     if body.policy and body.policy_text:
         raise _unfit("policy and policy_text were both given", "policy_text", "give one of them")

@@ -199,7 +199,7 @@ class Link:
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
             raise GatewayFaultError(
-                "akiosd's first message is no setup with its sockets", "gateway"
+                "akiosd's first message is not a setup with its sockets", "gateway"
             )
         self._prices = message.prices
         return message, [socket.socket(fileno=fd) for fd in fds]
@@ -499,7 +499,7 @@ class Link:
         except msgspec.MsgspecError as error:
             close_all(frame.fds)
             raise GatewayFaultError(
-                f"akiosd sent the gateway something that is no message: {error}", "gateway"
+                f"akiosd sent the gateway something that is not a message: {error}", "gateway"
             ) from None
 
     async def _read(self) -> scm_rights.Chunk:

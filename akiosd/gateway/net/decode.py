@@ -63,7 +63,9 @@ class Decoder:
             try:
                 piece = self._inflate.decompress(data, _PIECE)
             except zlib.error:
-                raise BadEncodingError(f"the body is not {self._name.decode()}") from None
+                raise BadEncodingError(
+                    f"the body is not in {self._name.decode()}, as its Content-Encoding says"
+                ) from None
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
             self._given += len(piece)
             self._check()

@@ -65,7 +65,7 @@ def test_it_answers_to_its_own_names_only() -> None:
     }
     assert "https://akios.example" in names.origins and "http://localhost" in names.origins
     for text in ("akios.example", "https://a@b", "https://a/b", "ftp://a"):
-        with pytest.raises(AkiosError, match="no origin"):
+        with pytest.raises(AkiosError, match="not an origin"):
             find_names(Address("127.0.0.1", 1), False, (text,))
 
 

@@ -67,7 +67,10 @@ def test_files_stay_in_their_directory(tmp_path: Path) -> None:
     assert (made / "src" / "a.py").read_bytes() == b"x" and scratch.has(place)
     assert os.access(made / "run", os.X_OK) and not os.access(made / "src/a.py", os.X_OK)
     for path in ("../x", "/etc/x", "a/../../x", "a//b", ".", "a/."):
-        with pytest.raises(Refusal, match="no path"), scratch.make([(path, b"", False)]):
+        with (
+            pytest.raises(Refusal, match="not a relative path"),
+            scratch.make([(path, b"", False)]),
+        ):
             pass
     with pytest.raises(Refusal, match="cannot be made"):
         with scratch.make([("a", b"", False), ("a/b", b"", False)]):

@@ -141,7 +141,7 @@ def test_every_byte_that_counts_is_guarded() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: b"x" + data[1:], "not the state memory"),
+        (lambda data: b"x" + data[1:], "not what akiosd keeps"),
         (lambda data: data[:100], "100 bytes"),
         (lambda data: data[:-1], "bytes"),
     ],
@@ -176,6 +176,6 @@ def test_room_is_used_again_and_has_a_bound() -> None:
         memory = Memory(bytes(memory.data)) if turn % 3 == 0 else memory
         memory.writer.write("spend", bytes([turn % 256]) * (9000 + turn))
     assert len(memory.data) < 20 * 9300
-    with pytest.raises(StateError, match="full"):
+    with pytest.raises(StateError, match="no more room"):
         memory.writer.write("spend", bytes(state_format.MAX_BYTES))
     assert memory.read() == {"spend": bytes([299 % 256]) * 9299}

@@ -103,8 +103,8 @@ def test_everything_that_can_be_missing_has_its_hint_everywhere_and_a_shell_take
 def test_what_is_well_has_none_and_what_is_unknown_says_so() -> None:
     assert find_hints(judge(GOOD), DEBIAN) == []
     assert find_hints([Finding("disk", "enforced", "project quota")], DEBIAN) == []
-    unknown = hint("identity", "no id maps", "degraded")
-    assert unknown.commands == () and "no id maps" in unknown.note
+    unknown = hint("identity", "no id-mapped mounts", "degraded")
+    assert unknown.commands == () and "no id-mapped mounts" in unknown.note
     assert hint("landlock", system=on("debian", modules="landlock,yama")).commands[-1] == (
         "sudo reboot"
     )

@@ -276,7 +276,7 @@ def test_tiles_are_made_again_from_whole_entries_only(log: Log) -> None:
     flip(log.path / "tile/entries/002")
     flip(log.path / "tile/0/003")
     damaged = {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()}
-    with pytest.raises(AkiosError, match="do not lead to the signed root"):
+    with pytest.raises(AkiosError, match="do not lead to the signed hash"):
         log.here("verify", "--rebuild-tiles")
     assert {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()} == damaged
     with pytest.raises(AkiosError, match=r"name it with --dir|in a log's directory"):

@@ -88,7 +88,7 @@ def test_allow_widening_is_the_system_policys_word():
     for name in ("user", "project", "flags"):
         with pytest.raises(PolicyError, match="allow_widening may stand only in the system policy"):
             merge([layer(name, {"allow_widening": True})])
-        with pytest.raises(PolicyError, match="allow_widening belongs"):
+        with pytest.raises(PolicyError, match="allow_widening may stand only"):
             merge([system, layer(name, {"allow_widening": False})])
 
 

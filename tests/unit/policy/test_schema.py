@@ -211,7 +211,7 @@ def test_positions_are_those_of_the_keys():
         (b"network:\n  requests_per_minute: many", "is not a whole number", "line 2", ""),
         (b"syscalls:\n  allow: [mount]", "mount cannot be allowed", "line 2", ""),
         (b"syscalls:\n  deny: [exceve]", "not a known system call", "line 2", "execve"),
-        (b"syscalls:\n  deny: [execve]", "no program starts", "line 2", ""),
+        (b"syscalls:\n  deny: [execve]", "no program can start", "line 2", ""),
         (b"environment:\n  set: {1A: x}", "not the name of a variable", "line 2", ""),
         (b"environment:\n  set: {A: 1}", "is not text", "line 2", ""),
         (b"version: 2", "version 2", "line 1", "version: 1"),

@@ -83,9 +83,12 @@ GONE = {
     "the key and the host log": ([KEY_PATH, "ledger/host*"], LOST_KEY),
     "all but the cages": (["ledger", "keys"], LOST_KEY),
     "all but the WAL": (["ledger/host*", "keys", "cages"], LOST_KEY),
-    "the host log": (["ledger/host"], "missing from the WAL|entries before it are lost"),
-    "the WAL's segments": (["ledger/wal/*.seg"], "segment of the WAL is missing"),
-    "one of them": (["ledger/wal/00000000.seg"], "segment of the WAL is missing"),
+    "the host log": (
+        ["ledger/host"],
+        "missing from the write-ahead log|entries before it are lost",
+    ),
+    "the WAL's segments": (["ledger/wal/*.seg"], "a file of the write-ahead log is missing"),
+    "one of them": (["ledger/wal/00000000.seg"], "a file of the write-ahead log is missing"),
     "the magic": (["ledger/wal/magic"], "magic"),
 }
 
@@ -137,7 +140,10 @@ async def test_a_part_from_a_backup_is_noticed(two_lives: Path, tmp_path: Path, 
     shutil.copytree(two_lives / "backup", backup)
     shutil.rmtree(state / older)
     shutil.copytree(backup / older, state / older)
-    refused(state, "was to be signed|missing from the WAL|entries before it are lost|does not list")
+    refused(
+        state,
+        "was to be signed|missing from the write-ahead log|entries before it are lost|does not list",
+    )
     # The control: the whole of the backup starts.
     async with running(open_here(backup)):
         pass

@@ -58,8 +58,8 @@ REFUSED = {
     "'${{ inputs.n == 4 }}'": "is not filled in",
     "'${{ inputs.t }}' == ''": "is not filled in",
     "'{inputs.t}' == 'abc'": "is not filled in",
-    "${{ inputs.n == 4 }}": "no template",
-    "{inputs.t} == 'a'": "no template",
+    "${{ inputs.n == 4 }}": "not a template",
+    "{inputs.t} == 'a'": "not a template",
     "inputs.t == 'a' or 'b'": "always count as true",
     "'a' and inputs.flag": "always count as true",
     "not 'a'": "always count as true",
@@ -89,7 +89,7 @@ REFUSED = {
     "'" + "a" * MAX_LENGTH + "' == ''": "at most 4,096 characters",
     # Slips of the pen.
     "inputs.n = 3": "'=' means nothing",
-    "inputs.n == 3 inputs.t": "is complete before",
+    "inputs.n == 3 inputs.t": "ends before",
     "inputs.n & 3": "'&' means nothing",
     "inputs.n == 3 and": "stands where a value belongs",
     "": "stands where a value belongs",
@@ -97,7 +97,7 @@ REFUSED = {
     "'\\q' == ''": "means nothing in a text",
     "has('a')": "has() takes a reference",
     "size(inputs.t, 1) == 1": "size() takes one value",
-    "1 in [1] in [2]": "'in' cannot stand in a row",
+    "1 in [1] in [2]": "'in' cannot be chained",
 }
 
 
@@ -113,8 +113,8 @@ ERRORS = {
     "inputs.m == 1": "has no value",
     "inputs.t == 3": "are never equal",
     "inputs.flag == 1": "are never equal",
-    "inputs.t > 3": "no order",
-    "inputs.flag > false": "no order",
+    "inputs.t > 3": "cannot be ordered",
+    "inputs.flag > false": "cannot be ordered",
     "inputs.t": "neither true nor false",
     "inputs.e": "neither true nor false",
     "not inputs.t": "neither true nor false",
@@ -125,10 +125,10 @@ ERRORS = {
     "inputs.items.a == 1": "no key",
     "inputs.t[0] == 'a'": "no item",
     "9223372036854775807 + inputs.n > 1": "64 bits",
-    "inputs.n % 0 == 1": "from 1 on",
+    "inputs.n % 0 == 1": "1 or more on its right",
     "size(inputs.n) == 1": "no size",
-    "matches(inputs.t, '(')": "no pattern",
-    "matches(inputs.t, '(?=a)')": "no pattern",
+    "matches(inputs.t, '(')": "not a pattern",
+    "matches(inputs.t, '(?=a)')": "not a pattern",
     "steps.b.status == 'success'": "has no value",
 }
 

@@ -53,9 +53,9 @@ def test_a_value_is_put_in_as_it_is(value: Any, filled: Any) -> None:
 
 
 REFUSED = {
-    "${{ inputs.n }}": "is not how AKIOS writes",
-    "{{inputs.n}}": "is not how AKIOS writes",
-    "{{ steps.a.outputs.b }}": "is not how AKIOS writes",
+    "${{ inputs.n }}": "is not a reference as AKIOS writes",
+    "{{inputs.n}}": "is not a reference as AKIOS writes",
+    "{{ steps.a.outputs.b }}": "is not a reference as AKIOS writes",
     "{input.n}": "names nothing",
     "{step.a.outputs.b}": "names nothing",
     "{inputs}": "not a whole reference",
@@ -64,9 +64,9 @@ REFUSED = {
     "{inputs.m}": "has no value",
     "{steps.a-b.outputs.txt}": "has no value",
     "${HOME}": "is not set",
-    "${1}": "no variable",
-    "${X": "no variable",
-    "${X:-{}}": "no variable",
+    "${1}": "not a variable",
+    "${X": "not a variable",
+    "${X:-{}}": "not a variable",
 }
 
 

@@ -69,8 +69,8 @@ WIDENING: dict[str, dict[str, Any]] = {
     "environment.keep": {"environment": {"keep": ["SECRET"]}},
     "syscalls.allow": {"syscalls": {"allow": ["mbind"]}},
     "network.ports": {"network": {"ports": [22]}},
-    "allow_widening belongs": {"allow_widening": True},
-    "projects_may belongs": {"projects_may": {"memory": "9G"}},
+    "allow_widening may stand only": {"allow_widening": True},
+    "projects_may may stand only": {"projects_may": {"memory": "9G"}},
 }
 
 
@@ -182,7 +182,7 @@ def test_instances_of_a_matrix_are_known_lists() -> None:
     many = Scope(steps={"a": Done("success", {"names": list(range(200))})})
     with pytest.raises(AkiosError, match="more than 256"):
         instances(made.steps[1], many)
-    with pytest.raises(AkiosError, match="no list"):
+    with pytest.raises(AkiosError, match="not a list"):
         instances(made.steps[1], Scope(steps={"a": Done("success", {"names": "abc"})}))
 
 

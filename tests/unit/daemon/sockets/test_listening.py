@@ -120,9 +120,9 @@ def shut(runtime: Path) -> list[Fd]:
 
 
 REFUSED = [
-    (no_socket, "is no socket"),
-    (datagrams, "no unix stream socket"),
-    (over_tcp, "no unix stream socket"),
+    (no_socket, "is not a socket"),
+    (datagrams, "not a unix stream socket"),
+    (over_tcp, "not a unix stream socket"),
     (silent, "does not listen"),
     (elsewhere, "another socket than run/control.sock"),
     (one_only, "hands no socket with this path"),
