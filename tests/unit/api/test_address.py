@@ -85,7 +85,7 @@ def test_a_unix_socket_is_its_users_and_a_dead_one_is_replaced(tmp_path: Path) -
             open_socket(address)
     open_socket(address).close()  # the file of the first is still there, and nobody listens
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(AkiosError, match="no socket"):
+    with pytest.raises(AkiosError, match="not a socket"):
         open_socket(Address(path=str(tmp_path / "file")))
     assert (tmp_path / "file").read_text() == "kept"
 

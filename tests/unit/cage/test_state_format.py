@@ -154,7 +154,7 @@ def test_what_is_no_state_memory_is_refused(change: object, words: str) -> None:
 def test_another_boot_and_another_major_version_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(StateError, match="of another boot"):
+    with pytest.raises(StateError, match="before the host was started anew"):
         state_format.read(empty(), BOOT.replace("5", "6"))
     monkeypatch.setattr(state_format, "MAJOR", 2)
     newer = empty()
