@@ -30,6 +30,7 @@ from akiosd.workflow.journal import NOTHING, Past
 from akiosd.workflow.plan import Plan, PlannedStep, all_before, digest_of, instances, key_of
 from akiosd.workflow.references import Done, Scope
 from akiosd.workflow.repeats import is_harmless
+from akiosd.workflow.shell_traps import check_filled
 
 State = Literal["waiting", "running", "success", "failed", "skipped", "unknown"]
 _OPEN = ("waiting", "running")
@@ -211,6 +212,8 @@ class Runner:
             self._settle(step, one, "skipped")
             return
         config, parameters = fill(step.config, scope), fill(step.parameters, scope)
+        check_filled(step.agent, "config", step.config, config)
+        check_filled(step.agent, "parameters", step.parameters, parameters)
         one.key = key_of(step, (config, parameters), step.policy, self._root)
         one.request = StepRequest(
             kind=step.agent,

@@ -11,7 +11,13 @@ from typing import Any
 from akiosd.errors import AkiosError
 from akiosd.values.workflow import Step
 from akiosd.workflow.interpolate import has_reference, pieces_of
-from akiosd.workflow.program_texts import FILLED, find_texts
+from akiosd.workflow.program_texts import (
+    FILLED,
+    find_open,
+    find_texts,
+    names_program,
+    reads_program,
+)
 from akiosd.workflow.references import Path
 
 Complain = Callable[[Path, str, str], None]
@@ -23,6 +29,8 @@ COMMANDS: dict[str, tuple[tuple[str, str], ...]] = {
     "mcp": (("config", "command"),),
 }
 """Agent → where its commands stand."""
+_OPTION = re.compile(r"-(?![0-9]+(\.[0-9]+)?\Z)[^\s]")
+"""The beginning of an option: neither a number below zero nor the dash of a list."""
 
 
 def check_words(agent: str, step: Step, complain: Complain) -> None:
@@ -30,10 +38,10 @@ def check_words(agent: str, step: Step, complain: Complain) -> None:
     for section, key in COMMANDS.get(agent, ()):
         command = getattr(step, section).get(key)
         if command is not None:
-            _check(command, (section, key), complain)
+            _check(step, command, (section, key), complain)
 
 
-def _check(command: Any, at: Path, complain: Complain) -> None:
+def _check(step: Step, command: Any, at: Path, complain: Complain) -> None:
     if isinstance(command, str):
         complain(at, f"{'.'.join(map(str, at))} {ONE_TEXT}", explain(command))
         return
@@ -49,6 +57,54 @@ def _check(command: Any, at: Path, complain: Complain) -> None:
             " stands behind -- or begins with its directory"
         )
         complain((*at, index), what, hint)
+    _check_around(step, command, complain)
+
+
+def _check_around(step: Step, command: list[Any], complain: Complain) -> None:
+    """What a program takes besides its words: its input, and variables."""
+    if _refers(step.parameters.get("stdin")) and reads_program(
+        [_with_places(word) for word in command]
+    ):
+        complain(
+            ("parameters", "stdin"),
+            "a value would be read as the text of a program: this one takes it from its input",
+            "write the program itself: [python3, -c, '…'] or a file; its input is data then",
+        )
+    for section in ("parameters", "config"):
+        variables = getattr(step, section).get("env")
+        if isinstance(variables, str):
+            complain(
+                (section, "env"), "the names of variables are filled in later", "write them out"
+            )
+        for name, value in variables.items() if isinstance(variables, dict) else ():
+            if _refers(value) and names_program(str(name)):
+                complain(
+                    (section, "env", name),
+                    f"a value would be read as a command, or as the place of one: {name} names what"
+                    " programs run",
+                    "write it out, or give the value by a variable that only your program reads",
+                )
+
+
+def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
+    """Raises :class:`AkiosError` for a value that a program would read as an option of its own.
+
+    ``written`` is the section of a step as the file has it, ``filled`` as it is to be done.
+    """
+    for _, key in (one for one in COMMANDS.get(agent, ()) if one[0] == section):
+        command = written.get(key)
+        if not isinstance(command, list | tuple):
+            continue
+        for at in sorted(find_open([_with_places(word) for word in command])):
+            value = filled[key][at]
+            if isinstance(value, str) and _OPTION.match(value):
+                raise AkiosError(
+                    f"the value {value[:40]!r} begins with -, and {command[0]} would read it as an"
+                    " option",
+                    f"{section}.{key}[{at}]",
+                    "where it may be such a value, write it behind -- or within a word, as in"
+                    " --name={inputs.x} or ./{inputs.x}",
+                )
 
 
 def explain(command: str) -> str:

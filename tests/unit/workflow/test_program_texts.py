@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from akiosd.workflow.program_texts import FILLED, find_texts
+from akiosd.errors import AkiosError
+from akiosd.workflow.program_texts import FILLED, find_texts, names_program, reads_program
+from akiosd.workflow.shell_traps import check_filled
 
 X = "@"
 """Stands for what is filled in."""
@@ -142,6 +149,35 @@ parallel echo @
 strace -f -o log sh -c @
 chroot dir sh -c @
 make --eval=@
+make @
+make X=@
+make -f Makefile all X=@
+systemd-run --user -p ExecStartPost=@ true
+systemd-run --user sh -c @
+docker run --rm -v a:b image sh -c @
+kubectl exec pod -- bash -ec @
+uv run python3 -c @
+capsh -- -c @
+zip -T -TT @ a.zip b
+zip -TT@ a.zip b
+man -P @ ls
+man --pager=@ ls
+split --filter=@ f
+sort --compress-program=@ f
+wget -e @ url
+wget --use-askpass=@ url
+tcpdump -z @ -r f
+apt-get -o @ update
+gcc -wrapper @ x.c
+npm exec -c @
+npx --call=@
+socat - @
+pdflatex @
+jq @
+env GIT_SSH_COMMAND=@ git fetch
+env BASH_ENV=@ bash s.sh
+git archive --remote=r --exec=@
+scp -D @ a b
 timeout 5 nice -n 1 env A=1 xargs busybox sh -c @
 """
 ORDINARY = """
@@ -192,6 +228,13 @@ git grep -e @
 git rebase @
 find @ -name @
 find . -name '*.py' -newer @
+jq --arg x @ '.[$x]' file
+jq -f f.jq @
+make -f @ all
+env GIT_AUTHOR_NAME=@ git commit -m @
+docker run -e A=@ image python3 s.py @
+systemd-run --user -u @ ls @
+git commit -m @ --author=@
 find . -exec grep -n @ {} +
 find . -exec sh -c 'echo "$1"' sh @ ;
 tar -xf @
@@ -216,8 +259,11 @@ stdbuf -oL grep @
 busybox ls @
 flock @ ls
 watch -n 2 ls
-make @
+
 make -C @ all
+zip a.zip -- @
+man @
+split -b @ f
 grep -e @ file
 cp @ @
 curl -o @ @
@@ -256,3 +302,276 @@ def test_the_place_is_that_of_the_value() -> None:
     assert places("timeout 5 sh -c @ sh @")[1] == {4}
     assert places("find . -name @ -exec sh -c @ sh @ ;")[1] == {7}
     assert places("env -S 'sh -c' @")[1] == {3}
+
+
+# What a program does with a value: `%` is a command for a shell that leaves a mark.
+DONE = """
+sh -c @ | %
+sh -c 'eval "$1"' sh x ; sh -c @ | %
+bash -ec @ | %
+env -S @ | sh -c '%'
+env sh -c @ | %
+perl -e @ | system q(%)
+python3 -c @ | __import__("os").system("%")
+node -e @ | require("child_process").execSync("%")
+make -f Makefile @ | X=$(shell %)
+make -f Makefile X=@ | $(shell %)
+make -f Makefile all -E @ | $(shell %)
+make --eval=@ -f Makefile | $(shell %)
+awk @ | BEGIN { system("%") }
+mawk @ | BEGIN { system("%") }
+sed -e @ file | 1e %
+sed -n @ file | 1e %
+find . -maxdepth 0 -exec sh -c @ ; | %
+tar --checkpoint=1 --checkpoint-action=@ -cf out.tar file | exec=%
+tar -cf out.tar --to-command=@ file ; tar -xf in.tar --to-command=@ | %
+tar -cf out.tar -I @ file | sh -c '%'
+zip -q -T -TT @ out.zip file | %; true
+split --filter=@ file | %
+man -P @ --local-file page.1 | sh -c '%'
+git -c @ x | alias.x=!%
+git -c core.fsmonitor=@ status | %
+git rebase -q --root -x @ | %
+git clone -q -u @ ./ other | %;git-upload-pack
+git grep -O@ content | sh -c '%' x
+git bisect run @ | ./leaves-mark
+git submodule foreach @ | %
+flock lock -c @ | %
+script -qc @ /dev/null | %
+nice sh -c @ | %
+timeout 5 sh -c @ | %
+xargs -a file sh -c @ | %
+strace -o log sh -c @ | %
+sqlite3 :memory: @ | .shell %
+sqlite3 -cmd @ :memory: .quit | .shell %
+gdb -q -batch -ex @ | shell %
+ssh -o @ host.invalid | ProxyCommand=%
+ssh -o ProxyCommand=@ host.invalid | %
+vim -es -u NONE -c @ -c q! | !%
+ed -s file @ | %
+capsh -- -c @ | %
+run-in-shell sh -c @ | %
+env BASH_ENV=@ bash s.sh | $(%)
+tclsh @ | ./leaves-mark.tcl
+"""
+ONLY_TOLD = (
+    "ed -s file",
+    "sh -c 'eval",
+    "tar -cf out.tar --to",
+    "run-in",
+    "tclsh",
+    "git submodule",
+    "git bisect",
+    "git rebase",
+    "man",
+)
+"""Rows that a plain call cannot show: they need a repository in some state, or two commands."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("content\n")
+    (tmp_path / "s.sh").write_text("true\n")
+    (tmp_path / "Makefile").write_text("all:\n\t@true $(X)\n")
+    (tmp_path / "page.1").write_text(".TH page 1\n.SH NAME\npage - a page\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (("init", "-q"), ("add", "file"), (*who, "commit", "-qm", "a")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, env=ENVIRONMENT)
+    return tmp_path
+
+
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C",
+    "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
+}  # fmt: skip
+
+
+def does(place: Path, words: Sequence[str], stdin: str = "") -> bool:
+    """Whether a command leaves a mark; it is removed again."""
+    subprocess.run(
+        words, cwd=place, env=ENVIRONMENT, input=stdin.encode(), capture_output=True, timeout=20,
+        start_new_session=True,
+    )  # fmt: skip
+    is_there = (place / "MARK").is_file()
+    (place / "MARK").unlink(missing_ok=True)
+    return is_there
+
+
+REAL = [row for row in DONE.strip().splitlines() if not row.startswith(ONLY_TOLD)]
+
+
+@pytest.mark.parametrize("row", REAL)
+def test_what_the_table_calls_text_is_executed_by_the_real_program(place: Path, row: str) -> None:
+    """The claim of the table, and that it is one: the same command with a harmless value is not."""
+    line, _, value = row.partition(" | ")
+    words = shlex.split(line.replace("\\;", ";"))
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    assert find_texts([word.replace(X, FILLED) for word in words]), "the table does not know it"
+    assert not does(place, [word.replace(X, "harmless") for word in words]), "control"
+    hostile = value.replace("%", f"touch {place}/MARK")
+    assert does(place, [word.replace(X, hostile) for word in words])
+
+
+HOSTILE = (
+    "X:=$(shell %)", "$(shell %)", "--eval=$(shell %)", "-c%", "-e%", "--exec=%", "-exec", "--upload-pack=%;false",
+    "-u%", "-O%", "--open-files-in-pager=%", "$(%)", "`%`", ";%", "|%", "-TT%", "-P%", "--pager=%", "--filter=%",
+    "--checkpoint-action=exec=%", "-I%", "--to-command=%", "-oProxyCommand=%", "-cmd .shell %", "--init-file=%",
+    "!%", "+!%", "ext::sh -c %", "\n%\n", "BASH_ENV=$(%)",
+)  # fmt: skip
+SAFE = """
+sh -c 'wc -c "$1"' sh @
+git clone -q @ other
+git ls-remote @ @
+git grep @
+git commit --allow-empty -qm @
+find @ -name @
+find . -maxdepth 0 @ @ @
+sort @ @
+split @ @
+zip -q -T out.zip @ @
+rsync -a @ @
+grep -e @ file
+grep @ @
+env A=@ true
+env GIT_AUTHOR_NAME=@ git log
+xargs -a file echo @
+jq -n --arg x @ '$x'
+jq . @
+tar -cf out.tar -- @
+awk '{ print }' @
+cp @ @
+"""
+
+
+@pytest.mark.parametrize("line", SAFE.strip().splitlines())
+def test_no_value_that_is_let_through_is_executed(place: Path, line: str) -> None:
+    """Of each hostile value: it is refused when it is filled in, or does nothing."""
+    words = shlex.split(line)
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    written = [word.replace(X, "{inputs.x}") for word in words]
+    assert not find_texts([word.replace(X, FILLED) for word in words])
+    for value in HOSTILE:
+        hostile = value.replace("%", f"touch {place}/MARK")
+        filled = [word.replace(X, hostile) for word in words]
+        try:
+            check_filled("tool", "parameters", {"argv": written}, {"argv": filled})
+        except AkiosError as error:
+            assert "begins with -" in error.what
+            continue
+        assert not does(place, filled), value
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["git clone -q @ other", "git grep @", "zip -q -T out.zip @ @", "find . -maxdepth 0 @ @ @"],
+)
+def test_some_of_these_values_would_be_executed_if_they_were_let_through(
+    place: Path, line: str
+) -> None:
+    """The control of the above."""
+    mark = f"touch {place}/MARK"
+    values = {
+        "git clone -q @ other": [f"--upload-pack={mark};git-upload-pack", "."],
+        "git grep @": [f"-Osh -c '{mark}' x", "content"],
+        "zip -q -T out.zip @ @": ["-TT", f"{mark}; true"],
+        "find . -maxdepth 0 @ @ @": ["-exec", "touch", f"{place}/MARK"],
+    }
+    words = shlex.split(line)
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    tails = {"git clone -q @ other": ["other"], "find . -maxdepth 0 @ @ @": [";"]}
+    tail = tails.get(line, ["file"] if words[0] == "zip" else [])
+    fixed = [word for word in words if X not in word and word != "other"]
+    assert does(place, [*fixed, *values[line], *tail])
+    with pytest.raises(AkiosError, match="begins with -"):
+        first = values[line][0]
+        check_filled(
+            "tool", "parameters", {"argv": [*fixed, "{inputs.x}"]}, {"argv": [*fixed, first]}
+        )
+
+
+READ = """
+sh | %
+sh -s x | %
+bash - | %
+python3 | __import__("os").system("%")
+python3 - x | __import__("os").system("%")
+perl | system q(%)
+node | require("child_process").execSync("%")
+timeout 5 sh | %
+env A=1 bash | %
+sqlite3 :memory: | .shell %
+gdb -q -batch-silent -x /dev/stdin | shell %
+ed -s | !%
+xargs -d @@ sh -c | %
+xargs -I{} sh -c {} | '%'
+tclsh | exec sh -c {%}
+"""
+READ_AS_DATA = """
+sh s.sh
+sh -c 'cat' x
+perl -ne 1
+awk '{ print }'
+sqlite3 :memory: 'select 1'
+xargs echo
+xargs -I{} echo {}
+jq .
+git apply
+"""
+
+
+@pytest.mark.parametrize("row", READ.strip().splitlines())
+def test_what_reads_a_program_from_its_input_is_known(place: Path, row: str) -> None:
+    line, _, value = row.partition(" | ")
+    words = shlex.split(line.replace("@@", "@"))
+    assert reads_program(words)
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    if words[0] != "gdb":  # it reads commands from its input only on a terminal, or so
+        assert not does(place, words, "harmless\n") and does(
+            place, words, value.replace("%", f"touch {place}/MARK") + "\n" * (words[0] != "xargs")
+        )
+
+
+@pytest.mark.parametrize("line", READ_AS_DATA.strip().splitlines())
+def test_what_reads_its_input_as_data_may_be_given_values(place: Path, line: str) -> None:
+    words = shlex.split(line)
+    assert not reads_program(words)
+    for value in HOSTILE if shutil.which(words[0]) else ():
+        assert not does(place, words, value.replace("%", f"touch {place}/MARK") + "\n"), value
+
+
+def test_variables_that_programs_run_are_known(place: Path) -> None:
+    mark = f"touch {place}/MARK"
+    for name, value, words in (
+        ("BASH_ENV", f"$({mark})", ["bash", "s.sh"]),
+        (
+            "GIT_EXTERNAL_DIFF",
+            f"{mark};true",
+            ["git", "diff", "HEAD~0", "--ext-diff", "--", "file"],
+        ),
+        ("GIT_SSH_COMMAND", f"{mark};true", ["git", "ls-remote", "ssh://host.invalid/x"]),
+        ("PERL5OPT", "-Mlib=.", ["perl", "-e", "1"]),
+        ("MAKEFLAGS", f"--eval=$(shell${{IFS}}{mark})", ["make", "-f", "Makefile"]),
+    ):
+        assert names_program(name), name
+        if name in ("BASH_ENV", "GIT_SSH_COMMAND"):
+            assert does(place, ["env", f"{name}={value}", *words]), name
+    for name in ("INPUT", "LANG", "FILE_PATH", "GIT_AUTHOR_NAME", "SEARCH_OPTIONS", "TOKEN"):
+        assert not names_program(name), name
+
+
+@pytest.mark.parametrize("value", ["-5", "-0.5", "-", "- a list", "x", "", "--", "-\n"])
+def test_values_that_are_no_options_are_let_through(value: str) -> None:
+    check = {"argv": ["seq", "{inputs.x}"]}, {"argv": ["seq", value]}
+    if value == "--":
+        with pytest.raises(AkiosError):
+            check_filled("tool", "parameters", *check)
+    else:
+        check_filled("tool", "parameters", *check)
+    check_filled(
+        "tool", "parameters", {"argv": ["cat", "--", "{inputs.x}"]}, {"argv": ["cat", "--", "-n"]}
+    )
