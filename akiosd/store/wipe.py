@@ -361,6 +361,8 @@ class _Run:
             if (status.st_dev, status.st_ino) != step.node:
                 raise OSError(errno.ESTALE, "it was replaced meanwhile", step.path)
             extents = list(data_extents(fd, status.st_size))
+            if not extents:
+                return  # nothing was ever written to it, or nothing is left of it
             for fill in [*[self.random] * self.passes, bytes]:
                 for start, end in extents:
                     _fill(fd, start, end, fill)

@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,36 @@ def test_the_order_of_system_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         *["random", "fsync cage/a"] * 2,
         *["zeros", "fsync cage/a", "unlink", "fsync cage", "rmdir", "fsync ."],
     ]
+
+
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_a_file_without_content_costs_no_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """The control is the same file with one byte: random, sync, zeros, sync."""
+    target = tmp_path / "cage"
+    target.mkdir()
+    (target / "a").write_bytes(content)
+    with (target / "hole").open("wb") as file:
+        file.truncate(1 << 20)
+    node, calls = (target / "a").stat().st_ino, list[str]()
+    real_pwrite, real_fsync = os.pwrite, os.fsync
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        calls.append("zeros" if bytes(data) == bytes(len(data)) else "random")
+        return real_pwrite(fd, data, offset)
+
+    def fsync(fd: int) -> None:
+        status = os.fstat(fd)
+        if not stat.S_ISDIR(status.st_mode):
+            calls.append("sync" if status.st_ino == node else "sync of another")
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert wipe(target, random=lambda size: b"r" * size) == Wiped(2, len(content))
+    assert calls == (["random", "sync", "zeros", "sync"] if content else [])
+    assert not target.exists()
 
 
 def test_random_bytes_are_drawn_for_every_byte_and_pass(tmp_path: Path) -> None:
