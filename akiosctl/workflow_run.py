@@ -97,7 +97,8 @@ class Drive:
             self._runner.take(start, Outcome(failure=failure), time.monotonic_ns(), 1.0)
 
     def _patience(self) -> float | None:
-        wake_ns = self._runner.wake_ns()
+        wakes = [self._runner.wake_ns(), self._purse.wake_ns() if self._held else None]
+        wake_ns = min((one for one in wakes if one is not None), default=None)
         return None if wake_ns is None else max(0.0, (wake_ns - time.monotonic_ns()) / NS_PER_S)
 
     def _anchor(self) -> None:
@@ -124,7 +125,9 @@ class Drive:
         for start in starts:
             policy = _policy_of(start)
             if _asks_models(start):
-                budget = self._purse.give(_place(start), policy.budget, sharers)
+                budget = self._purse.give(
+                    _place(start), policy.budget, sharers, time.monotonic_ns()
+                )
                 sharers -= 1
                 if budget is None:
                     self._wait_for_money(start)
@@ -223,7 +226,8 @@ class Drive:
         start, heard = done.start, done.heard
         used = _used(heard)
         if _asks_models(start):
-            self._purse.take_back(_place(start), None if heard and heard.lost else used)
+            spent = None if heard and heard.lost else used
+            self._purse.take_back(_place(start), spent, time.monotonic_ns())
         config = start.request.config
         is_unknown = bool(heard and heard.lost) and not is_harmless(
             start.step.agent, start.step.action, config

@@ -16,7 +16,7 @@ from akiosctl.journal_file import JournalFile, Kept, list_kept, text_place
 from akiosctl.locate import locate_workspace
 from akiosctl.lost_steps import find_lost
 from akiosctl.programs import find_standing
-from akiosctl.purse import Purse, Sum, limits_of
+from akiosctl.purse import Purse, Sum, limits_of, rates_of
 from akiosctl.render import note
 from akiosctl.results_tree import write_tree
 from akiosctl.step_cages import StepCages
@@ -181,7 +181,8 @@ def _make(
         repeat=how.repeat,
     )
     spent = Sum(*past.spent)
-    purse = Purse(_limits(plan, place.left, spent), spent)
+    assert plan.policy is not None
+    purse = Purse(_limits(plan, place.left, spent), spent, rates_of(plan.policy.budget))
     if not how.quiet:
         note(f"{plan.name}: run {journal.run}")
     return Run(

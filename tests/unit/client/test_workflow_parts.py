@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
-from akiosctl.purse import Purse, Sum
+from akiosctl.purse import Purse, Rate, Sum
 from akiosctl.results_tree import write_tree
 from akiosd.errors import AkiosError
 from akiosd.values.approval import Approval
@@ -46,12 +46,12 @@ def test_several_never_spend_more_than_there_is(
                 data.draw(st.integers(0, given_.calls or 9)),
             )  # fmt: skip
             is_known, before = data.draw(st.booleans()), purse.spent
-            purse.take_back(whom, used if is_known else None)
+            purse.take_back(whom, used if is_known else None, 0)
             gone = used.calls if is_known else given_.calls
             assert purse.spent.calls == before.calls + gone
             continue
         own = Budget(usd_micro=data.draw(st.integers(0, 60)), calls=data.draw(st.integers(0, 60)))
-        part = purse.give(number, own, data.draw(st.integers(1, 5)))
+        part = purse.give(number, own, data.draw(st.integers(1, 5)), 0)
         if part is None:
             assert held or purse.is_empty(), "nobody holds any, and there is some left"
             continue
@@ -66,6 +66,45 @@ def test_several_never_spend_more_than_there_is(
             (calls, purse.spent.calls, [one.calls for one in held.values()]),
         ):
             assert not limit or spent + sum(parts) <= limit
+
+
+MINUTE_NS = 60 * 10**9
+
+
+@given(st.data(), st.integers(1, 9))
+def test_several_are_no_hastier_than_one(data: st.DataObject, calls: int) -> None:
+    """In no minute more calls than the policy says, though each cage counts for itself and makes
+    all that it may, at its end and at its beginning.
+    """
+    purse = Purse(Sum(0, 0, 0), Sum(0, 0, 0), Rate(0, calls))
+    held: dict[int, Budget] = {}
+    made: list[tuple[int, int]] = []
+    now = 0
+    for number in range(20):
+        now += data.draw(st.integers(0, 40)) * 10**9
+        if held and data.draw(st.booleans()):
+            whom = data.draw(st.sampled_from(sorted(held)))
+            part = held.pop(whom)
+            made.append((now, part.requests_per_minute))
+            is_known = data.draw(st.booleans())
+            purse.take_back(whom, Sum(0, 9, 1) if is_known else None, now)
+        elif part_ := purse.give(number, Budget(), data.draw(st.integers(1, 5)), now):
+            assert part_.requests_per_minute >= 1, "0 is no limit, and there was one"
+            held[number] = part_
+        else:
+            assert held or purse.wake_ns() is not None, "it would wait forever"
+        recent = sum(some for at, some in made if at > now - MINUTE_NS)
+        assert recent + sum(one.requests_per_minute for one in held.values()) <= calls
+
+
+def test_what_was_not_used_of_a_minute_is_free_at_once() -> None:
+    purse = Purse(Sum(0, 0, 0), Sum(0, 0, 0), Rate(50, 1))
+    assert purse.give("a", Budget(), 1, 0) and purse.give("b", Budget(), 1, 0) is None
+    purse.take_back("a", Sum(0, 0, 0), 1)
+    assert purse.give("b", Budget(), 1, 2)
+    purse.take_back("b", Sum(1, 1, 1), 3)
+    assert purse.give("c", Budget(), 1, 4) is None and purse.wake_ns() == 3 + MINUTE_NS
+    assert purse.give("c", Budget(), 1, 3 + MINUTE_NS), "control: a minute later"
 
 
 # ---- questions -----------------------------------------------------------------------------------
