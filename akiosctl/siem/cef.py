@@ -46,15 +46,25 @@ def to_cef(event: Event, source: Source) -> str | None:
 
 def escape_header(text: str) -> str:
     """A field of the header: it cannot hold an end of line."""
-    text = text.replace("\\", "\\\\").replace("|", "\\|")
+    text = _shown(text).replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("\r", " ").replace("\n", " ")
 
 
 def escape_value(text: str) -> str:
     """A value of the extension, which is cut where readers need not take more."""
-    text = text.encode()[:_MOST_BYTES].decode(errors="ignore")
+    text = _shown(text).encode()[:_MOST_BYTES].decode(errors="ignore")
     text = text.replace("\\", "\\\\").replace("=", "\\=")
     return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _shown(text: str) -> str:
+    """What drives a terminal, ends a line for some readers, or is half a character, as Python
+    writes it.
+    """
+    if text.isprintable():
+        return text
+    signs = (c if c.isprintable() or c in "\r\n" else ascii(c)[1:-1] for c in text)
+    return "".join(signs)
 
 
 def _common(event: Event, row: Row, source: Source) -> dict[str, Any]:

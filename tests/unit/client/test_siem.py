@@ -5,6 +5,7 @@ for it is what OCSF, ECS and CEF say.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
@@ -213,3 +214,16 @@ def test_lines_of_a_later_version_and_gaps_are_told(form: Any) -> None:
     if form == "ocsf":
         assert not list(ocsf_faults(json.loads(line))) and json.loads(gap)["count"] == 4
     assert SiemForm(form, frozenset({"end"}), SOURCE).lines(CAGE, 4, [later]) == []
+
+
+@pytest.mark.parametrize("escaped", [escape_value, escape_header])
+@pytest.mark.parametrize(
+    "text", ["\x1b]0;x\x07", "a\x85b", "a\u2028b", "\u202egpj", "half \udcff", "\x00", "\x9b2J"]
+)
+def test_what_an_agent_wrote_drives_no_terminal_and_is_one_line(
+    escaped: Callable[[str], str], text: str
+) -> None:
+    """Half a character too, which no encoding has; the control is text that anybody reads."""
+    line = escaped(text)
+    assert line.isprintable() and len(line.splitlines()) == 1 and line.encode()
+    assert escaped("größer 日本") == "größer 日本"
