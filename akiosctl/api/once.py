@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 
+from akiosctl.api.kept_keys import KeptKeys, Line, State, name_of
 from akiosctl.api.problems import Refusal
+from akiosd.errors import AkiosError
 
-_MOST = 1024
+MOST = 1024
+"""Keys that are remembered."""
 _PATIENCE_S = 25.0
 
 
 class _Begun:
-    """``what`` was asked for; ``made`` is set when it is known what came of it."""
+    """``what`` was asked for; ``made`` is set when it is known what came of it.  ``is_lost``: an
+    earlier server was ended while it was at it.
+    """
 
     def __init__(self, what: bytes) -> None:
         self.what = what
         self.ended = threading.Event()
         self.made = ""
+        self.is_lost = False
 
 
 class Once:
-    """Remembers the last requests that had an Idempotency-Key, in memory, by token and key."""
+    """Remembers the last requests that had an Idempotency-Key, by token and key; with ``kept`` also
+    those of the server before.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptKeys | None = None) -> None:
         self._lock = threading.Lock()
-        self._begun: OrderedDict[tuple[str, str], _Begun] = OrderedDict()
+        self._kept, self._writing = kept, threading.Lock()
+        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        for name, line in (kept.read() if kept is not None else {}).items():
+            begun = self._begun[name] = _Begun(bytes.fromhex(line.what))
+            begun.made, begun.is_lost = line.made, not line.made
+            begun.ended.set()
 
     def do(self, owner: str, key: str, asked: bytes, work: Callable[[], str]) -> str:
         """What ``work`` returns, or what it returned when the same was asked for with this key.
@@ -37,12 +51,12 @@ class Once:
         """
         if not key:
             return work()
-        what = hashlib.sha256(asked).digest()
+        name, what = name_of(owner, key), hashlib.sha256(asked).digest()
         while True:
             with self._lock:
-                begun = self._begun.get((owner, key))
+                begun = self._begun.get(name)
                 if begun is None:
-                    begun = self._begun[owner, key] = _Begun(what)
+                    begun = self._begun[name] = _Begun(what)
                     self._forget()
                     break
             if begun.what != what:
@@ -51,6 +65,13 @@ class Once:
                     "this Idempotency-Key was sent with another request before",
                     "Idempotency-Key",
                     "use a new key for each piece of work",
+                )
+            if begun.is_lost:
+                raise Refusal(
+                    HTTPStatus.CONFLICT,
+                    "the server was ended while it was at the first request with this key",
+                    "Idempotency-Key",
+                    "see whether it began: GET /api/v1/cages; if not, ask with a new key",
                 )
             if not begun.ended.wait(_PATIENCE_S):
                 raise Refusal(
@@ -62,16 +83,25 @@ class Once:
             if begun.made:
                 return begun.made
         try:
+            self._write(name, what, "begun")
             begun.made = work()
         finally:
             if not begun.made:
                 with self._lock:
-                    del self._begun[owner, key]
+                    del self._begun[name]
+            # What is not written now is unknown to the next server, which says so.
+            with contextlib.suppress(AkiosError):
+                self._write(name, what, "made" if begun.made else "failed", begun.made)
             begun.ended.set()
         return begun.made
 
+    def _write(self, name: str, what: bytes, state: State, made: str = "") -> None:
+        if self._kept is not None:
+            with self._writing:
+                self._kept.write(Line(name, what.hex(), state, made))
+
     def _forget(self) -> None:
         for name in [name for name, one in self._begun.items() if one.ended.is_set()]:
-            if len(self._begun) <= _MOST:
+            if len(self._begun) <= MOST:
                 return
             del self._begun[name]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from akiosctl.api.service import Service
 
 PACKAGE = "akios-api"
+_KEYS = "api-idempotency-keys"
+"""Beside the tokens."""
 _LIBRARIES = ("fastapi", "hypercorn", "starlette", "anyio", "pydantic", "prometheus_client")
 
 
@@ -57,11 +59,14 @@ def command(
     _import_libraries()
     from akiosctl.api.app import make_app
     from akiosctl.api.connections import Connections
+    from akiosctl.api.kept_keys import KeptKeys
+    from akiosctl.api.once import MOST, Once
     from akiosctl.api.service import Service
 
     with place.open() as (address, made, context):
         tls = context is not None
-        service = Service(ctx.obj.path, place.tokens, tls=tls, is_system=is_system)
+        once = Once(KeptKeys(place.tokens.path.with_name(_KEYS), MOST))
+        service = Service(ctx.obj.path, place.tokens, tls=tls, is_system=is_system, once=once)
         connections = Connections(make_app(service, place.names(address)), context)
 
         def say() -> None:

@@ -62,6 +62,27 @@ def finish(server: ApiServer, begun: Answer) -> dict[str, Any]:
     return found
 
 
+def test_a_key_outlives_the_server_that_took_it(daemon: Daemon) -> None:
+    """It is killed, as by an out-of-memory kill, and the client asks again."""
+    with ApiServer(daemon, uid=OTHER) as first:
+        token = first.token
+        begun = begin(first, argv=["sleep", "20"], key="once", token=token)
+        assert begun.status == 202, begun.body
+        first.process.kill()
+        first.process.wait(30)
+    with ApiServer(daemon, uid=OTHER) as second:
+        again = begin(second, argv=["sleep", "20"], key="once", token=token)
+        assert again.status == 202 and again.json()["cage"] == begun.json()["cage"]
+        # The control: another key begins another.
+        other = begin(second, argv=["true"], key="twice", token=token)
+        assert other.status == 202 and other.json()["cage"] != begun.json()["cage"]
+        assert begin(second, argv=["true"], key="once", token=token).status == 422
+    home = Path(daemon.as_user(OTHER)["env"]["HOME"])
+    kept = home / ".local/state/akios/api-idempotency-keys"
+    assert kept.stat().st_mode & 0o777 == 0o600 and kept.stat().st_uid == OTHER
+    assert b"once" not in kept.read_bytes() and token.encode() not in kept.read_bytes()
+
+
 def test_a_program_runs_with_what_the_request_says(server: ApiServer) -> None:
     begun = begin(
         server,

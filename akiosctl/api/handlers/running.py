@@ -47,7 +47,8 @@ def begin_run(
 ) -> dict[str, object]:
     """Run a program in a new cage, or make a standing cage; the answer comes when it has started.
     What the program prints is kept: see `output` of the cage.  A request that comes again with its
-    Idempotency-Key begins no second cage, while this server runs.
+    Idempotency-Key begins no second cage, also when the server was restarted between them; one
+    that it was at when it ended is refused, since it may have begun.
     """
     _check(service, body)
     asked = msgspec.json.encode(body)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from akiosctl.api.once import Once
+from akiosctl.api.kept_keys import KeptKeys, Line, name_of
+from akiosctl.api.once import MOST, Once
 from akiosctl.api.problems import Refusal
 from akiosctl.api.ranges import parse_range
 from akiosctl.api.scratch import Scratch
@@ -58,6 +60,78 @@ def test_a_second_request_waits_for_the_first_and_a_failed_one_is_done_again() -
     with pytest.raises(AkiosError):
         once.do("t", "other", b"", failing)
     assert once.do("t", "other", b"", lambda: "c-2") == "c-2"
+
+
+def test_keys_outlive_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "keys"
+    count: list[int] = []
+
+    def work() -> str:
+        count.append(1)
+        return f"c-{len(count)}"
+
+    def failing() -> str:
+        raise AkiosError("no")
+
+    first = KeptKeys(path, MOST)
+    once = Once(first)
+    assert once.do("token", "secret-key", b"a", work) == "c-1"
+    with pytest.raises(AkiosError):
+        once.do("token", "failed", b"a", failing)
+    first.write(Line(name_of("token", "lost"), "00" * 32, "begun"))  # as one that is killed leaves
+    assert path.stat().st_mode & 0o777 == 0o600 and b"secret-key" not in path.read_bytes()
+    # Another server beside it does not have the file, and works.
+    assert Once(KeptKeys(path, MOST)).do("token", "secret-key", b"a", work) == "c-2"
+    first.close()
+
+    with path.open("ab") as file:
+        file.write(b'\n{"name": "torn')
+    later = KeptKeys(path, MOST)
+    again = Once(later)
+    assert again.do("token", "secret-key", b"a", work) == "c-1" and len(count) == 2
+    assert again.do("other", "secret-key", b"a", work) == "c-3"
+    with pytest.raises(Refusal, match="another request"):
+        again.do("token", "secret-key", b"b", work)
+    assert again.do("token", "failed", b"a", work) == "c-4"
+    with pytest.raises(Refusal, match="another request"):
+        again.do("token", "lost", b"a", work)
+    later.write(Line(name_of("token", "at it"), sha256(b"a").hexdigest(), "begun"))
+    later.close()
+    third = KeptKeys(path, MOST)
+    with pytest.raises(Refusal, match="was ended while") as refused:
+        Once(third).do("token", "at it", b"a", work)
+    assert refused.value.status == 409 and len(count) == 4
+    third.close()
+
+
+def test_kept_keys_are_bounded_and_their_file_is_trusted_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    kept = KeptKeys(path, 10)
+    once = Once(kept)
+    for number in range(200):
+        assert once.do("t", str(number), b"", lambda number=number: f"c-{number}")  # type: ignore[misc]
+    assert len(path.read_bytes().splitlines()) <= 2 * 4 * 10 + 2
+    assert list(kept.read()) == [name_of("t", str(number)) for number in range(190, 200)]
+    kept.close()
+    path.chmod(0o644)
+    with pytest.raises(AkiosError, match="others than you"):
+        KeptKeys(path, 10)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AkiosError, match="cannot be kept"):
+        KeptKeys(path, 10)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_key_that_cannot_be_kept_begins_nothing(tmp_path: Path) -> None:
+    kept = KeptKeys(tmp_path / "keys", 10)
+    once = Once(kept)
+    with Path("/dev/full").open("rb+", buffering=0) as full:
+        kept.file = full
+        with pytest.raises(AkiosError, match="No space left"):
+            once.do("t", "k", b"", lambda: pytest.fail("it began"))
+    kept.file = None
+    assert once.do("t", "k", b"", lambda: "c-1") == "c-1"
 
 
 def test_files_stay_in_their_directory(tmp_path: Path) -> None:
