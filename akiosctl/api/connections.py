@@ -29,7 +29,7 @@ _HTTP2 = b"PRI * HTTP/2.0"
 """How a client begins that takes HTTP/2 for granted (RFC 9113, 3.4): it is not spoken here."""
 _GRACE_SECONDS = 3.0
 _MOST_MESSAGE = 1 << 16
-"""Bytes of what a client says on a WebSocket; nobody listens to it."""
+"""Bytes of one message of a client's on a WebSocket: only terminals listen to it."""
 _PIECE = 1 << 16
 
 

@@ -22,6 +22,7 @@ from akiosctl.api.handlers import (
     programs,
     redaction,
     running,
+    terminals,
     views,
     workflows,
 )
@@ -39,7 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     ``body``, or the media type of what is its ``text``, or its ``data`` where that is no text.
     ``refusals``: statuses besides those that every endpoint has.  ``also``: a path outside of BASE
     where the same is found, since other programs look there.  ``personal``: not there where the
-    server runs for everybody.  The method ``WS`` is a WebSocket.
+    server runs for everybody.  ``besides``: a second scope that the token must have.  The method
+    ``WS`` is a WebSocket.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     status: int = int(HTTPStatus.OK)
     also: str = ""
     personal: bool = False
+    besides: str = ""
 
     @property
     def slow(self) -> bool:
@@ -94,6 +97,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=forms.NewProgram,
         status=202,
     ),
+    Endpoint("WS", f"{_CAGE}/exec", terminals.execute, "run", _BYTES, (404,)),
+    Endpoint("WS", f"{_CAGE}/attach", terminals.attach, "run", _BYTES, (404,), besides="output"),
     Endpoint("POST", f"{_CAGE}/pause", running.pause, "stop", schemas.CageNames, (404,)),
     Endpoint("POST", f"{_CAGE}/resume", running.resume, "stop", schemas.CageNames, (404,)),
     Endpoint("POST", f"{_CAGE}/down", running.begin_down, "run", forms.DownJob, (404,), status=202),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import inspect
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from akiosctl.api import problems
-from akiosctl.api.endpoints import ANY, ENDPOINTS, Endpoint
+from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
 from akiosctl.api.tokens import SCOPES
 from akiosd import __version__
 
@@ -30,6 +31,8 @@ _EVENT = {
     "description": "One event of the stream; `data` is JSON.",
     "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
 }
+_OWN = ("service", "socket")
+"""Parameters of the handlers of WebSockets that no request brings."""
 _ABOUT = (
     "What runs in AKIOS's cages and what became of it.  Every request needs a token, which"
     " `akiosctl token create` makes: `Authorization: Bearer akt_…`.  Errors are RFC 9457 problems"
@@ -58,7 +61,7 @@ def describe_route(row: Endpoint) -> dict[str, Any]:
         "responses": responses,
         "openapi_extra": more,
         "tags": [row.path.split("/")[1]],
-        "operation_id": row.handler.__module__.rpartition(".")[2] + "_" + row.handler.__name__,
+        "operation_id": _name_of(row),
         "summary": _summary(row),
         "description": _description(row),
     }
@@ -73,6 +76,7 @@ def _description(row: Endpoint) -> str:
     need = {"": "Needs no token.", ANY: "Needs a token."}.get(
         row.scope, f"Needs a token with the scope `{row.scope}`."
     )
+    need += f"  It needs the scope `{row.besides}`, too." if row.besides else ""
     text = " ".join((row.handler.__doc__ or "").split()).replace("Needs no token.", "").strip()
     return f"{text}  {need}"
 
@@ -119,8 +123,30 @@ def make_document(app: FastAPI) -> dict[str, Any]:
                 "token": {"type": "http", "scheme": "bearer", "description": f"Scopes: {scopes}."}
             },
         }
+        document["x-websockets"] = {
+            f"{BASE}{row.path}": _describe_socket(row) for row in ENDPOINTS if row.method == "WS"
+        }
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _describe_socket(row: Endpoint) -> dict[str, Any]:
+    """OpenAPI knows no WebSockets: what is asked there, in the place of extensions."""
+    signature = inspect.signature(row.handler, eval_str=True)
+    given = [param for name, param in signature.parameters.items() if name not in _OWN]
+    return {
+        "operationId": _name_of(row),
+        "summary": _summary(row),
+        "description": _description(row),
+        "parameters": [
+            {"name": param.name, "required": param.default is inspect.Parameter.empty}
+            for param in given
+        ],
+    }
+
+
+def _name_of(row: Endpoint) -> str:
+    return row.handler.__module__.rpartition(".")[2] + "_" + row.handler.__name__
 
 
 def _use_const(part: Any) -> None:
@@ -156,6 +182,14 @@ def make_page(document: dict[str, Any]) -> str:
     for path, methods in document["paths"].items():
         for method, route in methods.items():
             parts += _show_route(method.upper(), path, route)
+    for path, socket in document["x-websockets"].items():
+        names = ", ".join(
+            f"<code>{html.escape(one['name'])}</code>" for one in socket["parameters"]
+        )
+        parts += [
+            f"<h2 id={socket['operationId']}><code>WebSocket {html.escape(path)}</code></h2>",
+            f"<p>{_code(socket['description'])}</p><p>Parameters: {names}</p>",
+        ]
     return "".join(parts)
 
 

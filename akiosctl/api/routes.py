@@ -127,12 +127,15 @@ def _check_scope(row: Endpoint, request: HTTPConnection, service: Service) -> No
             rule="serve.system",
         )
     token = request.state.token
-    if row.scope and (token is None or row.scope not in (*token.scopes, ANY)):
+    wanted = [scope for scope in (row.scope, row.besides) if scope not in ("", ANY)]
+    has = token.scopes if token is not None else ()
+    lacks = [scope for scope in wanted if scope not in has]
+    if lacks or (row.scope and token is None):
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"this token lacks the scope {row.scope}",
+            f"this token lacks the scope {' and '.join(lacks) or row.scope}",
             "Authorization",
-            f"make one that has it: akiosctl token create --scope {row.scope}",
+            f"make one that has it: akiosctl token create --scope {' --scope '.join(wanted)}",
             rule="token.scope",
         )
 

@@ -48,21 +48,21 @@ def is_valid(service: Service, token: Token) -> bool:
 ENDED = Item("end", {"what": "the token expired or was revoked"})
 
 
-class _Open:
-    """How many streams are open."""
+class Open:
+    """How many streams are open; to be used in ``with`` by each."""
 
     count = 0
 
     def __enter__(self) -> None:
-        _Open.count += 1
+        Open.count += 1
 
     def __exit__(self, *_: object) -> None:
-        _Open.count -= 1
+        Open.count -= 1
 
 
 def check_room() -> None:
     """Raises :class:`Refusal` where there are as many streams as there may be."""
-    if _Open.count >= MOST_STREAMS:
+    if Open.count >= MOST_STREAMS:
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"{MOST_STREAMS} streams are open already",
@@ -95,7 +95,7 @@ class EventStream(StreamingResponse):
         self._items = items
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with _Open():
+        with Open():
             try:
                 await super().__call__(scope, receive, send)
             except AkiosError:
@@ -109,7 +109,7 @@ async def send_items(socket: WebSocket, items: Items) -> None:
     """``items`` as messages, until they end or the client leaves; what it says is not listened to.
     The socket was accepted.
     """
-    with _Open():
+    with Open():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_leave, socket, nursery.cancel_scope)
             try:

@@ -52,6 +52,8 @@ ASKED: dict[tuple[str, str], Asked] = {
     ("PUT", "/cages/{cage}/files"): Asked(STANDS, "path=made", b"x", OCTETS),
     ("GET", "/cages/{cage}/files"): Asked(STANDS, "path=made"),
     ("POST", "/cages/{cage}/exec"): Asked(STANDS, body=RUN, status=202),
+    ("WS", "/cages/{cage}/exec"): Asked(STANDS, "argv=true", status=0),
+    ("WS", "/cages/{cage}/attach"): Asked(STANDS, status=0),
     ("POST", "/cages/{cage}/pause"): Asked(STANDS),
     ("POST", "/cages/{cage}/resume"): Asked(STANDS),
     ("GET", "/cages/{cage}/diff"): Asked(CHANGED),

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from akiosctl.api.endpoints import BASE, ENDPOINTS
 from tests.e2e.api_server import ApiServer
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.test_api_running import begin, finish, output, run
+from tests.e2e.test_api_terminals import dialogue, left_running, refusal
 from tests.e2e.test_api_workflows import RUNS, outputs, started, text_of, tool, wait_over
 
 API = 65532
@@ -121,6 +123,25 @@ def test_its_cages_get_the_files_of_a_request_and_leave_nothing(server: ApiServe
     finish(server, server.ask(f"{BASE}/cages/{cage}/down?fast=true", "POST"))
     state = json.loads(server.ask(f"{BASE}/cages?state=running").body)
     assert cage not in [one["cage"] for one in state["cages"]]
+
+
+def test_a_terminal_is_that_of_its_own_cages(server: ApiServer, watched: Daemon) -> None:
+    theirs = left_running(watched, "cat")
+    stands = watched.workspace(uid=NOBODY)
+    up = ("--json", "cage", "up", "theirs", "--workspace", stands)
+    other = json.loads(watched.ctl(*up, uid=NOBODY, cwd=stands).stdout)["cage"]
+    own = begin(server, standing=True, name="term").json()["cage"]
+
+    async def talk() -> None:
+        assert await refusal(server, f"/cages/{theirs}/attach") == 403
+        assert await refusal(server, f"/cages/{other}/exec?argv=true") == 403
+        async with dialogue(server, f"/cages/{own}/exec?argv=stty&argv=size") as made:  # control
+            assert (await made.end())["data"]["exit_code"] == 0
+            assert made.output.split() == [b"24", b"80"]
+
+    trio.run(talk)
+    finish(server, server.ask(f"{BASE}/cages/{own}/down?fast=true", "POST"))
+    assert watched.ctl("stop", theirs, "--grace", "0", uid=NOBODY).returncode == 0
 
 
 # ---- workflows

@@ -412,7 +412,7 @@ def test_a_workflow_is_a_graph_that_moves(visitor: Visitor, server: ApiServer) -
     assert states(page)["last"] == "waiting"
     # What a graph shows is said in words, too.
     label = step_of(page, "last").get_attribute("aria-label")
-    assert label == "last: waiting; needs agree, beside"
+    assert label == "○ last waiting · tool; needs agree, beside"
     question = server.ask("/api/v1/approvals").json()["questions"][-1]["id"]
     assert begin(server, f"/approvals/{question}", yes=True).status == 200
     page.locator(".badge[data-state=success]").wait_for()

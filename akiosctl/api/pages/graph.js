@@ -109,8 +109,8 @@ export class Graph {
     const state = svg("text", { class: "word", x: 42, y: 47 });
     group.append(
       svg("rect", { class: "body", width: WIDE, height: HIGH, rx: 10 }),
-      svg("circle", { class: "ring", cx: 22, cy: 31, r: 12 }), mark,
-      svg("text", { class: "name", x: 42, y: 26 }, short(step.name)), state);
+      svg("circle", { class: "ring", cx: 22, cy: 31, r: 12 }), mark, " ",
+      svg("text", { class: "name", x: 42, y: 26 }, short(step.name)), " ", state);
     this.boxes.set(step.name, { group, mark, state });
     return group;
   }
@@ -125,7 +125,8 @@ export class Graph {
     box.group.dataset.state = step.state;
     setText(box.mark, MARKS[step.state]);
     setText(box.state, short(words));
-    const label = `${step.name}: ${step.state}${many}${step.needs.length ? `; needs ${step.needs.join(", ")}` : ""}`;
+    // As it is read on the screen, and more.
+    const label = `${MARKS[step.state]} ${step.name} ${words}${step.needs.length ? `; needs ${step.needs.join(", ")}` : ""}`;
     if (box.group.getAttribute("aria-label") !== label) box.group.setAttribute("aria-label", label);
     box.group.setAttribute("aria-pressed", String(run.chosen === step.name));
   }

@@ -63,7 +63,12 @@ def path_of(row: Endpoint) -> str:
     path = row.path.replace("{path:path}", "tile/0/000")
     filled = re.sub(r"\{(\w+)\}", lambda found: VALUES[found[1]], path)
     query = "?from=1" if row.path.endswith("consistency") else ""
+    query = "?argv=true" if row.method == "WS" and row.path.endswith("exec") else query
     return f"{BASE}{filled}" + ("?path=x" if row.path.endswith("files") else query)
+
+
+def needed(row: Endpoint) -> tuple[str, ...]:
+    return (row.scope, row.besides) if row.besides else (row.scope,)
 
 
 def names(row: Endpoint) -> str:
@@ -76,7 +81,7 @@ async def test_an_endpoint_needs_a_token_with_its_scope(row: Endpoint, tmp_path:
     kind, body = body_of(row)
     bare = await ask(app, path_of(row), row.method, kind)
     assert bare.status == 401
-    right, _ = new_token(tokens, *(SCOPES if row.scope == ANY else (row.scope,)))
+    right, _ = new_token(tokens, *(SCOPES if row.scope == ANY else needed(row)))
     answer = await ask(app, path_of(row), row.method, (*bearer(right), *kind), (body,))
     # Control: akiosd is away, and that is all that is wrong.
     assert answer.status in (200, 404, 503), answer.body
@@ -86,6 +91,10 @@ async def test_an_endpoint_needs_a_token_with_its_scope(row: Endpoint, tmp_path:
     answer = await ask(app, path_of(row), row.method, (*bearer(others), *kind), (body,))
     assert answer.status == 403
     assert answer.json()["rule"] == "token.scope" and row.scope in answer.json()["hint"]
+    if row.besides:  # nor the other half of what it needs alone
+        half, _ = new_token(tokens, row.scope)
+        answer = await ask(app, path_of(row), row.method, (*bearer(half), *kind), (body,))
+        assert answer.status == 403 and row.besides in answer.json()["hint"]
 
 
 def test_every_scope_opens_something_and_no_other_is_asked_for() -> None:
@@ -107,6 +116,10 @@ async def test_the_document_is_openapi_and_tells_all(tmp_path: Path) -> None:
     rows = [row for row in ENDPOINTS if row.method != "WS"]
     table = {(row.method, BASE + row.path.replace(":path", "")) for row in rows}
     assert told == table
+    sockets = {BASE + row.path for row in ENDPOINTS if row.method == "WS"}
+    assert set(found["x-websockets"]) == sockets and len(sockets) >= 3
+    (attach,) = [one for path, one in found["x-websockets"].items() if path.endswith("/attach")]
+    assert [one["name"] for one in attach["parameters"]] == ["cage", "rows", "columns"]
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(found)))
     assert refs <= set(found["components"]["schemas"])
     for routes in found["paths"].values():
