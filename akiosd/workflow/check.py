@@ -63,6 +63,8 @@ class _Planner:
         needs = self._needs()
         ranks = rank_steps(needs)
         if isinstance(ranks, list):
+            if len(needs) < len(self._placed):
+                return None  # steps with one name: what waits for what is not known
             first = next(one for one in self._placed if one.name == ranks[0])
             what = f"steps wait for each other: {' needs '.join(ranks)}"
             self._places.add((*first.path, "needs"), what, "break the circle")
@@ -165,6 +167,7 @@ class _Planner:
             matrix=frozenset(step.matrix),
             numbers=self._numbers,
             previous=needs[0] if len(needs) == 1 else "",
+            own=one.name,
         )
         StepChecker(step, path, known, frozenset(self._workflow.env), self._places).check()
         policy = self._narrowed(top, step.policy, (*path, "policy"), "step")

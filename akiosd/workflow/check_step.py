@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from akiosd.errors import AkiosError
 from akiosd.values.workflow import MAX_INSTANCES, Step
+from akiosd.workflow.allowed_programs import program_not_allowed
 from akiosd.workflow.condition import names_in, parse_condition
 from akiosd.workflow.forms import fields_of
 from akiosd.workflow.interpolate import (
@@ -25,8 +26,8 @@ from akiosd.workflow.interpolate import (
     has_reference,
     pieces_of,
 )
-from akiosd.workflow.references import Known, Path, check_path, show
-from akiosd.workflow.schema import Places, plain_words
+from akiosd.workflow.references import Known, Path, check_path, find_unquoted, show
+from akiosd.workflow.schema import Places, plain_words, what_to_write
 from akiosd.workflow.shell_traps import check_words
 from akiosd.workflow.steps.kinds import find_action
 
@@ -70,6 +71,9 @@ class StepChecker:
             self._check_name(path, ("if",))
 
     def _check_references(self, value: Any, at: Path, *, settled: bool) -> None:
+        for path, name in find_unquoted(value):
+            what = f"{{{name}}} stands without quotes: YAML reads a table with one key"
+            self._add((*at, *path), what, f'put it in quotes: "{{{name}}}"')
         try:
             found = list(pieces_of(value))
         except PieceError as error:
@@ -107,11 +111,10 @@ class StepChecker:
             self._check_references(value, ("matrix", name), settled=False)
             if isinstance(value, list):
                 count *= len(value)
-            elif not _is_whole_reference(value):
+            elif not _is_whole_reference(value) and not any(find_unquoted(value)):
                 what = f"matrix.{name} is not a list"
-                self._add(
-                    ("matrix", name), what, "write a list, or one reference such as {inputs.x}"
-                )
+                hint = 'write a list, or one reference such as "{inputs.x}"'
+                self._add(("matrix", name), what, hint)
         if count > MAX_INSTANCES:
             what = f"the matrix has {count:,} combinations; {MAX_INSTANCES} are the most"
             self._add(("matrix",), what, "make its lists shorter")
@@ -131,6 +134,10 @@ class StepChecker:
         for key, form in (("config", action.config), ("parameters", action.parameters)):
             self._check_form(form, getattr(self._step, key), key)
         check_words(agent, self._step, self._add)
+        if agent == "tool" and (program := program_not_allowed(self._step)):
+            what = f"this step may not run {program}: config.allow does not name it"
+            hint = f"write config: {{allow: [{program}]}}, if the workflow is to run it"
+            self._add(("config",), what, hint)
 
     def _check_form(self, form: Any, given: Mapping[str, Any], key: str) -> None:
         fields = fields_of(form)
@@ -141,7 +148,7 @@ class StepChecker:
                     f"did you mean {near[0]}?" if near else f"known: {', '.join(fields) or 'none'}"
                 )
                 self._add((key, name), f"{self._step.agent} has no {key}.{name}", hint)
-            elif not _refers(value):
+            elif not _refers(value) and not any(find_unquoted(value)):
                 self._check_type(fields[name].type, value, (key, name))
         for field in fields.values():
             if field.required and field.encode_name not in given:
@@ -152,7 +159,8 @@ class StepChecker:
         try:
             msgspec.convert(value, form, strict=False)
         except msgspec.ValidationError as error:
-            self._add(at, f"{show(at)}: {plain_words(str(error))}", "mend the value")
+            what = f"{show(at)}: {plain_words(str(error))}"
+            self._add(at, what, what_to_write(form, value, str(error)))
 
 
 def _refers(value: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from akiosd.errors import AkiosError
@@ -23,6 +23,14 @@ _PART = re.compile(
     r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[(?:'([^'\]]*)'|\"([^\"\]]*)\"|([A-Za-z_][\w.-]*))\]"
 )
 _MAX_PARTS = 32
+_UNQUOTED = re.compile(
+    r"(?:(?:inputs|steps|matrix|outputs)[.\[]|previous_output|step_\d+_output).*"
+)
+_DECLARED = {
+    "inputs": "inputs: {NAME: {default: VALUE}} at the top of the file",
+    "matrix": "matrix: {NAME: [one, two]} in this step",
+}
+"""Root → where somebody writes what it has."""
 
 
 class Done(NamedTuple):
@@ -76,6 +84,8 @@ class Known(NamedTuple):
     matrix: frozenset[str]
     numbers: Mapping[int, str]
     previous: str
+    own: str = ""
+    """The step itself."""
 
 
 def pick(outputs: Mapping[str, Any]) -> Any:
@@ -167,19 +177,25 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
         return AkiosError(f"{root} alone is not a value", root, f"write {root}.NAME{ending}")
     if names is not None and path[1] not in names:
         asked = str(path[1])
-        return AkiosError(f"{root} has no {asked!r}", show(path), _near(asked, names))
+        hint = _near(asked, names) if names else f"name it at its place: {_DECLARED[root]}"
+        return AkiosError(f"{root} has no {asked!r}", show(path), hint)
     if root == "steps":
         return _check_step(str(path[1]), path, known)
     return None
 
 
 def _check_step(name: str, path: Path, known: Known) -> AkiosError | None:
+    if name == known.own:
+        hint = "name an earlier step, or in its section outputs {outputs.KEY}"
+        return AkiosError("a step does not know what it brings itself", show(path), hint)
     if name in known.later:
         return AkiosError(
             f"step {name} is not done before this one", show(path), f"write needs: [{name}]"
         )
     if name not in known.steps:
-        return AkiosError(f"there is no step {name!r}", show(path), _near(name, known.steps))
+        none = "no step is done before this one; write it after the step that it names"
+        hint = _near(name, known.steps) if known.steps else none
+        return AkiosError(f"there is no step {name!r}", show(path), hint)
     instead = f"write steps.{name}.outputs.KEY"
     if path[0] == "steps" and len(path) < 3:
         return AkiosError("a step alone is not a value", show(path), instead)
@@ -200,6 +216,27 @@ def show(path: Path) -> str:
         else:
             text += f"[{part!r}]"
     return text
+
+
+def find_unquoted(value: Any, at: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Where a reference stands as YAML's ``{a.b}``, which is a table with the key ``a.b`` and no
+    value, and what it is called.
+    """
+    if isinstance(value, Mapping):
+        if len(value) == 1 and (name := _unquoted_name(value)):
+            yield at, name
+            return
+        for key, inner in value.items():
+            yield from find_unquoted(inner, (*at, str(key)))
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from find_unquoted(inner, (*at, place))
+
+
+def _unquoted_name(value: Mapping[Any, Any]) -> str:
+    ((key, inner),) = value.items()
+    found = _UNQUOTED.fullmatch(key) if isinstance(key, str) and inner is None else None
+    return found[0] if found else ""
 
 
 def describe(value: Any) -> str:
@@ -224,4 +261,4 @@ def _of(numbers: Mapping[int, str]) -> str:
 
 
 def _some(names: Mapping[Any, Any]) -> str:
-    return ", ".join(sorted(map(str, names))[:10]) or "nothing there: remove this reference"
+    return ", ".join(sorted(map(str, names))[:10]) or "nothing there"

@@ -9,6 +9,7 @@ looked at; anchors, aliases, tags and keys that stand twice are refused
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from typing import Any, NamedTuple
@@ -35,6 +36,17 @@ _EXPECTED = {
     "object": "keys with values",
     "null": "nothing",
 }
+
+_HOW = {
+    "true or false": "write true or false; yes, no, on and off are text",
+    "a list": "write a list: [one, two], or lines below it that begin with -",
+    "keys with values": "write its keys and values below it",
+    "nothing": "leave it out",
+}
+"""What to write where the name of a type alone does not say it."""
+_WANTED = re.compile(r"expected ([^,]+), got ")
+_NOT_CHOSEN = re.compile(r"Invalid enum value (.*)", re.DOTALL)
+_TOO_SHORT = re.compile(r"Expected `array` of length >= (\d+)")
 
 Path = tuple[str | int, ...]
 
@@ -120,7 +132,8 @@ class _Reader:
     def part(self, form: type[Part], data: Any, path: Path) -> Any:
         if not isinstance(data, dict):
             what = f"{_dotted(path)} is not a table of keys"
-            return self._places.add(path, what, "write key: value lines")
+            hint = f"write its keys below it: {', '.join(fields_of(form))}"
+            return self._places.add(path, what, hint)
         fields = fields_of(form)
         given: dict[str, Any] = {}
         for key, value in data.items():
@@ -162,13 +175,17 @@ class _Reader:
             return msgspec.convert(data, form)
         except msgspec.ValidationError as error:
             what = f"{_dotted(path)}: {plain_words(str(error))}"
-            self._places.add(path, what, _choices(form, data))
+            self._places.add(path, what, what_to_write(form, data, str(error)))
             return None
 
 
 def plain_words(text: str) -> str:
     """msgspec's words, with the names that people have for its types."""
     what = text.split(" - at `")[0]
+    if chosen := _NOT_CHOSEN.fullmatch(what):
+        return f"{chosen[1]} cannot be written here"
+    if shortest := _TOO_SHORT.fullmatch(what):
+        return f"at least {shortest[1]} is needed"
     for name, word in _EXPECTED.items():
         what = what.replace(f"`{name}`", word).replace(f"`{name} | null`", word)
     for regex, words in (
@@ -194,13 +211,19 @@ def _metas(form: Any) -> tuple[Any, ...]:
     return typing.get_args(form)[1:] if is_annotated else (msgspec.Meta(),)
 
 
-def _choices(form: Any, data: Any) -> str:
+def what_to_write(form: Any, data: Any, error: str) -> str:
+    """What somebody writes instead of a value that msgspec refused with these words."""
     inner = _plain_type(form)
-    if typing.get_origin(inner) is not typing.Literal:
+    if typing.get_origin(inner) is typing.Literal:
+        choices = [str(choice) for choice in typing.get_args(inner) if choice is not None]
+        near = difflib.get_close_matches(str(data), choices, 1)
+        return f"did you mean {near[0]}?" if near else f"write one of: {', '.join(choices)}"
+    if _TOO_SHORT.match(error):
+        return "add what is missing"
+    wanted = _WANTED.match(plain_words(error))
+    if wanted is None or " - at `" in error:
         return "mend the value"
-    choices = [str(choice) for choice in typing.get_args(inner)]
-    near = difflib.get_close_matches(str(data), choices, 1)
-    return f"did you mean {near[0]}?" if near else f"write one of: {', '.join(choices)}"
+    return _HOW.get(wanted[1], f"write {wanted[1]}")
 
 
 def _dotted(path: Path) -> str:

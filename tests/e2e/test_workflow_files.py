@@ -32,7 +32,7 @@ def test_a_shell_that_is_asked_for_is_in_the_log(akios: Daemon) -> None:
         "name: x\nsteps:\n- {agent: tool, action: run, parameters: {argv: 'echo hunter2 | sh'}}\n"
     )
     (place / "good.yml").write_text(
-        "name: x\nsteps:\n- {agent: tool, action: run, parameters: {argv: [echo, hunter2]}}\n"
+        "name: x\nsteps:\n- {agent: tool, action: run, config: {allow: [echo]}, parameters: {argv: [echo, hunter2]}}\n"
     )
     assert akios.ctl("workflow", "validate", "good.yml", cwd=place, uid=NOBODY).returncode == 0
     assert akios.ctl("run", "--", "true", cwd=place, uid=NOBODY).returncode == 0

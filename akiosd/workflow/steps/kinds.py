@@ -93,4 +93,4 @@ def find_action(kind: str, action: str) -> Action:
 def _near(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(word, names, 1)
-    return f"write {near[0]}" if near else f"there is {', '.join(names)}"
+    return f"did you mean {near[0]}?" if near else f"there is {', '.join(names)}"

@@ -51,7 +51,7 @@ def run(work: Work, config: Config, wanted: Run) -> None:
         raise AkiosError(
             f"this step may not run {argv[0]}; allowed: {names or 'nothing'}",
             "tool: config.allow",
-            "add it to allow, if the workflow is to run it",
+            f"write config: {{allow: [{argv[0]}]}}, if the workflow is to run it",
         )
     data = wanted.stdin.encode()
     if not os.path.isdir(wanted.cwd):

@@ -72,7 +72,7 @@ def test_only_a_regular_file_is_read(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_command_of_one_text_is_refused_and_an_attempt(run: Run, tmp_path: Path) -> None:
-    text = "name: x\nsteps:\n- {agent: tool, action: run, parameters: {argv: %s}}\n"
+    text = "name: x\nsteps:\n- {agent: tool, action: run, config: {allow: [a]}, parameters: {argv: %s}}\n"
     (tmp_path / "w.yml").write_text(text % "'a | b'")
     code, _, error = run("workflow", "validate", "w.yml")
     assert code == 1 and "no shell reads it" in error and "attempt is not in the log" in error

@@ -69,6 +69,26 @@ BAD: dict[str, tuple[int, int, str, str]] = {
         "",
     ),
     "name: x\nname: y\nsteps:\n- " + STEP: (2, 1, "stands twice", ""),
+    # What people write first, and what they are told to write instead.
+    GOOD.replace("agent: http", "agent: htpp"): (3, 13, "'htpp' cannot be", "did you mean http?"),
+    GOOD.replace("'https://example.com/'", "{inputs.x}"): (3, 52, "quotes", '"{inputs.x}"'),
+    GOOD.replace("url:", "json: {a: [{steps.b.output}]}, url:"): (3, 63, "quotes", "quotes: "),
+    GOOD.replace("name: a,", "name: a, retry: 3,"): (3, 13, "no", "attempts, backoff"),
+    GOOD.replace("name: a,", "name: a, continue_on_error: yes,"): (3, 13, "true or", "yes, no"),
+    GOOD.replace("'https://example.com/'", "'{steps.a.output}'"): (3, 52, "itself", "earlier"),
+    GOOD.replace("'https://example.com/'", "'{inputs.q}'"): (3, 52, "no 'q'", "inputs: {NAME:"),
+    GOOD.replace("'https://example.com/'", "'{matrix.q}'"): (3, 52, "no 'q'", "in this step"),
+    GOOD.replace("'https://example.com/'", "'{steps.q.output}'"): (3, 52, "'q'", "after the step"),
+    GOOD.replace("name: a,", "name: a, matrix: {x: {inputs.l}},"): (3, 22, "quotes", '"{inputs'),
+    "name: x\nsteps: []": (2, 1, "at least 1 is needed", "add what is missing"),
+    "name: x\nsteps: {a: {agent: http}}": (2, 1, "expected a list", "begin with -"),
+    "name: x\nsteps:\n- {agent: llm, action: complete, config: {provider: opnai, model: m}, "
+    "parameters: {prompt: a}}": (3, 43, "'opnai' cannot be", "did you mean openai?"),
+    "name: x\nsteps:\n- {agent: tool, action: run, parameters: {argv: [wc]}}": (
+        *(3, 3),
+        "may not run wc",
+        "config: {allow: [wc]}",
+    ),
     "name: x\non: y": (2, 1, "unknown key 'on'", ""),
     "1: x": (1, 1, "is not text", "quotes"),
     "name: 010": (1, 7, "octal", "quotes"),
@@ -84,6 +104,39 @@ def test_a_mistake_has_its_line_column_and_remedy(text: str) -> None:
     assert matching, [str(error) for error in found]
     assert matching[0].where == f"w.yml, line {line}, column {column}"
     assert errors(GOOD) == [], "the control"
+
+
+TOOL = (
+    "name: x\ninputs: {p: {default: log}}\nsteps:\n"
+    "- {agent: tool, action: run, config: {allow: ALLOW}, parameters: {argv: ARGV}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("allow", "argv", "is_allowed"),
+    [
+        ("[wc]", "[wc, -l]", True),
+        ("[]", "[wc, -l]", False),
+        ("[[git, log]]", "[git, log, -p]", True),
+        ("[[git, log]]", "[git, push]", False),
+        ("[[git, log]]", "[git]", False),
+        ("[[git, log]]", "[git, '{inputs.p}']", True),  # it is seen when it is filled in
+        ("['{inputs.p}']", "[wc]", True),
+        ("[/usr/bin/wc]", "[wc]", False),  # as the step itself compares them
+    ],
+)
+def test_a_program_that_a_step_may_not_run_is_told_before_the_run(
+    allow: str, argv: str, is_allowed: bool
+) -> None:
+    found = errors(TOOL.replace("ALLOW", allow).replace("ARGV", argv))
+    assert any("may not run" in error.what for error in found) is not is_allowed
+
+
+def test_what_stands_in_quotes_is_a_reference_and_a_table_is_a_table() -> None:
+    table = GOOD.replace("url:", "json: {inputs: 1, b: {steps.b: x}, c: {name: null}}, url:")
+    assert errors(table) == []
+    (one,) = errors(GOOD + f"- {STEP}")
+    assert "two steps have the name a" in one.what, "and nothing of a circle"
 
 
 def test_every_mistake_is_told_and_not_only_the_first() -> None:

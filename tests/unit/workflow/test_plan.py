@@ -138,7 +138,7 @@ def test_no_value_becomes_a_program(argv: str) -> None:
     text = f"""name: x
 inputs: {{p: {{default: a}}}}
 steps:
-- {{agent: tool, action: run, config: {{allow: [jq]}}, parameters: {{argv: {argv}}}}}
+- {{agent: tool, action: run, config: {{allow: [sh, head]}}, parameters: {{argv: {argv}}}}}
 """
     made, errors = read(text)
     assert made is None and any(COMMANDS[argv] in error for error in errors), errors
@@ -157,7 +157,7 @@ CONFIG = (
 
 
 def test_settings_are_not_of_what_a_step_brought() -> None:
-    row = "{agent: tool, action: run, config: {allow: ['{previous_output}']}, parameters: {argv: [a]}}"
+    row = "{agent: tool, action: run, config: {allow: ['{previous_output}']}, parameters: {argv: [jq]}}"
     assert "settings are known before the run" in read(CONFIG + row)[1][0]
     assert plan(CONFIG + row.replace("{previous_output}", "jq")), "the control"
 
