@@ -29,6 +29,7 @@ SSD = (
     "on flash storage overwriting may leave old copies behind: where that matters, the disk has to"
     " be encrypted"
 )
+_IF_CHANGED = "where it changed the project besides, it would be killed, and nothing destroyed"
 _MOST_NAMED = 10
 _LONGEST = 1500
 
@@ -63,13 +64,15 @@ def take_down(path: str, names: Sequence[str], asked: Asked) -> int:
 
 
 def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
+    _refuse_changes(cage, asked, "nothing would be destroyed")
+    keep, kept = _kept(client, cage, asked)
     output = _open_output(client, cage)
     files = size = 0
     linked: tuple[str, ...] = ()
     unseen: tuple[tuple[str, str], ...] = ()
     if output is not None:
         try:
-            found = [] if asked.keep else survey(output, repairs=False)
+            found = [] if keep else survey(output, repairs=False)
             files, linked = sum(item.kind == "file" for item in found), spared_by(found)
             size = sum(item.size for item in found)
             unseen = tuple((item.path, item.why) for item in found if item.kind == "unseen")
@@ -82,8 +85,11 @@ def _foresee(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
         state = "is down already" if cage.ended_ns else f"would be killed, with {programs}"
         print_line(f"{cage.name} ({cage.cage}) {state}; its log and its disk would be destroyed")
         where = _where(cage)
-        kept = "would be kept" if asked.keep else f"{count_files(files)}, {format_size(size)}"
-        print_line(f"  {where}: {kept}")
+        print_line(
+            f"  {where}: " + (f"would be {kept}" if keep else _amount(files, size)),
+        )
+        if not cage.ended_ns and not asked.discard:
+            print_line(f"  {_IF_CHANGED} (akiosctl diff {cage.name})")
         for path in linked[:_MOST_NAMED]:
             print_line(f"  only its name would go, it has another elsewhere: {escape(path)}")
         for path, why in unseen[:_MOST_NAMED]:
@@ -95,17 +101,11 @@ def take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     """Kill what is in one, and destroy it; what was done, as plain values.  Raises AkiosError."""
     client.call(Down(cage=cage.cage), Ok)
     down = find_standing(list_standing(client), cage.cage)
-    if down.changes and not asked.discard:
-        raise AkiosError(
-            f"{cage.name} was killed, and is down; it has uncommitted changes outside"
-            f" {DATA['output']}",
-            escape(cage.workspace),
-            f"see them: akiosctl diff {cage.cage}; keep them: akiosctl commit {cage.cage}, then"
-            f" akiosctl cage down {cage.name} again; or drop them: akiosctl cage down --discard"
-            f" {cage.name}",
-        )
-    emptied = None if asked.keep else _wipe_output(client, cage, asked.how)
-    outside = _words(cage, emptied, asked)
+    ending = "nothing was destroyed" if cage.ended_ns else "it was killed, and nothing destroyed"
+    _refuse_changes(down, asked, ending)
+    keep, kept = _kept(client, cage, asked)
+    emptied = None if keep else _wipe_output(client, cage, asked.how)
+    outside = f"{_where(cage)}: {kept}" if emptied is None else _words(cage, emptied, asked)
     destroyed, _ = client.call(
         Down(
             cage=cage.cage,
@@ -125,6 +125,32 @@ def take_one(client: Client, cage: CageInfo, asked: Asked) -> dict[str, object]:
     for path, why in left:
         note(f"not removed: {escape(path)}: {why}")
     return _report(cage, emptied or Emptied(), dry_run=False)
+
+
+def _refuse_changes(cage: CageInfo, asked: Asked, ending: str) -> None:
+    """Raises AkiosError where changes of the project wait that may not be destroyed."""
+    if cage.ended_ns and cage.changes and not asked.discard:
+        raise AkiosError(
+            f"{cage.name} has uncommitted changes outside {DATA['output']}: {ending}",
+            escape(cage.workspace),
+            f"see them: akiosctl diff {cage.cage}; keep them: akiosctl commit {cage.cage}, then"
+            f" akiosctl cage down {cage.name} again; or drop them: akiosctl cage down --discard"
+            f" {cage.name}",
+        )
+
+
+def _kept(client: Client, cage: CageInfo, asked: Asked) -> tuple[bool, str]:
+    """Whether ``data/output`` stays, and in which words: another standing cage of the project has
+    the same one, and what its programs wrote is not this one's to destroy.
+    """
+    others = [
+        escape(one.name)
+        for one in list_standing(client)
+        if one.cage != cage.cage and _where(one) == _where(cage)
+    ]
+    if asked.keep or not others:
+        return asked.keep, "kept"
+    return True, f"kept, as it is that of {_some(others)} too"
 
 
 def _report(cage: CageInfo, emptied: Emptied, *, dry_run: bool) -> dict[str, object]:
@@ -208,11 +234,13 @@ def _unusable(where: str, error: OSError) -> AkiosError:
     )
 
 
-def _words(cage: CageInfo, emptied: Emptied | None, asked: Asked) -> str:
+def _amount(files: int, size: int) -> str:
+    return f"{count_files(files)}, {format_size(size)}"
+
+
+def _words(cage: CageInfo, emptied: Emptied, asked: Asked) -> str:
     """What the tombstone says of the user's directory."""
     where = _where(cage)
-    if emptied is None:
-        return f"{where}: kept"
     words = f"{where}: {count_files(emptied.files)}, {asked.how}"
     if emptied.spared:
         words += f"; not overwritten, as they have names elsewhere: {_some(emptied.spared)}"

@@ -142,6 +142,8 @@ def status(ctx: click.Context, name: str | None, as_json: bool) -> None:
 def _pause(ctx: click.Context, name: str | None, paused: bool, as_json: bool) -> None:
     with ctx.obj.connect() as client:
         cage = find_standing(list_standing(client), name)
+        if cage.ended_ns:
+            raise AkiosError(f"{cage.name} is down", "cage", "see it: akiosctl cage status")
         client.call(Pause(cage=cage.cage, paused=paused), Ok)
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"cages": [cage.cage]}))

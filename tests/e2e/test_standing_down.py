@@ -107,6 +107,36 @@ def test_the_output_stays_where_that_is_asked(standing: Standing) -> None:
     assert stone["method"].endswith("data/output: kept")
 
 
+def test_the_output_of_two_cages_goes_with_the_last(standing: Standing) -> None:
+    """The control: alone in its project a cage takes its output with it."""
+    assert standing.ctl("cage", "up", "other").returncode == 0
+    assert standing.run("sh", "-c", "echo made >data/output/made").returncode == 0
+    made = standing.project / "data/output/made"
+    foreseen = standing.ctl("cage", "down", "other", "--dry-run")
+    assert "would be kept, as it is that of work too" in foreseen.stdout
+    done = standing.ctl("cage", "down", "other")
+    assert done.returncode == 0 and "kept, as it is that of work too" in done.stdout
+    assert made.read_text() == "made\n"
+    standing.down()
+    assert not made.exists()
+
+
+def test_a_dry_run_foresees_that_uncommitted_work_is_in_the_way(standing: Standing) -> None:
+    running = standing.ctl("cage", "down", "work", "--dry-run")
+    assert running.returncode == 0 and "where it changed the project besides" in running.stdout
+    assert standing.run("sh", "-c", "echo new >code").returncode == 0
+    first = standing.ctl("cage", "down", "work")
+    assert first.returncode == 125 and "it was killed, and nothing destroyed" in first.stderr
+    assert "work is down" in standing.ctl("cage", "pause", "work").stderr
+    foreseen = standing.ctl("cage", "down", "work", "--dry-run")
+    again = standing.ctl("cage", "down", "work")
+    assert foreseen.returncode == again.returncode == 125
+    assert "nothing would be destroyed" in foreseen.stderr
+    assert "nothing was destroyed" in again.stderr
+    control = standing.ctl("cage", "down", "work", "--dry-run", "--discard")
+    assert control.returncode == 0 and "would be destroyed" in control.stdout
+
+
 def test_work_that_nobody_committed_is_not_destroyed_by_the_way(standing: Standing) -> None:
     assert standing.run("sh", "-c", "echo new >code; echo x >data/output/x").returncode == 0
     refused = standing.ctl("cage", "down", "work")
