@@ -108,6 +108,15 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
 
+    def _below(self, ctx: click.Context, word: str) -> list[str]:
+        """The verbs of two words that end with this one."""
+        groups = ((verb, self.get_command(ctx, verb)) for verb in VERBS)
+        return [
+            f"akiosctl {verb} {word}"
+            for verb, group in groups
+            if isinstance(group, click.Group) and word in group.commands
+        ]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -115,8 +124,8 @@ class Verbs(click.Group):
         if old is not None:
             raise old
         if args and args[0] not in VERBS:
-            near = difflib.get_close_matches(args[0], VERBS, 1)
-            hint = f"did you mean {near[0]}?" if near else "see akiosctl --help"
+            near = self._below(ctx, args[0]) or difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see akiosctl --help"
             raise AkiosError(f"there is no command {args[0]!r}", "command line", hint)
         return super().resolve_command(ctx, args)
 
@@ -153,7 +162,9 @@ def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
             click.echo(error.format_message())
             return 0
         command = error.ctx.command_path if error.ctx else "akiosctl"
-        raise AkiosError(error.format_message(), command, f"see {command} --help") from None
+        # click lists choices on lines of their own.
+        what = " ".join(error.format_message().split())
+        raise AkiosError(what, command, f"see {command} --help") from None
     except click.Abort:
         return 130
     except click.exceptions.Exit as error:

@@ -46,6 +46,8 @@ _WORDS = {
     "tls.server_name": "TLS for another name than was resolved",
     "upstream": "names that lead to private addresses",
     UNCOUNTED: "calls to models as to mere sites: no budget holds them, and their key is inside",
+    "llm.key": "calls to models of which no key is kept, at",
+    "llm.login": "calls to models with a login that is no API key, at",
     "syscalls": "system calls",
     "files": "system calls on files",
     HERE: "ports on which nothing in the cage listens (the host's are not the cage's)",

@@ -10,7 +10,7 @@ import click
 
 from akiosctl.approvals import give_answer, list_waiting
 from akiosctl.commands import print_line, wants_json
-from akiosctl.render import escape, table
+from akiosctl.render import escape, note, table
 from akiosd.values.units import format_duration
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -48,7 +48,10 @@ def _list(as_json: bool) -> None:
         ]
         for one in found
     ]
-    for line in table(["QUESTION", "WORKFLOW", "LEFT", "MESSAGE"], rows) if rows else ():
+    if not rows:
+        note("no question waits")
+        return
+    for line in table(["QUESTION", "WORKFLOW", "LEFT", "MESSAGE"], rows):
         click.echo(line)
 
 

@@ -18,7 +18,7 @@ from akiosctl.choose_cage import LAST
 from akiosctl.commands import print_line, wants_json
 from akiosctl.journal_file import Kept, list_kept
 from akiosctl.locate import locate_workspace
-from akiosctl.render import table
+from akiosctl.render import escape, note, table
 from akiosctl.small_files import write_file
 from akiosd.errors import AkiosError
 from akiosd.values.units import format_usd
@@ -55,6 +55,9 @@ def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
         ]
         for one in found
     ]
+    if not rows:
+        note("no workflow was run here" if not everywhere else "no workflow was run")
+        return
     for line in table(header, rows):
         click.echo(line)
 
@@ -115,7 +118,10 @@ def find_run(run: str) -> Kept:
     found = _here() if run == LAST else [one for one in list_kept() if one.run == run]
     if not found:
         what = "no workflow was run here" if run == LAST else f"there is no run {run!r}"
-        raise AkiosError(what, "akiosctl output", "see akiosctl output list --all")
+        where = os.getcwd() if run == LAST else "run"
+        raise AkiosError(
+            what, escape(where), "see those of all directories: akiosctl output list --all"
+        )
     return found[-1]
 
 

@@ -133,10 +133,10 @@ def _cage(kept: Kept, intent: Intent, cages: Sequence[CageInfo]) -> str:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["started_ns"] / 1e9))
-    yield (
-        f"{found['run']}: {found['workflow']}, {found['state']}; begun {day},"
-        f" {format_usd(found['usd_micro'])} spent"
-    )
+    # What was begun and not heard of counts as all that it might have spent.
+    is_open = any(one["state"] in ("running", "not heard of") for one in found["steps"])
+    spent = ("at most " if is_open else "") + format_usd(found["usd_micro"])
+    yield f"{found['run']}: {found['workflow']}, {found['state']}; begun {day}, {spent} spent"
     rows = [
         [
             one["name"] + (f"[{one['instance']}]" if one["instance"] else ""),

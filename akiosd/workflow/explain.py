@@ -9,6 +9,7 @@ from akiosd.policy.merge import flatten
 from akiosd.policy.show_values import format_value, printable
 from akiosd.values.policy import Policy
 from akiosd.values.units import format_duration, format_usd
+from akiosd.workflow.inputs import has_default
 from akiosd.workflow.plan import Plan, PlannedStep
 
 DOES: dict[str, str] = {
@@ -77,7 +78,8 @@ def explain_lines(plan: Plan) -> list[str]:
     lines = [plan.name + (f": {plan.description.strip()}" if plan.description.strip() else "")]
     for name, form in plan.inputs.items():
         about = f" ({form.description})" if form.description else ""
-        lines.append(f"  takes {name}, {form.type}{about}")
+        given = f"; {_words(form.default)} where none is given" if has_default(form) else ""
+        lines.append(f"  takes {name}, {form.type}{about}{given or '; it has to be given'}")
     if plan.variables:
         lines.append(f"  reads your variables {', '.join(plan.variables)}, and no others")
     if plan.policy:
@@ -104,6 +106,9 @@ def _step_lines(step: PlannedStep) -> list[str]:
     for key in _SETTINGS:
         if key in step.config:
             lines.append(f"{key}: {_words(step.config[key])}")
+    if step.agent == "tool":
+        argv = step.parameters.get("argv") or step.parameters.get("command") or []
+        lines.append(f"runs: {' '.join(printable(str(word)) for word in argv)}")
     if step.attempts.most > 1:
         waits = ", ".join(format_duration(wait) for wait in step.attempts.delays_ns()[:3])
         most = "up to " if step.attempts.has_jitter else ""

@@ -1,6 +1,6 @@
 """LangChain: a tool that runs Python in a cage, for any agent or graph.
 
-    pip install akios langchain-core
+pip install akios langchain-core
 """
 
 from langchain_core.tools import StructuredTool

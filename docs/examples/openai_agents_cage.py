@@ -1,7 +1,7 @@
 """OpenAI Agents SDK: an agent whose shell is a cage.
 
-    pip install 'akios[async]' openai-agents
-    OPENAI_API_KEY=… python openai_agents_cage.py
+pip install 'akios[async]' openai-agents
+OPENAI_API_KEY=… python openai_agents_cage.py
 """
 
 import asyncio

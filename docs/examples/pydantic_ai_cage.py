@@ -1,7 +1,7 @@
 """Pydantic AI: tools that run Python and move files in a cage, for any agent.
 
-    pip install akios 'pydantic-ai-slim[openai]'
-    OPENAI_API_KEY=… python pydantic_ai_cage.py
+pip install akios 'pydantic-ai-slim[openai]'
+OPENAI_API_KEY=… python pydantic_ai_cage.py
 """
 
 from pydantic_ai import Agent, FunctionToolset, ModelRetry

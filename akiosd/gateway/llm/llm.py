@@ -18,7 +18,7 @@ from akiosd.gateway.llm.sender import Sender, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.unpriced_paths import forward_passed
 from akiosd.gateway.net.names import named_path
-from akiosd.gateway.net.remedies import Asked, hint
+from akiosd.gateway.net.remedies import KEEP_KEY, Asked, hint
 from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
@@ -97,7 +97,7 @@ def _stopped(
             hint=what_helps,
         )
     if provider.facts.needs_key and not setup.key:
-        what_helps = f"akiosctl keys set {provider.name}"
+        what_helps = f"an administrator keeps one: {KEEP_KEY} {provider.name}"
         return Denial(
             rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=what_helps
         )

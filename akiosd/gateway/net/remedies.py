@@ -35,6 +35,8 @@ from akiosd.wire.gateway import Setup
 _FREE = frozenset(("files", "uploads", "moderations", "tokenize", "tokenize-text", "count_tokens"))
 """What providers do not charge for.  Below all others may be something that costs money."""
 _DNS_PORT, _HTTP = 53, 80
+KEEP_KEY = "sudo akiosctl keys set"
+"""What an administrator gives before the name of a provider."""
 UNCOUNTED = "uncounted"
 """Not a denial: calls of models that went to a site, where nothing counts them."""
 _NEVER_COUNTED = (
@@ -347,6 +349,23 @@ def _no_route(asked: Asked, policy: Policy) -> Remedy:
 HOST_INSIDE = "host.internal"
 """What a hint calls this host where it has to be reached from a cage."""
 
+
+def _keyless(asked: Asked, _: Policy) -> Remedy:
+    return Remedy((), never, f"an administrator keeps the key: {KEEP_KEY} {_vendor(asked)}")
+
+
+def _other_login(asked: Asked, _: Policy) -> Remedy:
+    kept = f"{KEEP_KEY} {_vendor(asked)}"
+    return Remedy((), never, f"only API keys are passed: an administrator keeps one: {kept}")
+
+
+def _vendor(asked: Asked) -> str:
+    try:
+        return provider_of(canonical(asked.host)) or "PROVIDER"
+    except ValueError:
+        return "PROVIDER"
+
+
 REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "network.allowed_domains": _name,
     "network.passthrough": _unopened,
@@ -365,5 +384,7 @@ REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "localhost": _own_port,
     "network.port": _other_port,
     "network.address": _no_route,
+    "llm.key": _keyless,
+    "llm.login": _other_login,
 }
 """Rule of a record → what may help."""

@@ -56,6 +56,16 @@ def test_one_line_a_kind_with_how_often_and_what_allows_it() -> None:
     ]
 
 
+def test_a_model_without_a_key_is_for_an_administrator() -> None:
+    (line,) = told(
+        NetDenied(ts=1, host=b"api.openai.com", rule="llm.key", protocol="http", port=443)
+    )
+    assert line == (
+        "denied once: calls to models of which no key is kept, at: api.openai.com (1); "
+        "an administrator keeps the key: sudo akiosctl keys set openai"
+    )
+
+
 def test_what_was_let_through_is_no_denial() -> None:
     passed = NetRequest(ts=1, host="denied.example", port=443, mode="inspect")
     assert told(passed, call("openat", b"/denied", "requested")) == []

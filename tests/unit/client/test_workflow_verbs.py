@@ -129,3 +129,54 @@ def test_the_page_of_old_words_is_that_of_the_tables() -> None:
 
 def test_the_table_of_old_words_is_whole() -> None:
     assert {" ".join(words) for words in OLD} == set(GONE)
+
+
+def test_what_is_not_there_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("home", "project"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    code, out, error = run("approvals")
+    assert (code, out) == (0, "") and "no question waits" in error
+    code, out, error = run("output", "list")
+    assert (code, out) == (0, "") and "no workflow was run here" in error
+    code, _, error = run("workflow", "status")
+    assert (
+        code == 125 and str(tmp_path / "project") in error and "akiosctl output list --all" in error
+    )
+    assert run("approvals", "--json")[1].strip() == "[]", "for programs it is an empty list"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("pause", "work"), "did you mean akiosctl cage pause?"),
+        (("scan", "file"), "did you mean akiosctl protect scan?"),
+        (("comit",), "did you mean commit?"),
+    ],
+)
+def test_a_verb_of_two_words_is_found_by_the_second(
+    run: Run, words: tuple[str, ...], hint: str
+) -> None:
+    code, _, error = run(*words)
+    assert code == 125 and hint in error
+
+
+def test_choices_are_told_in_one_line(run: Run) -> None:
+    code, _, error = run("token", "create")
+    assert code == 125 and "Choose from: read, events" in error and "x0a" not in error
+
+
+def test_an_explanation_says_what_has_to_be_given_and_which_program_runs(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "w.yml").write_text(
+        "name: x\ninputs: {p: {default: 5 %}, q: {type: integer}}\nsteps:\n- {agent: tool, "
+        "action: run, config: {allow: [wc]}, parameters: {argv: [wc, -l, './{inputs.p}']}}\n"
+    )
+    code, out, error = run("workflow", "explain", "w.yml")
+    assert code == 0, error
+    assert "takes p, text; 5 % where none is given" in out
+    assert "takes q, integer; it has to be given" in out
+    assert "runs: wc -l ./{inputs.p}" in out
