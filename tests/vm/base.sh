@@ -8,7 +8,7 @@ packages=(
   python3 python3-venv python3-dev gcc libc6-dev
   libseccomp2 libseccomp-dev libcap2-bin libcap-dev libssl-dev
   bubblewrap ca-certificates e2fsprogs git iproute2 libpam-systemd nftables procps quota strace sudo tmux util-linux
-  apparmor autopkgtest needrestart python3-pytest
+  apparmor autopkgtest nano needrestart python3-pytest
 )
 quiet=(--quiet --mode=root --variant=minbase --aptopt='Apt::Install-Recommends "false"')
 without=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')

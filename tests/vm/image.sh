@@ -12,6 +12,8 @@ root=$dir/rootfs
 unpack() {
   rm -rf "$root" && mkdir -p "$root" && tar -C "$root" -xf "$base/root.tar"
   kernel=$(ls "$root/lib/modules")
+  # What left manuals and documents out of the root would leave those of a package out too.
+  rm "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
   mv "$root/boot/vmlinuz-$kernel" "$dir/vmlinuz"
   rm -rf "${root:?}"/boot/*
 }
