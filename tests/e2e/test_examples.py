@@ -250,9 +250,11 @@ def run_line(scene: Scene, verb: str, line: str) -> subprocess.CompletedProcess[
     uid = 0 if line.startswith("sudo ") else NOBODY
     if verb == "serve" and "--listen" not in line:
         line += " --listen 127.0.0.1:0"  # another may have the port of everybody
-    if verb == "mcp":  # a client that says who it is, and leaves
+    line = line.replace("127.0.0.1:8471", "127.0.0.1:0")
+    serves = verb == "serve" or (verb == "mcp" and "--listen" in line)
+    if verb == "mcp" and not serves:  # a client that says who it is, and leaves
         line = f"printf '%s\\n' {shlex.quote(json.dumps(HELLO_OF_MCP))} | {line}"
-    if verb in ("attach", "serve") or "--follow" in line or "--otlp" in line:
+    if serves or verb == "attach" or "--follow" in line or "--otlp" in line:
         return leave(scene, verb, line, place, uid)
     done = scene.bash(line, place, uid)
     if uid == 0:  # what sudo's output went to belongs to who typed it
