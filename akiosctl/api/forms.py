@@ -93,8 +93,7 @@ class NewWorkflowRun(Form):
     """A run of a workflow: its ``text``, or a ``file`` of the project or the name of a template.
 
     ``workspace`` is the project, a directory of the user's; without it the run gets a directory of
-    its own, with ``files``.  ``inputs`` are values by name.  ``at_once``: how many steps may run at
-    the same time.
+    its own, with ``files``.  ``inputs`` are values by name.
     """
 
     text: Annotated[str, Meta(max_length=256 << 10)] = ""
@@ -102,7 +101,6 @@ class NewWorkflowRun(Form):
     workspace: Annotated[str, Meta(pattern="^(/[^\\x00]*)?$", max_length=4096)] = ""
     files: Annotated[list[GivenFile], Meta(max_length=1000)] = []
     inputs: dict[str, Any] = {}
-    at_once: Annotated[int, Meta(ge=1, le=8)] = 4
 
 
 class NewResumption(Form):

@@ -135,7 +135,7 @@ def test_a_file_of_the_users_project_runs_as_by_the_verb(own: ApiServer, daemon:
     asked: dict[str, Any] = {"file": "w.yml", "workspace": str(project), "inputs": {"word": "!"}}
     run = started(begin(own, RUNS, **asked, key="once"))
     assert started(begin(own, RUNS, **asked, key="once")) == run
-    assert begin(own, RUNS, **{**asked, "at_once": 2}, key="once").status == 422
+    assert begin(own, f"{RUNS}?at_once=2", **asked, key="once").status == 422
     with Follower(own, f"run={run}&replay=true") as events:
         births = [events.next("record") for _ in range(2)]
     assert all(run in " ".join(one["data"].get("argv", [run])) for one in births)

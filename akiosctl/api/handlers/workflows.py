@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Path, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from akiosctl import workflow_files
 from akiosctl.api.forms import (
@@ -52,6 +52,7 @@ from akiosd.workflow.explain import explain_plan
 from akiosd.workflow.schema import read_workflow
 
 _TEXT = "the text"
+AtOnce = Annotated[int, Query(ge=1, le=8, description="How many steps may run at the same time.")]
 QuestionId = Annotated[
     str, Path(pattern="^[A-Za-z0-9_.-]{1,200}$", description="The id of a question that waits.")
 ]
@@ -75,7 +76,12 @@ def check_text(service: Service, text: str) -> WorkflowChecked:
 
 
 def begin_run(
-    service: Service, request: Request, response: Response, body: NewWorkflowRun, key: Key = ""
+    service: Service,
+    request: Request,
+    response: Response,
+    body: NewWorkflowRun,
+    at_once: AtOnce = 4,
+    key: Key = "",
 ) -> WorkflowNow:
     """Run a workflow: each step in a cage of its own, by its policy.  The answer comes when the
     first may start; then ask for the run, or follow the events of its cages.  A request that comes
@@ -83,9 +89,9 @@ def begin_run(
     this server; then it can be gone on with.
     """
     _check(service, body)
-    asked = msgspec.json.encode(body)
+    asked = msgspec.json.encode((body, at_once))
     token = request.state.token.id
-    run = service.once.do(token, key, asked, lambda: _begin(service, body))
+    run = service.once.do(token, key, asked, lambda: _begin(service, body, at_once))
     response.headers["Location"] = f"/api/v1/workflows/runs/{run}"
     return describe_now(service, run)
 
@@ -107,7 +113,7 @@ def _check(service: Service, body: NewWorkflowRun) -> None:
         )
 
 
-def _begin(service: Service, body: NewWorkflowRun) -> str:
+def _begin(service: Service, body: NewWorkflowRun, at_once: int) -> str:
     service.runs.check_room()
     with conflicts(), ExitStack() as held:
         own = "" if body.workspace else held.enter_context(own_place(service, body.files))
@@ -116,7 +122,7 @@ def _begin(service: Service, body: NewWorkflowRun) -> str:
         if body.file:
             source = _read(body.file, place.workspace)
         plan = plan_of(service, source, place.workspace)
-        how = How(most=body.at_once, quiet=True)
+        how = How(most=at_once, quiet=True)
         run = begin(service, plan, source, place, body.inputs, how)
         return service.runs.start(run, held.pop_all())
 
