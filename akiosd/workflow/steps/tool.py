@@ -20,6 +20,7 @@ _MOST_SAID = 500
 class Config(Form):
     """``allow``: programs (``jq``), or the words that a command must begin with
     (``[git, log]``); ``allowed_commands`` is what AKIOS 1.4 called them.
+    Without an entry no program runs.
 
     ``timeout`` in seconds, or as in ``5m``; ``max_output`` in bytes, of each of stdout and stderr.
     """
