@@ -45,7 +45,8 @@ PATIENCE = Patience()
 
 class PatientStream(trio.abc.HalfCloseableStream):
     """A stream whose writes end: ``BrokenResourceError`` when the other side does not read.  Its
-    reads end, as if the other side had closed, where ``is_busy`` says that nothing is at work.
+    reads end, as if the other side had closed, where ``is_busy`` says that nothing is at work: also
+    for one that says something all the while and asks nothing, as with pings of HTTP/2.
 
     It owns ``stream``.
     """
@@ -54,36 +55,54 @@ class PatientStream(trio.abc.HalfCloseableStream):
         self, stream: trio.SocketStream, patience: Patience, is_busy: Callable[[], bool]
     ) -> None:
         self._stream, self._patience, self._is_busy = stream, patience, is_busy
-        self._first = True
+        self._begin: bytes | None = b""
+        self._worked = trio.current_time()
+        self._sending = trio.Lock()
         self.socket = stream.socket
         self.ended = trio.Event()
         """Set when nothing more will be read."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
-        for start in range(0, len(view), _PIECE):
-            with trio.move_on_after(self._patience.write) as limit:
-                await self._stream.send_all(view[start : start + _PIECE])
-            if limit.cancelled_caught:
-                await trio.aclose_forcefully(self._stream)
-                raise trio.BrokenResourceError("the client does not read")
+        async with self._sending:  # it may be closed in the middle of an answer
+            for start in range(0, len(view), _PIECE):
+                with trio.move_on_after(self._patience.write) as limit:
+                    await self._stream.send_all(view[start : start + _PIECE])
+                if limit.cancelled_caught:
+                    await trio.aclose_forcefully(self._stream)
+                    raise trio.BrokenResourceError("the client does not read")
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        if self._sending.locked():
+            raise trio.BusyResourceError("something is being sent")
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while True:
+            now, busy = trio.current_time(), self._is_busy()
+            self._worked = now if busy else self._worked
+            # Twice: what came at the end of the first time may be a request.
+            if now - self._worked > 2 * self._patience.idle:
+                return self._noted(b"")
             with trio.move_on_after(self._patience.idle) as limit:
                 data = bytes(await self._stream.receive_some(max_bytes))
-                if self._first and data.startswith(_HTTP2):
-                    data = b""
-                self._first = False
-                return self._noted(data)
+                if self._begin is None:
+                    return self._noted(data)
+                self._begin += data
+                if data and len(self._begin) < len(_HTTP2) and _HTTP2.startswith(self._begin):
+                    continue
+                data, self._begin = self._begin if data else b"", None
+                return self._noted(b"" if data.startswith(_HTTP2) else data)
             if limit.cancelled_caught and not self._is_busy():
                 return self._noted(b"")
+
+    def worked(self) -> None:
+        """Something was at work until now."""
+        self._worked = trio.current_time()
 
     def _noted(self, data: bytes) -> bytes:
         if not data:
@@ -150,6 +169,7 @@ class Connections:
                 await self._app(scope, receive, send)
             finally:
                 active -= 1
+                patient.worked()
                 rested.unpark_all()
 
         async def leave(cancel: Callable[[], object]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from akiosctl.api.connections import Connections, Patience
+from akiosctl.api.connections import Connections, Patience, PatientStream
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -106,6 +106,71 @@ async def test_who_asks_nothing_is_cut_off(begin: bytes, cut: int) -> None:
         await stream.send_all(begin[cut:])
         await _read_to_end(stream)
         await stream.aclose()
+
+
+PING = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("idle", [0.05, 30.0])
+async def test_who_says_much_and_asks_nothing_is_cut_off(idle: float) -> None:
+    """Control: within its time it is not."""
+    async with serving(empty, Patience(idle=idle)) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(UPGRADE)
+        assert b"101" in await stream.receive_some()
+        await stream.send_all(HTTP2 + SETTINGS)
+        cut = False
+        with trio.move_on_after(0.6):
+            try:
+                while True:
+                    await stream.send_all(PING)
+                    await trio.sleep(0.01)
+            except trio.BrokenResourceError:
+                cut = True
+        assert cut == (idle < 1)
+        await trio.aclose_forcefully(stream)
+
+
+async def test_http2_taken_for_granted_is_not_spoken_however_it_comes() -> None:
+    async with serving(empty, Patience()) as port:
+        for begin in (HTTP2, *((HTTP2[:cut], HTTP2[cut:]) for cut in (1, 2, 13))):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            for piece in (begin,) if isinstance(begin, bytes) else begin:
+                await stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert await _read_to_end(stream) == b"", begin
+            await stream.aclose()
+        stream = await trio.open_tcp_stream("127.0.0.1", port)  # control: a method that begins so
+        for piece in (b"P", b"ROPFIND / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert b"204" in await stream.receive_some()
+        await stream.aclose()
+
+
+async def test_a_stream_closed_while_an_answer_begins_is_no_fault() -> None:
+    near, far = trio.socket.socketpair()
+    stream = PatientStream(trio.SocketStream(near), Patience(), lambda: False)
+    raised: list[type[Exception]] = []
+
+    async def close() -> None:
+        with suppress(trio.BusyResourceError):  # hypercorn expects that of this one
+            await stream.send_eof()
+
+    async def send() -> None:
+        try:
+            await stream.send_all(b"late")
+        except trio.ClosedResourceError as error:
+            raised.append(type(error))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close)
+        nursery.start_soon(send)
+    assert raised in ([], [trio.ClosedResourceError])  # never BusyResourceError
+    assert await far.recv(10) == (b"late" if not raised else b"")
+    await trio.aclose_forcefully(stream)
+    far.close()
 
 
 async def test_a_request_at_work_is_not_idle() -> None:
