@@ -39,8 +39,9 @@ def cage_up(
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         binds = request["binds"]
         assert isinstance(binds, list)
-        data = make_data(fds[0], workspace, policy.data)
-        for kind, fd in data.fds.items():
+        # Written directly, and so outside the limit of its disk: of a foreign one nothing is.
+        data = None if foreign else make_data(fds[0], workspace, policy.data)
+        for kind, fd in data.fds.items() if data is not None else ():
             binds.append(make_bind(f"{workspace}/{DATA[kind]}", fd, kind, "data", fds))
         name = name or name_for(workspace)
         request |= {
@@ -63,7 +64,7 @@ def cage_up(
             note(str(line))
     for line in () if quiet else (*missing_layers(started["posture"]), DIRECT):
         note(line)
-    if policy.data == "state" and not quiet:
+    if data is not None and data.base != workspace and not quiet:
         note(f"its data is in {data.base}/data")
     return str(started["cage"]), name
 

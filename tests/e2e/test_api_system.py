@@ -100,6 +100,24 @@ def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched:
             assert output(personal, ended["cage"]).body == b"of the host\n"
 
 
+def test_a_standing_cage_has_no_directory_beside_the_limit_of_its_disk(
+    server: ApiServer, watched: Daemon
+) -> None:
+    """``data/output`` is written directly: whoever has a token could fill the server's disk."""
+    fill = "mkdir -p data/output; dd if=/dev/zero of=data/output/big bs=1M count=200"
+    with ApiServer(watched, API) as personal:
+        for asked, shown in ((server, False), (personal, True)):
+            made = begin(asked, standing=True, name=f"fills{shown}", disk="64M")
+            assert made.status == 202, made.body
+            cage, workspace = made.json()["cage"], Path(made.json()["workspace"])
+            words = {"argv": ["/bin/sh", "-c", fill]}
+            done = finish(asked, begin(asked, f"/cages/{cage}/exec", **words))
+            assert (done["exit_code"] == 0) == shown, done
+            assert (workspace / "data/output/big").exists() == shown  # control: a personal one's
+            finish(asked, asked.ask(f"{BASE}/cages/{cage}/down?fast=true&discard=true", "POST"))
+            assert not workspace.exists()
+
+
 def test_there_is_no_diff_and_no_commit(server: ApiServer, theirs: str) -> None:
     rows = [row for row in ENDPOINTS if row.personal]
     assert {row.path.rpartition("/")[2] for row in rows} == {"diff", "commit"}
