@@ -7,6 +7,7 @@ needs a token.  ``check_headers`` is a function over values; the order is that o
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -39,7 +40,8 @@ _STARTS = ("http.response.start", "websocket.http.response.start")
 
 class Limits(msgspec.Struct, frozen=True):
     """Requests of one token, wrong tokens from one address, and requests that need none from one
-    address, a second and at once; a body's bytes and seconds; requests at work.
+    address, a second and at once; a body's bytes and seconds; requests at work, in all and of one
+    token.
     """
 
     per_second: float = 50
@@ -51,6 +53,7 @@ class Limits(msgspec.Struct, frozen=True):
     body_bytes: int = 1 << 20
     body_seconds: float = 20
     at_once: int = 384
+    at_once_of_one: int = 320
 
 
 def check_headers(headers: Headers, version: str, names: Names) -> None:
@@ -119,14 +122,19 @@ class Guard:
         self._wrong = Rates(limits.wrong_per_second, limits.wrong_burst)
         self._asked = Rates(limits.public_per_second, limits.public_burst)
         self._active = 0
+        self._active_of: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return
         self._active += 1
+        owner = ""
         try:
             try:
-                scope["state"]["token"] = self._admit(scope)
+                token = scope["state"]["token"] = self._admit(scope)
+                if token is not None:
+                    self._enter(token.id)
+                    owner = token.id
                 if scope["type"] == "http":
                     receive = _replay(await self._read_body(scope, receive), receive)
             except AkiosError as error:
@@ -135,6 +143,17 @@ class Guard:
             await self._app(scope, receive, _with_headers(send))
         finally:
             self._active -= 1
+            if owner:
+                self._active_of[owner] -= 1
+                self._active_of += Counter()  # forgets those that have none
+
+    def _enter(self, owner: str) -> None:
+        """One more is at work for a token, which leaves places to the others."""
+        most = self._limits.at_once_of_one
+        if self._active_of[owner] >= most:
+            what = f"{most} requests of this token are at work already"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again")
+        self._active_of[owner] += 1
 
     def _admit(self, scope: Scope) -> Token | None:
         headers: Headers = scope["headers"]

@@ -1,4 +1,6 @@
-"""Slow work: begun by one request, looked at by others.  Bounded in number; kept in memory."""
+"""Slow work: begun by one request, looked at by others.  Bounded in number for each token; kept in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from akiosd.errors import AkiosError
 _MOST = 256
 _MOST_RUNNING = 4
 _MOST_OF_ONE = 2
-_MOST_PROGRAMS = 12
+_MOST_PROGRAMS = 16
+_MOST_PROGRAMS_OF_ONE = 12
 """Each holds a connection to akiosd, which takes 256 of one user."""
 AnyJob = forms.VerifyJob | forms.CommitJob | forms.DownJob | forms.ExecJob
 ANY_JOB = (forms.VerifyJob, forms.CommitJob, forms.DownJob, forms.ExecJob)
@@ -91,7 +94,9 @@ class Jobs:
                 if job.running and (job.kind is forms.ExecJob) == is_program
             ]
             own = sum(job.owner == owner for job in running)
-            most = (_MOST_PROGRAMS,) * 2 if is_program else (_MOST_RUNNING, _MOST_OF_ONE)
+            most = (_MOST_RUNNING, _MOST_OF_ONE)
+            if is_program:
+                most = (_MOST_PROGRAMS, _MOST_PROGRAMS_OF_ONE)
             if len(running) >= most[0] or own >= most[1]:
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
@@ -104,7 +109,7 @@ class Jobs:
                 )
             job = _Kept(owner, kind, about, key)
             self._kept[job.id] = job
-            self._forget()
+            self._forget(owner)
         threading.Thread(target=job.run, args=(work,), daemon=True, name="job").start()
         return job.describe()
 
@@ -128,8 +133,9 @@ class Jobs:
             )
         return again
 
-    def _forget(self) -> None:
-        for name in [name for name, job in self._kept.items() if not job.running]:
-            if len(self._kept) <= _MOST:
-                return
-            del self._kept[name]
+    def _forget(self, owner: str) -> None:
+        """The oldest of ``owner`` go: nobody's are forgotten because of another's."""
+        own = [name for name, job in self._kept.items() if job.owner == owner]
+        for name in own[: max(0, len(own) - _MOST)]:
+            if not self._kept[name].running:
+                del self._kept[name]

@@ -14,17 +14,19 @@ from akiosctl.api.problems import Refusal
 from akiosd.errors import AkiosError
 
 MOST = 1024
-"""Keys that are remembered."""
+"""Keys of a token that are remembered, and of all that outlive the server."""
 _PATIENCE_S = 25.0
 
 
 class _Begun:
     """``what`` was asked for; ``made`` is set when it is known what came of it.  ``is_lost``: an
-    earlier server was ended while it was at it.
+    earlier server was ended while it was at it.  ``owner`` is the token, "" for an earlier
+    server's.
     """
 
-    def __init__(self, what: bytes) -> None:
+    def __init__(self, what: bytes, owner: str = "") -> None:
         self.what = what
+        self.owner = owner
         self.ended = threading.Event()
         self.made = ""
         self.is_lost = False
@@ -56,8 +58,8 @@ class Once:
             with self._lock:
                 begun = self._begun.get(name)
                 if begun is None:
-                    begun = self._begun[name] = _Begun(what)
-                    self._forget()
+                    begun = self._begun[name] = _Begun(what, owner)
+                    self._forget(owner)
                     break
             if begun.what != what:
                 raise Refusal(
@@ -100,8 +102,9 @@ class Once:
             with self._writing:
                 self._kept.write(Line(name, what.hex(), state, made))
 
-    def _forget(self) -> None:
-        for name in [name for name, one in self._begun.items() if one.ended.is_set()]:
-            if len(self._begun) <= MOST:
-                return
-            del self._begun[name]
+    def _forget(self, owner: str) -> None:
+        """The oldest of ``owner`` go: nobody's are forgotten because of another's."""
+        own = [name for name, one in self._begun.items() if one.owner == owner]
+        for name in own[: max(0, len(own) - MOST)]:
+            if self._begun[name].ended.is_set():
+                del self._begun[name]

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakValueDictionary
 
-import anyio
-import anyio.to_thread
 import msgspec
+import trio
 from fastapi import FastAPI, Request, Response
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
@@ -26,11 +26,13 @@ from akiosd.errors import AkiosError
 SECONDS = 30.0
 """How long a handler may take: akiosd answers within a second where it runs."""
 _THREADS = 24
+_OF_ONE = 16
+"""So many of them at most work for one token: what waits in them keeps no other token waiting."""
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
     """All of the table."""
-    threads = anyio.CapacityLimiter(_THREADS)
+    threads = Shares(_THREADS, _OF_ONE)
     for row in ENDPOINTS:
         if row.method == "WS":
             app.add_api_websocket_route(BASE + row.path, _make_conversation(row, service))
@@ -49,9 +51,44 @@ def add_routes(app: FastAPI, service: Service) -> None:
             app.add_api_route(row.also, route, methods=[row.method], include_in_schema=False)
 
 
-def _make_route(
-    row: Endpoint, service: Service, threads: anyio.CapacityLimiter
-) -> Callable[..., Any]:
+class Shares:
+    """Threads, of which nobody has more than ``of_one``: also those that still work for a request
+    that was answered already.
+    """
+
+    def __init__(self, most: int, of_one: int) -> None:
+        self._all, self._of_one = trio.CapacityLimiter(most), of_one
+        self._own: WeakValueDictionary[str, trio.CapacityLimiter] = WeakValueDictionary()
+
+    async def run(self, owner: str, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns; left to itself where the caller is cancelled."""
+        own = self._own.get(owner)
+        if own is None:
+            own = self._own[owner] = trio.CapacityLimiter(self._of_one)
+        limiter: Any = _Share(own, self._all)
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
+
+
+class _Share:
+    """A thread of somebody's, and of all; what trio asks of a limiter."""
+
+    def __init__(self, own: trio.CapacityLimiter, all: trio.CapacityLimiter) -> None:
+        self._own, self._all = own, all
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._own.acquire_on_behalf_of(borrower)
+        try:
+            await self._all.acquire_on_behalf_of(borrower)
+        except BaseException:
+            self._own.release_on_behalf_of(borrower)
+            raise
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._all.release_on_behalf_of(borrower)
+        self._own.release_on_behalf_of(borrower)
+
+
+def _make_route(row: Endpoint, service: Service, threads: Shares) -> Callable[..., Any]:
     """A function with the parameters of the handler that a request brings, and the two that the
     framework gives.
     """
@@ -72,7 +109,8 @@ def _make_route(
             if row.takes:
                 values |= _read_body(row, request, await request.body())
             found = {name: value for name, value in values.items() if name in wanted}
-            answer = await _call(row, partial(row.handler, service, **found), threads)
+            owner = request.state.token.id if request.state.token is not None else ""
+            answer = await _call(row, partial(row.handler, service, **found), threads, owner)
         except AkiosError as error:
             return problem_response(error)
         if isinstance(answer, Response):
@@ -104,11 +142,11 @@ def _make_conversation(row: Endpoint, service: Service) -> Callable[..., Any]:
     return conversation
 
 
-async def _call(row: Endpoint, handler: Callable[[], Any], threads: anyio.CapacityLimiter) -> Any:
+async def _call(row: Endpoint, handler: Callable[[], Any], threads: Shares, owner: str) -> Any:
     if inspect.iscoroutinefunction(row.handler):
         return await handler()
-    with anyio.move_on_after(SECONDS):
-        return await anyio.to_thread.run_sync(handler, abandon_on_cancel=True, limiter=threads)
+    with trio.move_on_after(SECONDS):
+        return await threads.run(owner, handler)
     raise Refusal(
         HTTPStatus.GATEWAY_TIMEOUT,
         f"akiosd did not answer within {SECONDS:.0f} s",

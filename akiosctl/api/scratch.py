@@ -27,6 +27,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST = 1000
 """So many may be there at once."""
+_MOST_MADE, _DEEPEST = 2000, 64
+"""Directories of the files of one request, each a block on the disk; and how deep they may lie."""
 
 File = tuple[str, bytes, bool]
 """Path below the directory, content, whether it may be executed."""
@@ -61,8 +63,9 @@ class Scratch:
             raise AkiosError(what, str(self.base), "see whether its disk is full") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            made: set[str] = set()
             for path, data, executable in files:
-                _write(fd, path, data, executable)
+                _write(fd, path, data, executable, made)
             yield place
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -103,7 +106,8 @@ class Scratch:
                 shutil.rmtree(self.base / name, ignore_errors=True)
 
 
-def _write(directory: int, path: str, data: bytes, executable: bool) -> None:
+def _write(directory: int, path: str, data: bytes, executable: bool, made: set[str]) -> None:
+    """``made``: directories that are there already."""
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         what, next = (
@@ -111,12 +115,18 @@ def _write(directory: int, path: str, data: bytes, executable: bool) -> None:
             "write it as in src/main.py",
         )
         raise Refusal(HTTPStatus.CONFLICT, what, "files", next)
+    wanted = ["/".join(parts[:depth]) for depth in range(1, min(len(parts), _DEEPEST + 2))]
+    new = [place for place in wanted if place not in made]
+    if len(wanted) > _DEEPEST or len(made) + len(new) > _MOST_MADE:
+        what = f"the files of one request have {_MOST_MADE} directories at most, {_DEEPEST} deep"
+        raise Refusal(HTTPStatus.CONFLICT, what, "files", "send an archive, and unpack it inside")
     try:
-        for depth in range(1, len(parts)):
+        for place in new:
             try:
-                os.mkdir("/".join(parts[:depth]), 0o755, dir_fd=directory)
+                os.mkdir(place, 0o755, dir_fd=directory)
             except FileExistsError:
-                continue
+                pass
+            made.add(place)
         resolve = RESOLVE_NO_LINKS | RESOLVE_BENEATH
         fd = openat2(
             directory, os.fsencode(path), _NEW, 0o755 if executable else 0o644, resolve=resolve

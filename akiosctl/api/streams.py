@@ -5,6 +5,7 @@ there are, and that each is closed however its client leaves.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from akiosd.errors import AkiosError
 
 BEAT_SECONDS = 15.0
 MOST_STREAMS = 208
+MOST_OF_ONE = 200
 """akiosd takes 256 connections of one user; the others are for requests and programs."""
 
 
@@ -49,23 +51,35 @@ ENDED = Item("end", {"what": "the token expired or was revoked"})
 
 
 class Open:
-    """How many streams are open; to be used in ``with`` by each."""
+    """A stream of a token that is open; how many there are, by token."""
 
-    count = 0
+    by_token: Counter[str] = Counter()
+
+    def __init__(self, token: str) -> None:
+        self._token = token
 
     def __enter__(self) -> None:
-        Open.count += 1
+        Open.by_token[self._token] += 1
 
     def __exit__(self, *_: object) -> None:
-        Open.count -= 1
+        Open.by_token[self._token] -= 1
+        if not Open.by_token[self._token]:
+            del Open.by_token[self._token]
 
 
-def check_room() -> None:
-    """Raises :class:`Refusal` where there are as many streams as there may be."""
-    if Open.count >= MOST_STREAMS:
+def check_room(token: str) -> None:
+    """Raises :class:`Refusal` where there are as many streams as there may be, or as one token may
+    have.
+    """
+    for most, count, whose in (
+        (MOST_STREAMS, Open.by_token.total(), ""),
+        (MOST_OF_ONE, Open.by_token[token], " of this token"),
+    ):
+        if count < most:
+            continue
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            f"{MOST_STREAMS} streams are open already",
+            f"{most} streams{whose} are open already",
             "streams",
             "close one; or follow several cages by one stream",
         )
@@ -88,14 +102,14 @@ def _as_sse(item: Item) -> bytes:
 class EventStream(StreamingResponse):
     """``items`` as Server-Sent Events."""
 
-    def __init__(self, items: Items) -> None:
-        check_room()
+    def __init__(self, items: Items, token: str) -> None:
+        check_room(token)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(_sse_bytes(items), media_type="text/event-stream", headers=headers)
-        self._items = items
+        self._items, self._token = items, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with Open():
+        with Open(self._token):
             try:
                 await super().__call__(scope, receive, send)
             except AkiosError:
@@ -109,7 +123,7 @@ async def send_items(socket: WebSocket, items: Items) -> None:
     """``items`` as messages, until they end or the client leaves; what it says is not listened to.
     The socket was accepted.
     """
-    with Open():
+    with Open(socket.state.token.id):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_leave, socket, nursery.cancel_scope)
             try:

@@ -87,7 +87,7 @@ class Terminal:
         """Until the end.  ``is_valid`` says whether the client's token holds still."""
         await socket.accept()
         self._socket, self._is_valid = socket, is_valid
-        with Open():
+        with Open(socket.state.token.id):
             try:
                 await self._talk(size)
             finally:

@@ -108,7 +108,8 @@ async def stream(
     valid).  Whoever asks here for a WebSocket gets the same as its messages.
     """
     follow = await _begin(service, cage, kind, last_event_id or after, replay, notable, run)
-    return EventStream(follow_items(service, request.state.token, follow))
+    token: Token = request.state.token
+    return EventStream(follow_items(service, token, follow), token.id)
 
 
 async def converse(
@@ -124,7 +125,7 @@ async def converse(
     """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
     events of the other way; a `beat` comes when it is quiet.
     """
-    check_room()
+    check_room(socket.state.token.id)
     follow = await _begin(service, cage, kind, after, replay, notable, run)
     await socket.accept()
     await send_items(socket, follow_items(service, socket.state.token, follow))

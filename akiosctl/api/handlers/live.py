@@ -42,7 +42,7 @@ async def stream(
     def look() -> CagesView:
         return show_page(service.watch.look(service.connect), state, words, 0, limit)
 
-    return EventStream(follow_view(service, request.state.token, "cages", look))
+    return _stream_view(service, request, "cages", look)
 
 
 async def stream_workflows(
@@ -55,7 +55,7 @@ async def stream_workflows(
     def look() -> WorkflowsView:
         return list_workflows(service, state, 0, limit)
 
-    return EventStream(follow_view(service, request.state.token, "runs", look))
+    return _stream_view(service, request, "runs", look)
 
 
 async def stream_workflow(service: Service, request: Request, run: RunId) -> EventStream:
@@ -64,7 +64,14 @@ async def stream_workflow(service: Service, request: Request, run: RunId) -> Eve
     """
     find_kept(run)
     look = partial(describe_now, service, run)
-    return EventStream(follow_view(service, request.state.token, "run", look))
+    return _stream_view(service, request, "run", look)
+
+
+def _stream_view(
+    service: Service, request: Request, kind: str, look: Callable[[], View]
+) -> EventStream:
+    token: Token = request.state.token
+    return EventStream(follow_view(service, token, kind, look), token.id)
 
 
 async def follow_view(service: Service, token: Token, kind: str, look: Callable[[], View]) -> Items:

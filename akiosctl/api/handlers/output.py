@@ -161,20 +161,20 @@ async def follow(
     kept = await anyio.to_thread.run_sync(open_output, service, cage)
     start = int(last_event_id) if last_event_id else offset
     token: Token = request.state.token
-    return EventStream(_follow(service, token, kept, cage, start))
+    return EventStream(_follow(service, token, kept, cage, start), token.id)
 
 
 async def _follow(service: Service, token: Token, kept: KeptOutput, cage: str, next: int) -> Items:
     try:
         while True:
+            if not is_valid(service, token):  # it may have been revoked while nothing came
+                yield [ENDED]
+                return
             frames = behind(await anyio.to_thread.run_sync(kept.read), next)
             yield list(_items_of(frames, next))
             next = max([next, *(frame.offset + len(frame.data) for frame in frames)])
             if not kept.running:
                 yield [Item("end", {"cage": cage})]
-                return
-            if not is_valid(service, token):
-                yield [ENDED]
                 return
             await trio.sleep(_PAUSE_SECONDS)
             async for items in _wait(service, kept, cage):

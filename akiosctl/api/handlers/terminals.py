@@ -85,6 +85,6 @@ def _execute(
 
 
 async def _serve(service: Service, socket: WebSocket, make: partial[Terminal], size: Size) -> None:
-    check_room()
+    check_room(socket.state.token.id)
     terminal = await anyio.to_thread.run_sync(make)
     await terminal.serve(socket, size, partial(is_valid, service, socket.state.token))

@@ -154,6 +154,34 @@ def test_files_stay_in_their_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "deep", "fits"), [(20, 60, True), (20, 70, False), (40, 60, False)]
+)
+def test_files_of_one_request_make_so_many_directories(
+    number: int, deep: int, fits: bool, tmp_path: Path
+) -> None:
+    """Each is a block of the disk, and few bytes of a request name hundreds."""
+    scratch = Scratch(tmp_path / "workspaces")
+    files = [(f"{n}/" + "a/" * deep + "x", b"", False) for n in range(number)]
+    if fits:
+        with scratch.make([*files, *files[:0]]) as place:
+            assert (Path(place) / files[-1][0]).is_file()
+    else:
+        with pytest.raises(Refusal, match="directories at most"), scratch.make(files):
+            pass
+        assert os.listdir(scratch.base) == []
+
+
+def test_what_one_token_began_is_not_forgotten_because_of_another() -> None:
+    once = Once()
+    assert once.do("one", "k", b"", lambda: "c-1") == "c-1"
+    for number in range(1100):
+        once.do("two", str(number), b"", lambda: "c-2")
+    assert once.do("one", "k", b"", lambda: "c-3") == "c-1"
+    # Control: of its own the oldest go, and are begun anew.
+    assert once.do("two", "0", b"", lambda: "c-4") == "c-4"
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("bytes=0-9", (0, 10)),

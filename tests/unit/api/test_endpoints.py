@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from openapi_spec_validator import validate
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
 from akiosctl.api.forms import (
     CommitJob,
+    ExecJob,
     NewAnswer,
     NewCage,
     NewProgram,
@@ -23,6 +29,8 @@ from akiosctl.api.forms import (
 from akiosctl.api.jobs import Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
+from akiosctl.api.routes import Shares
+from akiosctl.api.streams import MOST_OF_ONE, MOST_STREAMS, _Open, check_room
 from akiosctl.api.tokens import SCOPES
 from akiosctl.progress import Progress
 from akiosd.errors import AkiosError
@@ -198,6 +206,72 @@ def test_what_is_no_id_is_none(text: str) -> None:
 
 def failing(progress: Progress) -> dict[str, object]:
     raise AkiosError("it broke", "there", "mend it")
+
+
+def test_a_token_leaves_jobs_to_others_and_cannot_have_theirs_forgotten() -> None:
+    jobs, go = Jobs(), threading.Event()
+
+    def slow(progress: Progress) -> dict[str, object]:
+        go.wait(60)
+        raise AkiosError("it broke")
+
+    try:
+        for _ in range(12):
+            jobs.begin("greedy", ExecJob, "x", "", slow)
+        with pytest.raises(Refusal, match="12 jobs of this token"):
+            jobs.begin("greedy", ExecJob, "x", "", slow)
+        mine = jobs.begin("other", ExecJob, "x", "", slow)
+    finally:
+        go.set()
+    first = jobs.begin("third", VerifyJob, "host", "", failing)
+    for _ in range(300):
+        while True:
+            try:
+                last = jobs.begin("third", VerifyJob, "host", "", failing)
+                break
+            except Refusal:  # two at once
+                time.sleep(0.001)
+    assert jobs.find("other", mine.id).id == mine.id and jobs.find("third", last.id)
+    with pytest.raises(Refusal, match="no such job"):  # control: of its own the oldest go
+        jobs.find("third", first.id)
+
+
+async def test_a_token_that_has_all_its_threads_wait_keeps_no_other_waiting() -> None:
+    shares, go = Shares(6, 4), threading.Event()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(shares.run, "greedy", go.wait)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert await shares.run("other", lambda: "served") == "served"
+            own = True
+            with trio.move_on_after(0.1):  # control: it has no more
+                await shares.run("greedy", lambda: None)
+                own = False
+            assert own
+            nursery.cancel_scope.cancel()  # the threads of requests that are over still count
+        own = True
+        with trio.move_on_after(0.1):
+            await shares.run("greedy", lambda: None)
+            own = False
+        assert own
+        go.set()
+        assert await shares.run("greedy", lambda: "again") == "again"
+
+
+def test_a_token_leaves_streams_to_others() -> None:
+    with ExitStack() as open:
+        for _ in range(MOST_OF_ONE):
+            check_room("greedy")
+            open.enter_context(_Open("greedy"))
+        with pytest.raises(Refusal, match="of this token"):
+            check_room("greedy")
+        check_room("other")
+        for _ in range(MOST_STREAMS - MOST_OF_ONE):
+            open.enter_context(_Open("other"))
+        with pytest.raises(Refusal, match=f"^{MOST_STREAMS} streams are open"):
+            check_room("third")
+    check_room("greedy")
 
 
 def test_a_job_is_its_tokens_and_a_retry_begins_no_second() -> None:

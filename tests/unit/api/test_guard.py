@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from akiosctl.api.guard import Limits
 from akiosctl.api.sessions import COOKIE
@@ -76,6 +78,23 @@ async def test_one_token_may_ask_so_often(tmp_path: Path) -> None:
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert int(answers[2].headers["retry-after"]) >= 1
     assert (await ask(app, VERSION, headers=bearer(second))).status == 200
+
+
+async def test_one_token_has_so_many_requests_at_work(tmp_path: Path) -> None:
+    """With bodies that do not come it would hold every place of the server."""
+    app, tokens, _ = make_guard(tmp_path, Limits(at_once=6, at_once_of_one=4, burst=100))
+    greedy, other = new_token(tokens)[0], new_token(tokens)[0]
+    post = ("/api/v1/policies/check", "POST")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(ask, app, *post, bearer(greedy), (b"...",))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            full = await ask(app, VERSION, headers=bearer(greedy))
+            assert full.status == 503 and "of this token" in full.json()["detail"]
+            assert (await ask(app, VERSION, headers=bearer(other))).status == 200
+            nursery.cancel_scope.cancel()
+    assert (await ask(app, VERSION, headers=bearer(greedy))).status == 200
 
 
 async def sign_in(app: Any, text: str) -> tuple[str, str]:
