@@ -572,7 +572,8 @@ class Models:
     manager.
 
     ``fail`` is a (status, headers, body) to answer with instead, ``failures`` are one each for the
-    next requests; ``pause`` holds a stream before its last piece.
+    next requests; ``pause`` holds a stream before its last piece; with ``hurry`` there is a second
+    between two pieces of a stream until it is set.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
@@ -583,6 +584,7 @@ class Models:
         self.turns = 1
         self.cut = 3
         self.pause: threading.Event | None = None
+        self.hurry: threading.Event | None = None
         self.breaks = False
         outer = self
 
@@ -612,8 +614,9 @@ class Models:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.pause is not None:
-            self.pause.set()
+        for held in (self.pause, self.hurry):
+            if held is not None:
+                held.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -663,6 +666,8 @@ class Models:
                         return
                     if self.pause is not None:
                         self.pause.wait(30)
+                if self.hurry is not None and len(chunks) > 2:
+                    self.hurry.wait(1)
                 request.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             request.wfile.write(b"0\r\n\r\n")
         except OSError:

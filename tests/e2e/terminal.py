@@ -13,12 +13,22 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol, Self
 
-from tests.e2e.daemon import BIN, Daemon
+from tests.e2e.daemon import BIN
 
-PATIENCE = 30.0
 PROMPT = "ready> "
+
+
+class Served(Protocol):
+    """A daemon, and how its users' programs are started."""
+
+    @property
+    def socket(self) -> Path: ...
+
+    def as_user(self, uid: int) -> dict[str, Any]: ...
 
 
 class Terminal:
@@ -26,9 +36,12 @@ class Terminal:
     the block.
     """
 
+    program = BIN / "akiosctl"
+    patience_s = 30.0
+
     def __init__(
         self,
-        daemon: Daemon,
+        daemon: Served,
         *arguments: str | os.PathLike[str],
         uid: int = 0,
         size: tuple[int, int] = (30, 90),
@@ -41,7 +54,7 @@ class Terminal:
         options = daemon.as_user(uid)
         env = {**os.environ, **options.pop("env", {}), "TERM": "xterm-256color", "PS1": "$ "}
         self.process = subprocess.Popen(
-            [BIN / "akiosctl", "--socket", daemon.socket, *arguments],
+            [self.program, "--socket", daemon.socket, *arguments],
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
@@ -51,7 +64,7 @@ class Terminal:
             **options,
         )
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -72,7 +85,7 @@ class Terminal:
     def expect(self, pattern: str) -> re.Match[bytes]:
         """Wait until the output since the last match holds ``pattern``."""
         expression = re.compile(pattern.encode(), re.DOTALL)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience_s
         while (found := expression.search(self.seen)) is None:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
@@ -104,7 +117,7 @@ class Terminal:
     def wait(self) -> int:
         """Read to the end; the exit status."""
         self.drain()
-        return self.process.wait(PATIENCE)
+        return self.process.wait(self.patience_s)
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -13,7 +13,7 @@ import pyte
 import pytest
 
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
-from tests.e2e.terminal import PATIENCE, Terminal
+from tests.e2e.terminal import Terminal
 
 MARKUP = "[bold red]seen[/]"
 COMMAND = f'echo "{MARKUP}"; exec sleep 1000 # \x1b[31m\x07'
@@ -30,7 +30,7 @@ class Screen(Terminal):
 
     def look(self, wanted: str) -> str:
         """Wait until the screen shows ``wanted``, a regular expression over its lines."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience_s
         while True:
             text = "\n".join(self.shown.display)
             if re.search(wanted, text):
