@@ -69,7 +69,10 @@ def begin_session(service: Service, request: Request, response: Response) -> Ses
     return SessionMade(list(token.scopes), now_ns + LASTS_S * 10**9)
 
 
-def end_session(service: Service, response: Response) -> Gone:
-    """Remove the page's cookie."""
+def end_session(service: Service, request: Request, response: Response) -> Gone:
+    """End the session of the page's cookie, which opens nothing any more, and remove it."""
+    cookie = request.headers.get("cookie", "")
+    token: Token = request.state.token
+    service.sessions.end(cookie, token, time.time_ns())
     response.headers["Set-Cookie"] = cookie_header("", service.tls, 0)
     return Gone(True)

@@ -118,6 +118,20 @@ async def test_a_cookie_opens_what_its_token_opens_as_long_as_that_holds(tmp_pat
     assert (await ask(app, VERSION, headers=(cookie,))).status == 401
 
 
+async def test_a_session_that_was_ended_opens_nothing(tmp_path: Path) -> None:
+    """Somebody may have kept its cookie.  Control: another session of the token goes on."""
+    app, tokens, _ = make_guard(tmp_path)
+    text, _ = new_token(tokens)
+    first, second = await sign_in(app, text), await sign_in(app, text)
+    assert first != second
+    own = ("origin", "http://127.0.0.1:8470")
+    assert (await ask(app, VERSION, headers=(first,))).status == 200
+    ended = await ask(app, "/api/v1/session", "DELETE", headers=(first, own))
+    assert ended.status == 200 and "Max-Age=0" in ended.headers["set-cookie"]
+    assert (await ask(app, VERSION, headers=(first,))).status == 401
+    assert (await ask(app, VERSION, headers=(second,))).status == 200
+
+
 async def test_a_session_does_not_renew_itself(tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
     text, _ = new_token(tokens)

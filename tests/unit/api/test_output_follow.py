@@ -10,6 +10,7 @@ import pytest
 
 from akiosctl.api.handlers import output
 from akiosctl.api.service import Service
+from akiosctl.api.streams import BEAT
 from akiosctl.api.tokens import TokenFile, make_token
 from akiosctl.kept_output import KeptOutput
 from akiosd.wire.output import Frame
@@ -43,7 +44,7 @@ async def test_what_comes_after_a_token_was_revoked_is_not_sent(
         if revoked:
             tokens.remove((token.id,))
         kept.frames.append(Frame(0, time.time_ns(), b"late"))
-        yield [output.BEAT]
+        yield [BEAT]
 
     monkeypatch.setattr(output, "_wait", wait)
     service = Service("/nowhere", tokens)
