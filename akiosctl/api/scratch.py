@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from akiosctl.client import Client
 from akiosctl.locks import is_locked
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_LINKS, openat2
+from akiosd.store.wipe import How, empty
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,7 +68,7 @@ class Scratch:
                 _write(fd, path, data, executable, made)
             yield place
         except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
             raise
         finally:
             os.close(fd)
@@ -103,7 +103,7 @@ class Scratch:
         used |= {os.path.basename(place) for place in kept if self.has(place)}
         for name in free:
             if name not in used:
-                shutil.rmtree(self.base / name, ignore_errors=True)
+                _remove(str(self.base / name))
 
 
 def _write(directory: int, path: str, data: bytes, executable: bool, made: set[str]) -> None:
@@ -142,3 +142,14 @@ def _write(directory: int, path: str, data: bytes, executable: bool, made: set[s
         ) from None
     with os.fdopen(fd, "wb") as file:
         file.write(data)
+
+
+def _remove(place: str) -> None:
+    """What cannot go stays.  An agent may have made a tree deeper than shutil goes."""
+    with suppress(OSError, AkiosError):
+        fd = os.open(place, _DIRECTORY)
+        try:
+            empty(fd, How(fast=True))
+        finally:
+            os.close(fd)
+        os.rmdir(place)

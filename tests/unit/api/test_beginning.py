@@ -199,3 +199,22 @@ def test_what_one_token_began_is_not_forgotten_because_of_another() -> None:
 )
 def test_a_range_is_read_as_rfc_9110_says(text: str, found: tuple[int, int] | None) -> None:
     assert parse_range(text, 100) == found
+
+
+def test_a_tree_deeper_than_python_goes_is_removed_too(tmp_path: Path) -> None:
+    scratch, here = Scratch(tmp_path / "cages"), os.open(".", os.O_PATH)
+
+    class BegunError(Exception):
+        pass
+
+    try:
+        with pytest.raises(BegunError), scratch.make([("a", b"x", False)]) as place:
+            os.chdir(place)
+            for _ in range(1500):
+                os.mkdir("d")
+                os.chdir("d")
+            raise BegunError
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    assert not os.path.lexists(place)

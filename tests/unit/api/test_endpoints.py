@@ -30,7 +30,7 @@ from akiosctl.api.jobs import Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
 from akiosctl.api.routes import Shares
-from akiosctl.api.streams import MOST_OF_ONE, MOST_STREAMS, _Open, check_room
+from akiosctl.api.streams import MOST_OF_ONE, MOST_STREAMS, Open, check_room
 from akiosctl.api.tokens import SCOPES
 from akiosctl.progress import Progress
 from akiosd.errors import AkiosError
@@ -263,12 +263,12 @@ def test_a_token_leaves_streams_to_others() -> None:
     with ExitStack() as open:
         for _ in range(MOST_OF_ONE):
             check_room("greedy")
-            open.enter_context(_Open("greedy"))
+            open.enter_context(Open("greedy"))
         with pytest.raises(Refusal, match="of this token"):
             check_room("greedy")
         check_room("other")
         for _ in range(MOST_STREAMS - MOST_OF_ONE):
-            open.enter_context(_Open("other"))
+            open.enter_context(Open("other"))
         with pytest.raises(Refusal, match=f"^{MOST_STREAMS} streams are open"):
             check_room("third")
     check_room("greedy")

@@ -98,4 +98,6 @@ def test_bytes_are_passed_to_prctl_by_their_address() -> None:
 def test_a_refusal_is_told_in_our_words() -> None:
     with pytest.raises(KernelError) as told, named_refusal("capset", "capabilities"):
         syscalls.syncfs(-1)
-    assert told.value.errno == errno.EBADF and told.value.what == "capset: Bad file descriptor"
+    assert told.value.errno == errno.EBADF and told.value.what.endswith(
+        "capset: Bad file descriptor"
+    )

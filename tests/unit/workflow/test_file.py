@@ -59,7 +59,7 @@ BAD: dict[str, tuple[int, int, str, str]] = {
     GOOD.replace("name: a,", "name: a, needs: [b],"): (3, 21, "no step 'b'", ""),
     GOOD.replace("name: a,", "name: a, needs: [a],"): (3, 13, "wait for each other", ""),
     GOOD.replace("name: a,", "name: a, timeout: soon,"): (3, 13, "no time", ""),
-    GOOD.replace("name: a,", "name: a, matrix: {x: 1},"): (3, 22, "no list", ""),
+    GOOD.replace("name: a,", "name: a, matrix: {x: 1},"): (3, 22, "is not a list", ""),
     GOOD.replace("name: a,", "name: a, retry: {attempts: 99},"): (3, 21, "<= 20", ""),
     GOOD + f"- {STEP}": (4, 4, "two steps have the name a", ""),
     "name: x\ninputs: {n: {type: integer, default: a}}\nsteps:\n- " + STEP: (

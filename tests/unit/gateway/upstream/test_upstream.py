@@ -464,7 +464,10 @@ async def test_an_upstream_without_an_answer_is_a_502_and_the_connection_goes_on
             for _ in range(2):
                 status, headers, body = await agent.ask()
                 assert status == 502 and b"akios_failed" in body and "x-should-retry" not in headers
-                assert case != "closes after the request" or b"closed without an answer" in body
+                assert (
+                    case != "closes after the request"
+                    or b"closed the connection without an answer" in body
+                )
     found = context.link.of(NetRequest)
     assert len(found) == 2 and all(record.status == 502 or record.error for record in found)
     assert not context.link.of(NetDenied)
