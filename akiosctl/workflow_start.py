@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from akiosctl import policy_files, workflow_files
 from akiosctl.client import Client, PlainClient
-from akiosctl.journal_file import JournalFile, Kept, list_kept, text_place
+from akiosctl.journal_file import JournalFile, Kept, list_kept, spent_of, text_place
 from akiosctl.locate import locate_workspace
 from akiosctl.lost_steps import find_lost
 from akiosctl.programs import find_standing
@@ -71,12 +71,14 @@ class Source(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run works.  ``left`` is what a standing cage has left of its budget; ``data`` and
-    ``foreign`` as for :class:`StepCages`: then no variable of this process is read either.
+    """Where a run works.  ``left`` is what the standing ``cage`` has left of its budget, after all
+    runs for it; ``data`` and ``foreign`` as for :class:`StepCages`: then no variable of this
+    process is read either.
     """
 
     workspace: str
     left: Sum | None = None
+    cage: str = ""
     data: str = ""
     foreign: bool = False
 
@@ -121,6 +123,7 @@ def begin(
             workspace=cages.workspace,
             digest=plan.digest,
             inputs=inputs,
+            cage=place.cage,
         )
         journal = JournalFile.create(begun, source.data)
         return _make(daemon, plan, inputs, journal, cages, place, how)
@@ -182,7 +185,9 @@ def _make(
     )
     spent = Sum(*past.spent)
     assert plan.policy is not None
-    purse = Purse(_limits(plan, place.left, spent), spent, rates_of(plan.policy.budget))
+    is_counted = isinstance(first := journal.lines[0], Begun) and first.cage == place.cage
+    limits = _limits(plan, place.left, spent if is_counted else Sum(0, 0, 0))
+    purse = Purse(limits, spent, rates_of(plan.policy.budget))
     if not how.quiet:
         note(f"{plan.name}: run {journal.run}")
     return Run(
@@ -289,13 +294,18 @@ def _place(globals_: Globals, asked: Asked) -> Place:
         budget, _ = typed.call(BudgetInfo(cage=str(cage["cage"])), BudgetReply)
     limits = limits_of(budget.limits)
     used = (budget.usd_micro, budget.input_tokens + budget.output_tokens, budget.calls)
+    name = str(cage["cage"])
+    gone = [a + b for a, b in zip(used, spent_of(name, list_kept()), strict=True)]
     # A part that is spent altogether is not one without a limit.
-    left = [max(limit - gone, 1) if limit else 0 for limit, gone in zip(limits, used, strict=True)]
-    return Place(os.fsdecode(cage["workspace"]), Sum(*left), str(cage.get("data", "project")))
+    left = [max(limit - one, 1) if limit else 0 for limit, one in zip(limits, gone, strict=True)]
+    data = str(cage.get("data", "project"))
+    return Place(os.fsdecode(cage["workspace"]), Sum(*left), name, data)
 
 
 def _limits(plan: Plan, left: Sum | None, spent: Sum) -> Sum:
-    """What all steps together may spend, over all that this run was gone on with."""
+    """What all steps together may spend, over all that this run was gone on with; ``spent`` is what
+    was counted of it in ``left``.
+    """
     assert plan.policy is not None
     own = limits_of(plan.policy.budget)
     if left is None:

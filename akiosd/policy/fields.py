@@ -141,7 +141,8 @@ _FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "filesystem.hide", _list(read.read_absolute, wider.removes),
-        "Absolute paths inside that are covered by an empty directory or an unreadable file.", adds=True,
+        "Absolute paths inside that are covered by an empty directory or an unreadable file. The directories of the "
+        "workspace that lead to one cannot be renamed inside.", adds=True,
     ),
     Field(
         "filesystem.protect", _list(read.read_relative, wider.removes),

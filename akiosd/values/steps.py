@@ -143,9 +143,14 @@ def mknod(what: str, parent: bytes, name: bytes, mode: int, device: int, owner: 
     return Step(op="mknod", what=what, a=parent, b=name, u0=mode, u1=device, uid=owner, gid=owner)
 
 
-def watch(what: str, group_fd: str, parent: bytes, name: bytes, mask: int) -> Step:
-    """Events of ``mask`` on the mount at ``parent``/``name`` go to an open fanotify(7) group."""
-    return Step(op="watch", what=what, fd=group_fd, a=parent, b=name, u0=mask)
+def watch(
+    what: str, group_fd: str, parent: bytes, name: bytes, mask: int, *, optional: bool = False
+) -> Step:
+    """Events of ``mask`` on the mount at ``parent``/``name`` go to an open fanotify(7) group;
+    ``optional``: that nothing is there is no failure.
+    """
+    flags = F_EXIST_OK if optional else 0
+    return Step(op="watch", what=what, fd=group_fd, a=parent, b=name, u0=mask, flags=flags)
 
 
 def pivot(what: str) -> Step:

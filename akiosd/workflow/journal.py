@@ -39,7 +39,9 @@ class _Line(msgspec.Struct, frozen=True, tag_field="line", kw_only=True):
 
 
 class Begun(_Line, frozen=True, kw_only=True, tag="begun"):
-    """The first line.  ``digest`` is that of the plan."""
+    """The first line.  ``digest`` is that of the plan; ``cage`` the standing cage whose budget the
+    run shares, if any.
+    """
 
     run: str
     workflow: str
@@ -47,6 +49,7 @@ class Begun(_Line, frozen=True, kw_only=True, tag="begun"):
     workspace: str
     digest: str
     inputs: dict[str, Any] = {}
+    cage: str = ""
 
 
 class Intent(_Line, frozen=True, kw_only=True, tag="intent"):

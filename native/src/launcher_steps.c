@@ -153,16 +153,17 @@ static int make_entry(const struct step *s)
 }
 
 /* a: parent below the new root, b: a name in it; events of the mount there go to the group.  Only
- * now is the mount's place known to be what the plan made: nothing of the cage has run. */
+ * now is the mount's place known to be what the plan made: nothing of the cage has run.  With
+ * EXIST_OK one that is not there is no failure. */
 static int watch_mount(const struct step *s)
 {
-    int parent = open_parent(s);
-    if (parent < 0)
-        return parent;
-    int err = check(fanotify_mark(s->fd, FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_DONT_FOLLOW,
+    int parent = open_parent(s), err = parent;
+    if (parent >= 0) {
+        err = check(fanotify_mark(s->fd, FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_DONT_FOLLOW,
                                   s->op->u0, parent, s->b));
-    close(parent);
-    return err;
+        close(parent);
+    }
+    return err == -ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : err;
 }
 
 static int use_root(const struct step *s)

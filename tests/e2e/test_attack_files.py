@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -339,6 +340,34 @@ def test_hidden_paths_are_empty_and_stay_so(daemon: Daemon, uid: int) -> None:
     inside = daemon.run(*command, cwd=where, uid=uid, flags=["--policy", str(policy), "--discard"])
     assert inside.stdout == "done\n", inside.stderr
     assert "top secret" in outside(daemon, uid, "sh", "-c", "cat .env conf/token", cwd=where).stdout
+
+
+@CALLERS
+def test_what_is_hidden_is_not_written_over_by_moving_away_what_leads_to_it(
+    daemon: Daemon, uid: int
+) -> None:
+    where = daemon.workspace(uid=uid)
+    for name in ("a/b", "free"):
+        (where / name).mkdir(parents=True)
+        make_file(where / name / "secret", "top secret\n", uid)
+        own(where / name, uid)
+    own(where / "a", uid)
+    policy = daemon.base / f"lead-{uid}.yaml"
+    hidden = f"{where}/a/b/secret, {where}/not/there"
+    policy.write_text(f"version: 1\nfilesystem:\n  hide: [{hidden}]\n")
+    policy.chmod(0o644)
+    trick = (
+        "for d in a a/b free; do mv $d moved-$(basename $d) && echo moved $d; done;"
+        " mkdir -p a/b free; echo HACKED > a/b/secret; echo HACKED > free/secret"
+    )
+    flags = ["--policy", str(policy), "--json"]
+    done = daemon.run("sh", "-c", trick, cwd=where, uid=uid, flags=flags)
+    assert done.stdout == "moved free\n", "the control: what leads to nothing can be moved"
+    cage = json.loads(done.stderr.strip().splitlines()[-1])["cage"]
+    committed = daemon.ctl("commit", "--yes", cage, uid=uid, cwd=where)
+    assert committed.returncode == 0, committed.stderr
+    assert (where / "a/b/secret").read_text() == "top secret\n"
+    assert (where / "free/secret").read_text() == "HACKED\n", "the control: a commit writes"
 
 
 # ---- sockets, pipes and locks of the host --------------------------------------------------------

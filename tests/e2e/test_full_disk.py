@@ -16,8 +16,8 @@ import pytest
 
 from akiosctl.client import Client
 from akiosd.wire.messages import LogEntries, ReadLog
-from tests.e2e import resources
 from tests.e2e.daemon import Daemon
+from tests.e2e.image_disk import on_image
 from tests.e2e.resources import wait_until
 
 FLOOD = """
@@ -35,32 +35,10 @@ while True:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose state directory is a file system of 256 MiB.  A process that outlives the test
-    unmounts it.
-    """
+    """A daemon whose state directory is a file system of 256 MiB."""
     daemon = Daemon("pools: {userns: 2}\n")
-    image = tmp_path / "image"
-    with image.open("wb") as file:
-        file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-    daemon.state.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, daemon.state], check=True)
-    # Ends at end of file, also when this process is killed; the daemon is told to stop then, too.
-    command = ["sh", "-c", 'cat; umount -l "$0"', daemon.state]
-    tidy = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        yield daemon.start()
-    finally:
-        if daemon.process is not None:
-            daemon.stop()
-        assert tidy.stdin is not None
-        tidy.stdin.close()
-        assert tidy.wait(60) == 0
-        daemon.close()
-        assert not [line for line in resources.mounts() if str(daemon.base) in line]
-        assert wait_until(
-            lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line]
-        )
+    with on_image(daemon, tmp_path / "image", daemon.state, 256 << 20):
+        yield daemon
 
 
 def fill(daemon: Daemon) -> Path:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from akiosd.values.units import format_size
-from tests.e2e import resources
 from tests.e2e.daemon import Daemon
+from tests.e2e.image_disk import on_image
 from tests.e2e.resources import wait_until
 
 SIZE = 768 << 20
@@ -39,30 +39,11 @@ DIRECT = ("--allow-degraded", "--mode", "rw-direct")
 
 @contextmanager
 def small_project(tmp_path: Path, settings: str) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon, and a project on a file system of :data:`SIZE` bytes.  A process that outlives the
-    test unmounts it.
-    """
-    image = tmp_path / "image"
-    with image.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+    """A daemon, and a project on a file system of :data:`SIZE` bytes."""
     daemon = Daemon(f"pools: {{userns: 2}}\n{settings}", "allow_widening: true\n")
     project = daemon.workspace()
-    subprocess.run(["mount", "-o", "loop", image, project], check=True)
-    command = ["sh", "-c", 'cat; umount -l "$0"', project]
-    tidy = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        yield daemon.start(), project
-    finally:
-        if daemon.process is not None:
-            daemon.stop()
-        assert tidy.stdin is not None
-        tidy.stdin.close()
-        assert tidy.wait(60) == 0
-        daemon.close()
-        assert wait_until(
-            lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line]
-        )
+    with on_image(daemon, tmp_path / "image", project, SIZE, "-m", "0"):
+        yield daemon, project
 
 
 def free(directory: Path) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import resources
 from tests.e2e.daemon import Daemon
+from tests.e2e.image_disk import on_image
 from tests.e2e.resources import wait_until
 
 # In files that stay, in one that is removed again, in one that grows and is cut short, and in what
@@ -36,30 +36,10 @@ sys.stdout.buffer.write(mark)
 
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon whose state directory is a file system in an image.  A process that outlives the
-    test unmounts it.
-    """
-    daemon = Daemon("pools: {userns: 2}\n")
-    path = tmp_path / "image"
-    with path.open("wb") as file:
-        file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
-    daemon.state.mkdir()
-    subprocess.run(["mount", "-o", "loop", path, daemon.state], check=True)
-    command = ["sh", "-c", 'cat; umount -l "$0"', daemon.state]
-    tidy = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        yield daemon.start(), path
-    finally:
-        if daemon.process is not None:
-            daemon.stop()
-        assert tidy.stdin is not None
-        tidy.stdin.close()
-        assert tidy.wait(60) == 0
-        daemon.close()
-        assert wait_until(
-            lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line]
-        )
+    """A daemon whose state directory is a file system in an image."""
+    daemon, path = Daemon("pools: {userns: 2}\n"), tmp_path / "image"
+    with on_image(daemon, path, daemon.state, 256 << 20):
+        yield daemon, path
 
 
 def marks(daemon: Daemon, image: Path) -> Counter[str]:

@@ -504,6 +504,33 @@ def test_all_steps_share_one_budget(akios: Daemon, models: Models, project: Path
     assert sorted(said) == ["failed", "failed", "success", "success"]
 
 
+def test_runs_for_a_standing_cage_share_what_it_has_left(
+    akios: Daemon, models: Models, project: Path
+) -> None:
+    """Three calls are allowed to the cage; two runs want two each."""
+    rows = "".join(
+        f"- {{name: s{n}, agent: llm, action: complete, continue_on_error: true, "
+        "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}, "
+        f"parameters: {{prompt: 'count {n}'}}}}\n"
+        for n in range(2)
+    )
+    (project / "w.yml").write_text(f"name: w\nsteps:\n{rows}")
+    (project / "three.yaml").write_text("version: 1\nbudget: {calls: 3}\n")
+    made = akios.ctl("cage", "up", "three", "--policy", "three.yaml", cwd=project)
+    assert made.returncode == 0, made.stderr
+    try:
+        before, found = len(models.received), []
+        for _ in range(2):
+            words = ("workflow", "run", "w.yml", "--json", "--cage", "three")
+            done = akios.ctl(*words, cwd=project)
+            found.append(json.loads(done.stdout)["calls"])
+        assert (found, len(models.received) - before) == ([2, 1], 3)
+    finally:
+        akios.ctl("cage", "down", "three", "--discard", cwd=project)
+    _, report = run(akios, project, "w.yml")
+    assert report["calls"] == 2, "the control: without the cage"
+
+
 CALLS = """
 import os, ssl, urllib.error, urllib.request
 for number in range(3):

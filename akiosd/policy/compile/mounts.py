@@ -335,7 +335,9 @@ def _trees(spec: CageSpec) -> list[Step]:
             "filesystem.write",
             "name a directory that holds several of them instead",
         )
-    trees += [(path, [_pin(path)]) for path in _pinned(spec)]
+    trees += [(path, [_pin(path)]) for path in sorted(_pinned(spec))]
+    if_there = _pinned_if_there(spec)
+    trees += [(path, [_pin(path, optional=True)]) for path in if_there]
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
@@ -344,12 +346,13 @@ def _trees(spec: CageSpec) -> list[Step]:
         owner = (
             spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
         )
-        steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
+        if path not in if_there:
+            steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
     return steps
 
 
-def _pinned(spec: CageSpec) -> list[bytes]:
+def _pinned(spec: CageSpec) -> set[bytes]:
     """Directories of the workspace that lead to what is shown inside it.
 
     One that could be renamed would take what is shown away with it, and a commit would write what
@@ -357,20 +360,36 @@ def _pinned(spec: CageSpec) -> list[bytes]:
     What something is mounted on cannot be renamed (rename(2), EBUSY).
     """
     if spec.workspace_mode not in ("cow", "rw"):
+        return set()
+    return _leading(spec, {spec.home, *(bind.path for bind in spec.binds)})
+
+
+def _pinned_if_there(spec: CageSpec) -> list[bytes]:
+    """Directories of the workspace that lead to what is hidden in it: what an agent put in the
+    place of one that it moved, a commit would write over what it could not see.
+    """
+    if spec.workspace_mode not in ("cow", "rw"):
         return []
+    shown = {spec.home, *(bind.path for bind in spec.binds)}
+    below = tuple(path + b"/" for path in shown)
+    found = _leading(spec, set(spec.hide)) - set(_pinned(spec)) - shown
+    return sorted(path for path in found if not path.startswith(below))
+
+
+def _leading(spec: CageSpec, paths: set[bytes]) -> set[bytes]:
+    """Directories of the workspace on the way to these paths, and neither one of them nor below."""
     inside = spec.workspace + b"/"
-    shown = {path for path in (spec.home, *(b.path for b in spec.binds)) if path.startswith(inside)}
     leading: set[bytes] = set()
-    for path in shown:
+    for path in (path for path in paths if path.startswith(inside)):
         while (path := path.rpartition(b"/")[0]) != spec.workspace:
             leading.add(path)
-    below = tuple(path + b"/" for path in shown)
-    return sorted(path for path in leading - shown if not path.startswith(below))
+    below = tuple(path + b"/" for path in paths)
+    return {path for path in leading - paths if not path.startswith(below)}
 
 
-def _pin(path: bytes) -> Step:
-    place = path.lstrip(b"/")
-    return steps_of.bind(f"{_show(path)} stays where it is", place, place, DATA_ATTRS)
+def _pin(path: bytes, *, optional: bool = False) -> Step:
+    place, what = path.lstrip(b"/"), f"{_show(path)} stays where it is"
+    return steps_of.bind(what, place, place, DATA_ATTRS, optional=optional)
 
 
 def _workspace(spec: CageSpec) -> list[Step]:
@@ -492,7 +511,9 @@ def _watched(spec: CageSpec) -> list[Step]:
     system = [b"/" + name for name in spec.system_dirs]
     read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode == "sealed")]
     written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
-    written += [bind.path for bind in spec.binds if bind.mode != "sealed"] + _pinned(spec)
+    written += [bind.path for bind in spec.binds if bind.mode != "sealed"]
+    if_there = _pinned_if_there(spec)
+    written += [*sorted(_pinned(spec)), *if_there]
     uses = [(path, FAN_OPEN_EXEC) for path in read] + [
         (path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written
     ]
@@ -503,7 +524,8 @@ def _watched(spec: CageSpec) -> list[Step]:
             f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in"
             f" {_show(path)}"
         )
-        steps.append(steps_of.watch(what, "files", parent, name, mask))
+        optional = path in if_there
+        steps.append(steps_of.watch(what, "files", parent, name, mask, optional=optional))
     return steps
 
 

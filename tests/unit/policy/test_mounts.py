@@ -230,8 +230,8 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
 
 
 def leading(spec: CageSpec) -> set[bytes]:
-    """The directories that lead to a home or a bind."""
-    shown = (spec.home, *(bind.path for bind in spec.binds))
+    """The directories that lead to a home, a bind or what is hidden."""
+    shown = (spec.home, *(bind.path for bind in spec.binds), *spec.hide)
     return {parent for path in shown for parent in parents(path)}
 
 
@@ -254,6 +254,25 @@ def test_what_is_shown_inside_the_workspace_cannot_be_moved_away(spec: CageSpec)
             others = {spec.home, *(bind.path for bind in spec.binds)} - {shown}
             if is_below(parent, spec.workspace) and not any(is_below(parent, o) for o in others):
                 assert parent in places, (shown, parent)
+
+
+@checked
+@given(specs())
+def test_what_leads_to_what_is_hidden_cannot_be_moved_away_either(spec: CageSpec) -> None:
+    """As above; where it is not there, nothing is made and nothing fails."""
+    if spec.workspace_mode not in ("cow", "rw"):
+        return
+    plan = compile_plan(msgspec.structs.replace(spec, watched=True))
+    places = {place for _, place, _ in placed(plan)}
+    shown = {spec.home, *(bind.path for bind in spec.binds)}
+    for hidden in spec.hide:
+        for parent in parents(hidden):
+            others = {*shown, *spec.hide}
+            if is_below(parent, spec.workspace) and not any(is_below(parent, o) for o in others):
+                assert parent in places, (hidden, parent)
+                if not any(is_below(one, parent) for one in shown):
+                    found = [step for _, place, step in placed(plan) if place == parent]
+                    assert all(step.flags & F_EXIST_OK for step in found), parent
 
 
 @checked
