@@ -83,9 +83,12 @@ def profile_path(name: str) -> Path:
 
 
 def read_named(name: str) -> PartialPolicy:
-    """A profile by its name, else a file by its path."""
+    """A profile by its name, else a file by its path.  Raises :class:`PolicyError`."""
     if name in PROFILES:
         return read_profile(name)
+    if "/" not in name and not os.path.lexists(name):
+        hint = f"give the path of a file, or a profile: {', '.join(PROFILES)}"
+        raise PolicyError("there is no policy file and no profile of this name", name, hint)
     return read_policy(Path(name))
 
 

@@ -241,7 +241,13 @@ def plan_of(daemon: Daemon, source: Source, workspace: str) -> Plan:
 def file_of(word: str) -> str:
     """A workflow file, or the file of a template of this name.  Raises AkiosError for neither."""
     is_file = os.path.exists(word) or set(word) & set("./") or word == workflow_files.STDIN
-    return word if is_file else str(find_template(word))
+    if is_file:
+        return word
+    try:
+        return str(find_template(word))
+    except AkiosError as error:
+        what = f"there is no file and no template {word!r}"
+        raise AkiosError(what, os.getcwd(), error.next) from None
 
 
 def policy_of(daemon: Daemon, workspace: str) -> Merged:

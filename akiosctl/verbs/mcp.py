@@ -12,6 +12,7 @@ import click
 
 from akiosctl.api.serving import find_place, listen_options, serve_until_signal, tell_place
 from akiosctl.commands import wants_json
+from akiosctl.render import note
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def command(
         _import_libraries("mcp_server", "mcp")
         from akiosctl.mcp_server import Session, serve_stdio
 
+        if os.isatty(0):
+            note("waits for a client of MCP on standard input; with --listen one comes over HTTP")
         session = Session(workspace, options)
         _close_at_signals(session)
         serve_stdio(session)

@@ -53,5 +53,5 @@ def find_template(name: str) -> Path:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"the templates are {', '.join(known)}"
     raise AkiosError(f"there is no template {name!r}", "akiosctl templates", hint)
