@@ -14,9 +14,10 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.websockets import WebSocket
 
 from akiosctl.api.address import Names
+from akiosctl.api.docs_page import make_page, page_policy
 from akiosctl.api.endpoints import BASE, ENDPOINTS
 from akiosctl.api.guard import Guard, Limits
-from akiosctl.api.openapi import make_document, make_page, page_policy
+from akiosctl.api.openapi import make_document
 from akiosctl.api.problems import Refusal, problem_response
 from akiosctl.api.routes import add_routes
 from akiosctl.api.service import Service

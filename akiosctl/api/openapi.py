@@ -1,15 +1,10 @@
-"""The OpenAPI 3.1 document, made from the table of endpoints and the forms of its answers; and a
-page that shows it without a script.
-"""
+"""The OpenAPI 3.1 document, made from the table of endpoints and the forms of its answers."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import inspect
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -19,9 +14,6 @@ from akiosctl.api import problems
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
 from akiosctl.api.tokens import SCOPES
 from akiosd import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 408, 413, 421, 422, 500)
@@ -161,63 +153,3 @@ def _use_const(part: Any) -> None:
     elif isinstance(part, list):
         for value in part:
             _use_const(value)
-
-
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "code{background:#8882;padding:.1em .3em;border-radius:.2em}h2{margin-top:2.5rem}"
-    "table{border-collapse:collapse}td,th{text-align:left;padding:.2em 1em .2em 0}"
-    ":root{color-scheme:light dark}"
-)
-
-
-def make_page(document: dict[str, Any]) -> str:
-    """The document for people: HTML without a script or anything from elsewhere."""
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>AKIOS API</title>",
-        '<meta name=viewport content="width=device-width">',
-        f"<style>{_STYLE}</style><h1>AKIOS API</h1><p>{_code(_ABOUT)}</p>",
-        "<p>For programs: <a href=/openapi.json>/openapi.json</a></p>",
-    ]
-    for path, methods in document["paths"].items():
-        for method, route in methods.items():
-            parts += _show_route(method.upper(), path, route)
-    for path, socket in document["x-websockets"].items():
-        names = ", ".join(
-            f"<code>{html.escape(one['name'])}</code>" for one in socket["parameters"]
-        )
-        parts += [
-            f"<h2 id={socket['operationId']}><code>WebSocket {html.escape(path)}</code></h2>",
-            f"<p>{_code(socket['description'])}</p><p>Parameters: {names}</p>",
-        ]
-    return "".join(parts)
-
-
-def _show_route(method: str, path: str, route: dict[str, Any]) -> Iterator[str]:
-    yield f"<h2 id={route['operationId']}><code>{method} {html.escape(path)}</code></h2>"
-    yield f"<p>{_code(route['description'])}</p>"
-    params = route.get("parameters", ())
-    if params:
-        yield "<table><tr><th>parameter<th>in<th>what"
-        for param in params:
-            name, where = html.escape(param["name"]), param["in"]
-            yield f"<tr><td><code>{name}</code><td>{where}<td>{_code(param.get('description', ''))}"
-        yield "</table>"
-    answers = ", ".join(
-        f"{status} {answer['description']}" for status, answer in route["responses"].items()
-    )
-    yield f"<details><summary>Answers</summary><p>{html.escape(answers)}</p></details>"
-    example = f"curl -H 'Authorization: Bearer akt_…' -X {method} http://HOST{path}"
-    yield f"<p><code>{html.escape(example)}</code></p>"
-
-
-def _code(text: str) -> str:
-    """``x`` in backquotes as code."""
-    parts = html.escape(text).split("`")
-    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
-
-
-def page_policy() -> str:
-    """The Content-Security-Policy of that page."""
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"

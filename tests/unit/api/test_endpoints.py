@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import threading
@@ -140,6 +141,15 @@ async def test_the_page_of_the_document_loads_nothing(tmp_path: Path) -> None:
     text = (await ask(app, "/docs")).body.decode()
     assert not re.findall(r"<script|src=|@import|url\(|\son\w+=", text)
     assert all(path in text for path in (await document(tmp_path))["paths"])
+    for name, form in (("NewCage", NewCage), ("NewWorkflowRun", NewWorkflowRun)):
+        assert f"<h3>{name}</h3>" in text
+        for field in form.__struct_fields__:
+            assert f"<tr><td><code>{field}</code>" in text, field
+    # A form inside another one, and bodies that can be sent as they stand there.
+    assert "<td>list of GivenFile" in text and "<h3>GivenFile</h3>" in text
+    samples = [html.unescape(one) for one in re.findall(r"--json &#x27;(.*?)&#x27;", text)]
+    bodies = [json.loads(one) for one in samples]
+    assert bodies[0] == {"argv": ["true"]} and {"yes": True} in bodies
 
 
 async def test_an_error_says_what_where_and_next(tmp_path: Path) -> None:
