@@ -31,7 +31,8 @@ from akiosctl.verbs import commit, stop
 from akiosctl.verbs.diff import tell_refused
 from akiosd.wire.messages import CageInfo
 
-_MOST_GRACE = 600
+_MOST_GRACE = 20
+"""Seconds: the answer comes when the cage has ended, and no request may take 30 s."""
 Grace = Annotated[
     int, Query(ge=0, le=_MOST_GRACE, description="Seconds between SIGTERM and SIGKILL.")
 ]
