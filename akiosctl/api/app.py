@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
@@ -90,6 +91,12 @@ def _make_page(file: str, kind: str) -> Callable[[], Response]:
     return page
 
 
+_IDS = {
+    "cage": ("the id of a cage, such as c-0a1b2c3d4e5f", "/cages"),
+    "run": ("the id of a run of a workflow, such as w-0a1b2c3d4e", "/workflows/runs"),
+}
+
+
 def _add_problems(app: FastAPI) -> None:
     def not_routed(request: Request, error: Exception) -> Response:
         status = HTTPStatus(getattr(error, "status_code", 500))
@@ -105,12 +112,7 @@ def _add_problems(app: FastAPI) -> None:
 
     def not_valid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return problem_response(
-            Refusal(status, str(first["msg"]), where, "see GET /docs of this server")
-        )
+        return problem_response(_not_valid(error.errors()[0]))
 
     def failed(request: Request, error: Exception) -> Response:
         status, where = HTTPStatus.INTERNAL_SERVER_ERROR, escape(request.url.path)
@@ -119,13 +121,19 @@ def _add_problems(app: FastAPI) -> None:
 
     async def not_valid_there(socket: WebSocket, error: Exception) -> None:
         assert isinstance(error, WebSocketRequestValidationError)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
-        refusal = Refusal(status, str(first["msg"]), where, "see GET /docs of this server")
-        await socket.send_denial_response(problem_response(refusal))
+        await socket.send_denial_response(problem_response(_not_valid(error.errors()[0])))
 
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(WebSocketRequestValidationError, not_valid_there)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(Exception, failed)
+
+
+def _not_valid(error: Mapping[str, Any]) -> Refusal:
+    """Of what FastAPI says of a parameter, the words; an id that is none is told what it is."""
+    where = ".".join(str(part) for part in error["loc"])
+    what, next = str(error["msg"]), "see GET /docs of this server"
+    if error["loc"][0] == "path" and error["loc"][-1] in _IDS:
+        kind, lists = _IDS[error["loc"][-1]]
+        what, next = f"this is not {kind}", f"list them: GET {BASE}{lists}"
+    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, where, next)

@@ -171,6 +171,9 @@ async def test_an_error_says_what_where_and_next(tmp_path: Path) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
         found = answer.json()
         assert found["status"] == status and found["detail"] and found["where"] and found["next"]
+    told = (await ask(app, "/api/v1/cages/nothing", headers=token)).json()
+    assert told["detail"].startswith("this is not the id of a cage")
+    assert told["next"] == "list them: GET /api/v1/cages"
     answer = await ask(app, "/api/v1/session", "PUT", token)
     assert answer.status == 405 and answer.headers["allow"] == "DELETE, POST"
 
