@@ -229,7 +229,7 @@ WRONG = {
     ),
     "a Host": (
         ["GET", f"https://{NAME}/", "-H", "Host: evil.example"],
-        "Host is made from the URL",
+        "Host is a header that AKIOS makes from the URL",
     ),
     "a length": (
         ["POST", f"https://{NAME}/", "-H", "Content-Length: 9"],

@@ -493,7 +493,7 @@ def test_trees_deeper_than_python_recurses_hurt_nobody() -> None:
         assert list(own.state.glob("cages/*/files"))
         own.start()
         wait_for(lambda: not list(own.state.glob("cages/*/files")))
-        assert list(own.state.glob("cages/*/audit"))
+        wait_for(lambda: bool(list(own.state.glob("cages/*/audit"))))
         (told,) = json.loads(own.ctl("ps", "--all", "--json").stdout)
         assert not told["changes"], "what was written stands in the workspace, and waits for nobody"
         assert own.run("/bin/true", cwd=own.workspace("after")).returncode == 0
