@@ -516,17 +516,17 @@ def test_runs_for_a_standing_cage_share_what_it_has_left(
     )
     (project / "w.yml").write_text(f"name: w\nsteps:\n{rows}")
     (project / "three.yaml").write_text("version: 1\nbudget: {calls: 3}\n")
-    made = akios.ctl("cage", "up", "three", "--policy", "three.yaml", cwd=project)
+    made = akios.ctl("cage", "up", "three", "--policy", "three.yaml", uid=NOBODY, cwd=project)
     assert made.returncode == 0, made.stderr
     try:
         before, found = len(models.received), []
         for _ in range(2):
             words = ("workflow", "run", "w.yml", "--json", "--cage", "three")
-            done = akios.ctl(*words, cwd=project)
+            done = akios.ctl(*words, uid=NOBODY, cwd=project)
             found.append(json.loads(done.stdout)["calls"])
         assert (found, len(models.received) - before) == ([2, 1], 3)
     finally:
-        akios.ctl("cage", "down", "three", "--discard", cwd=project)
+        akios.ctl("cage", "down", "three", "--discard", uid=NOBODY, cwd=project)
     _, report = run(akios, project, "w.yml")
     assert report["calls"] == 2, "the control: without the cage"
 
