@@ -198,7 +198,7 @@ class Drive:
         asked = question_of(heard.result.outputs, message)
         name = f"{self._journal.run}.{start.step.name}"
         name += f".{start.instance}" if start.step.matrix else ""
-        words = f"{start.step.name} waits for a person: akiosctl approvals yes {name} (or no)"
+        words = f"{start.step.name} waits for a person (yes or no): akiosctl approvals yes {name}"
         about = {
             "run": self._journal.run,
             "workflow": self._runner.plan.name,

@@ -130,7 +130,7 @@ OUTSIDE = {
     "/etc/passwd": "is not below the step's paths",
     "data/input/link": "leads out",
     "data/input/up/secret.txt": "leads out",
-    "data/input/fifo": "no regular file",
+    "data/input/fifo": "not a regular file",
 }
 
 
@@ -308,10 +308,14 @@ def test_names_that_are_not_allowed(do: Steps) -> None:
     ):
         assert "failure" in do("http", "get", {"url": url}), url
     refused = do("http", "get", {"url": "https://api.openai.com/v1/models"})["failure"]
-    assert refused["next"] == "akiosctl keys set openai", "what the gateway says would help"
+    assert refused["next"].endswith("sudo akiosctl keys set openai"), (
+        "what the gateway says would help"
+    )
     smuggled = {"X": "a\r\nHost: evil.example"}
     assert "cannot be sent" in said(ask(do, "get", "/", headers=smuggled))
-    assert "%0D%0A" in ask(do, "get", "/a\r\nHost: evil")["outputs"]["json"]["target"] or True
+    # Ends of lines are no part of a URL (WHATWG URL, section 4.4): what is left is one target.
+    found = ask(do, "get", "/a\r\nHost: evil")["outputs"]["json"]
+    assert found["target"] == "/aHost:%20evil"
 
 
 # ---- programs ------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ def test_programs_run_by_a_list_of_words(do: Steps) -> None:
     assert "would need a shell" in said(tool(do, "echo a; id", allow=["echo"]))
     assert "may not run cat" in said(tool(do, ["cat", "/etc/passwd"], allow=["echo"]))
     assert "may not run git" in said(tool(do, ["git", "push"], allow=[["git", "log"]]))
-    assert "nothing is allowed" in said(tool(do, ["echo"]))
+    assert "allowed: nothing" in said(tool(do, ["echo"]))
     found = tool(do, ["sh", "-c", "echo no >&2; exit 3"], allow=["sh"])
     assert "status 3: no" in said(found) and found["outputs"]["exit_code"] == 3
 
@@ -535,9 +539,9 @@ def test_a_request_that_is_none(site: Daemon, project: Path, do: Steps) -> None:
     ):
         done = site.run(*PROGRAM, flags=("-q",), cwd=project, input=data)
         assert done.returncode == 1 and "failure" in read_result(done.stdout), (data[:40], done)
-    assert "write url" in said(do("http", "get", {"ulr": "x"}))
+    assert "did you mean url?" in said(do("http", "get", {"ulr": "x"}))
     assert "text" in said(do("http", "get", {"url": 3}))
-    assert "write database" in said(do("databse", "query", {}))
+    assert "did you mean database?" in said(do("databse", "query", {}))
     old = do(
         "tool_executor",
         "execute",

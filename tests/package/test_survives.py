@@ -200,7 +200,7 @@ def test_a_flipped_byte_is_refused_and_the_cage_ends() -> None:
     flip(keeper, 16)
     os.kill(first, signal.SIGKILL)
     assert wait_until(lambda: main_pid() not in ("0", str(first)), 120)
-    assert "the state memory of a cage is damaged" in reason("flipped"), journal()
+    assert "what akiosd kept of it is damaged" in reason("flipped"), journal()
     assert not Path("/proc", str(pid)).exists()
     assert "kept" in sh("akiosctl", "diff", "flipped", user="dev").stdout
     assert sh("akiosctl", "ledger", "verify", "--all").stdout.endswith(" 0 bad\n")
