@@ -15,7 +15,7 @@ _SHARE = 20
 _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
-_AGAIN_S = 1.0
+AGAIN_S = 1.0
 """Between two looks at a cage that stands still."""
 
 
@@ -40,6 +40,6 @@ def is_short(room: Room, keep_free: int, was_short: bool = False) -> bool:
 def next_look_s(room: Room, keep_free: int, short: bool) -> float:
     """Seconds in which what is there above the floor cannot be used up."""
     if short:
-        return _AGAIN_S
+        return AGAIN_S
     above = room.free - floor_of(keep_free, room)
     return min(max(above / _FASTEST, _LEAST_PAUSE_S), _MOST_PAUSE_S)

@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said_and_nothing_begins(own: ApiServer, daemon: Daemon
         ({"text": good, "inputs": {"n": 1, "m": 2}}, ""),
         ({"file": "w.yml", "workspace": str(theirs)}, "directory"),
         ({"text": good, "workspace": str(theirs), "inputs": {"n": 1}}, "mode"),
-        ({"file": "no-such-template"}, "there is"),
+        ({"file": "no-such-template"}, "the templates are"),
         ({"text": good, "files": [{"path": "../x", "text": "x"}], "inputs": {"n": 1}}, ""),
     ):
         got = begin(own, RUNS, **body)

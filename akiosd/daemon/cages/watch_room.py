@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from akiosd.cage.room import Room, floor_of, is_short, next_look_s
+from akiosd.cage.room import AGAIN_S, Room, floor_of, is_short, next_look_s
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, DeniedError
@@ -16,7 +16,8 @@ from akiosd.kernel.user_tree import read_name
 from akiosd.values.units import format_size
 
 _log = get_log("cage")
-_AGAIN_S = 0.25
+_FROZEN_AGAIN_S = 0.25
+_NEXT = "see what ails that file system: stat -f DIRECTORY as root, and dmesg"
 
 
 class RoomWatch:
@@ -35,6 +36,8 @@ class RoomWatch:
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room to begin."""
         room = await self._measure()
+        if isinstance(room, OSError):
+            raise DeniedError(self._describe(room), "quotas.keep_free_bytes", _NEXT)
         if is_short(room, self._keep_free):
             raise DeniedError(
                 self._describe(room),
@@ -47,35 +50,44 @@ class RoomWatch:
         """Freeze and thaw, until cancelled."""
         while True:
             room = await self._measure()
-            short = is_short(room, self._keep_free, bool(self.why))
+            # What a file system in trouble has left is unknown, and may be nothing.
+            short = isinstance(room, OSError) or is_short(room, self._keep_free, bool(self.why))
             if short != bool(self.why):
                 try:
                     self._freeze(short)
                 except AkiosError as error:
                     # It may be ending, or else is asked again.
                     _log.info("a cage was not frozen", cage=self._cage, why=error.what)
-                    await trio.sleep(_AGAIN_S)
+                    await trio.sleep(_FROZEN_AGAIN_S)
                     continue
                 self.why = self._describe(room) if short else ""
                 if short:
                     _log.warning("a cage stands still", cage=self._cage, why=self.why)
                 else:
                     _log.info("a cage has room again", cage=self._cage)
-            await trio.sleep(next_look_s(room, self._keep_free, short))
+            if isinstance(room, OSError):
+                await trio.sleep(AGAIN_S)
+            else:
+                await trio.sleep(next_look_s(room, self._keep_free, short))
 
     @property
     def _keep_free(self) -> int:
         return self._host.config.quotas.keep_free_bytes
 
-    async def _measure(self) -> Room:
-        # A file system over a network may take any time to answer.
-        found = await trio.to_thread.run_sync(
-            os.fstatvfs, self._directory.fileno(), abandon_on_cancel=True
-        )
+    async def _measure(self) -> Room | OSError:
+        # A file system over a network may take any time to answer, or be gone (ESTALE, EIO).
+        try:
+            found = await trio.to_thread.run_sync(
+                os.fstatvfs, self._directory.fileno(), abandon_on_cancel=True
+            )
+        except OSError as error:
+            return error
         return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
-    def _describe(self, room: Room) -> str:
+    def _describe(self, room: Room | OSError) -> str:
         name = os.fsdecode(read_name(self._directory.fileno()))
+        if isinstance(room, OSError):
+            return f"the room on the file system of {name} cannot be measured: {room.strerror}"
         kept = format_size(floor_of(self._keep_free, room))
         return (
             f"{format_size(room.free)} are free on the file system of {name}, and cages that"

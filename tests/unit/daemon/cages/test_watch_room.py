@@ -1,0 +1,75 @@
+"""A file system in trouble ends no cage: what cannot be measured may be full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import trio
+
+from akiosd.daemon.cages.watch_room import RoomWatch
+from akiosd.daemon.host import Host
+from akiosd.errors import DeniedError
+from akiosd.kernel.fds import Fd
+
+HOST = SimpleNamespace(
+    config=SimpleNamespace(quotas=SimpleNamespace(keep_free_bytes=1)),
+    settings=SimpleNamespace(config_file="/etc/akios/akiosd.yaml"),
+)
+
+
+class Frozen:
+    """What the watch asked for; ``asked`` is set each time."""
+
+    def __init__(self) -> None:
+        self.is_so = False
+        self.asked = trio.Event()
+
+    def freeze(self, on: bool) -> None:
+        self.is_so = on
+        self.asked.set()
+
+    async def next(self) -> bool:
+        await self.asked.wait()
+        self.asked = trio.Event()
+        return self.is_so
+
+
+def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> os.statvfs_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "fstatvfs", fail)
+
+
+async def test_it_stands_still_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Frozen()
+    with Fd(os.open(tmp_path, os.O_PATH)) as directory:
+        watch = RoomWatch(cast(Host, HOST), "c", directory, frozen.freeze)
+        break_it(monkeypatch)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch.run)
+                assert await frozen.next()
+                assert watch.why == (
+                    f"the room on the file system of {tmp_path} cannot be measured:"
+                    f" {os.strerror(errno.ESTALE)}"
+                )
+                monkeypatch.undo()
+                assert not await frozen.next()
+                assert watch.why == ""
+                nursery.cancel_scope.cancel()
+
+
+async def test_nothing_begins_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Fd(os.open(tmp_path, os.O_PATH)) as directory:
+        watch = RoomWatch(cast(Host, HOST), "c", directory, Frozen().freeze)
+        await watch.check()  # the control
+        break_it(monkeypatch)
+        with pytest.raises(DeniedError, match="cannot be measured") as caught:
+            await watch.check()
+        assert "dmesg" in caught.value.next
