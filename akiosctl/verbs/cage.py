@@ -16,7 +16,7 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.render import escape, note, table
 from akiosctl.run_options import FLAG, MANY, OPTIONS
 from akiosctl.standing_cages import find_standing, list_standing, state_of
-from akiosctl.verbs.ps import age, spent
+from akiosctl.verbs.ps import age, cut_reason, spent
 from akiosd.errors import AkiosError
 from akiosd.store.wipe import How
 from akiosd.wire.messages import CageInfo, CageStatus, CageStatusReply, Ok, Pause
@@ -91,7 +91,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         [
             cage.name,
             cage.cage,
-            f"down: {cage.reason}" if cage.ended_ns else state_of(cage),
+            f"down: {cut_reason(cage.reason)}" if cage.ended_ns else state_of(cage),
             str(cage.programs),
             age(cage, time.time_ns()),
             spent(cage),

@@ -79,12 +79,12 @@ def describe(cage: CageInfo) -> str:
         if cage.standing:
             state = f"{state_of(cage)} (stands, programs: {cage.programs})"
         return f"{state}, /usr changed: restart it" if cage.outdated else state
-    told = _cut(cage.reason or "exited")
+    told = cut_reason(cage.reason or "exited")
     code = f"exited {cage.exit_code}"
     return told if told.startswith(code) else f"{told} (exit status {cage.exit_code})"
 
 
-def _cut(reason: str) -> str:
+def cut_reason(reason: str) -> str:
     """A table has no room for all of a long reason: ``ps --json`` has."""
     return reason if len(reason) <= _WIDEST else f"{reason[: _WIDEST - 1]}…"
 

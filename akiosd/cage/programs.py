@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from akiosd.cage.reasons import End, EndFacts, explain_end
+from akiosd.cage.reasons import End, EndFacts, describe_entering, explain_end
 from akiosd.values.records import escape
 from akiosd.values.usage import Usage
 
@@ -33,7 +33,7 @@ START_STEPS = (
     "add the Landlock scope",
 )
 """What init does to start a program, in its order."""
-_EXECUTE = 1
+CHANGE_DIRECTORY, _EXECUTE = 0, 1
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """One program.  ``argv`` may be cut.
+    """One program.  ``argv`` may be cut.  ``cwd`` is where it is to start, inside.
 
     ``cause`` is why akiosd ended it, a kind of :mod:`akiosd.cage.reasons`; empty for one that ended
     by itself.  ``start_index`` and ``end_index`` are where the log of the cage has, or was to have,
@@ -64,6 +64,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     argv: tuple[bytes, ...] = ()
+    cwd: bytes = b""
     tty: bool = False
     state: State = "starting"
     asked_ns: int = 0
@@ -163,5 +164,8 @@ def _facts_of_failure(program: Program) -> EndFacts:
         if program.err == _NO_ENTRY:
             return EndFacts("not_found", detail=name)
         return EndFacts("cannot_execute", detail=f"{name}: {program.why}")
+    if program.step == CHANGE_DIRECTORY:
+        entering = describe_entering(escape(program.cwd), program.err, program.why)
+        return EndFacts("failed_start", detail=entering)
     step = START_STEPS[program.step] if program.step < len(START_STEPS) else "start"
     return EndFacts("failed_start", detail=f"{program.why}: cannot {step}")

@@ -59,6 +59,8 @@ REASONS: dict[str, Reason] = {
     "internal": Reason(125, "killed: AKIOS failed: {detail}"),
 }
 
+_NO_PERMISSION, _NO_ENTRY = 13, 2  # EACCES, ENOENT
+
 # fmt: off
 _SIGNALS = (
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
@@ -100,6 +102,22 @@ def explain_end(facts: EndFacts) -> End:
     reason = REASONS[kind]
     code = reason.exit_code if reason.exit_code >= 0 else _own_code(facts)
     return End(kind, code, reason.template.format(**_words(facts)) + _remarks(kind, facts))
+
+
+def describe_entering(path: str, error: int, why: str) -> str:
+    """The detail of a ``failed_start`` for a directory that the cage cannot enter; ``why`` are the
+    words of the errno ``error``, ``path`` is printable.
+    """
+    what = f"the cage cannot enter {path}: {why}"
+    if error == _NO_PERMISSION:
+        what += (
+            "; next: see whom its mode lets in (ls -ld): a cage acts with the uid and the first"
+            " group of who runs it, without other groups, and as root without rights over others'"
+            " files; run it as the owner of that directory, or let that user in"
+        )
+    elif error == _NO_ENTRY:
+        what += "; next: see that it is there inside: akiosctl run -- ls -ld DIRECTORY"
+    return what
 
 
 def _natural_kind(facts: EndFacts) -> str:

@@ -280,3 +280,38 @@ def test_cages_share_no_uid_however_few_there_are() -> None:
         assert wait_until(lambda: few.run("true").returncode == 0)
     finally:
         few.close()
+
+
+@pytest.mark.parametrize("uid", CALLERS)
+def test_a_directory_the_agent_may_not_enter_is_named(daemon: Daemon, uid: int) -> None:
+    # Root opens what is another's, and the agent has none of root's rights over files; a user opens
+    # what a second group of theirs may enter, and the agent has only the first.
+    project = daemon.workspace(uid=OTHER)
+    os.chown(project, OTHER, 60_123)
+    project.chmod(0o770)
+    groups = {"extra_groups": [60_123]} if uid else {}
+    refused = daemon.ctl("run", "--", "true", uid=uid, cwd=project, **groups)
+    assert refused.returncode == 125
+    assert f"the cage cannot enter {project}: Permission denied" in refused.stderr
+    assert "ls -ld" in refused.stderr and "first group" in refused.stderr
+    # The control: whoever may enter it runs.
+    project.chmod(0o775)
+    assert daemon.ctl("run", "--", "true", uid=uid, cwd=project, **groups).returncode == 0
+
+
+def test_data_of_another_that_root_cannot_show_is_named(daemon: Daemon) -> None:
+    project = daemon.workspace(uid=OTHER)
+    for name in ("data", "data/input", "data/output"):
+        (project / name).mkdir(mode=0o700)
+        os.chown(project / name, OTHER, 0)
+    refused = daemon.ctl("cage", "up", "one", cwd=project)
+    assert refused.returncode == 125
+    assert f"the cage cannot enter {project}/data/input: Permission denied" in refused.stderr
+    assert "run it as the owner" in refused.stderr
+    # It was never up, and its name is free.
+    assert "one" not in daemon.ctl("cage", "list", cwd=project).stdout
+    # The control: with modes that let the agent in.
+    for name in ("data", "data/input", "data/output"):
+        os.chown(project / name, 0, 0)
+    assert daemon.ctl("cage", "up", "one", cwd=project).returncode == 0
+    assert daemon.ctl("cage", "down", "one", cwd=project).returncode == 0

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable
 
 from akiosd.cage.machine import Event
-from akiosd.cage.programs import START_STEPS
+from akiosd.cage.programs import CHANGE_DIRECTORY, START_STEPS
+from akiosd.cage.reasons import describe_entering
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
@@ -29,6 +30,7 @@ class InitStatus:
         channel: StatusChannel,
         plan: Plan | None,
         program: bytes,
+        cwd: bytes,
         post: Callable[[Event], None],
         remember: Callable[[tuple[bytes, ...]], None],
         on_program: Callable[[StatusMessage], None],
@@ -36,13 +38,14 @@ class InitStatus:
         """Keep the arguments; nothing is read before :meth:`listen`.
 
         ``channel`` stays the caller's to close; ``plan`` turns the number of a failed step into
-        words, and is None for an init that has done them all; ``program`` is the name that a failed
-        start is told with; ``post`` is called with each event.  ``remember`` is called with all
-        that init said about the agent before the last of it is taken from the socket: an akiosd
+        words, and is None for an init that has done them all; ``program`` and ``cwd`` are what a
+        failed start is told with; ``post`` is called with each event.  ``remember`` is called with
+        all that init said about the agent before the last of it is taken from the socket: an akiosd
         that is killed in between has lost nothing.  So is ``on_program``, with what it says of a
         standing cage's program; the same may be said again to the next akiosd.
         """
-        self._channel, self._plan, self._program, self._post = channel, plan, program, post
+        self._channel, self._plan, self._post = channel, plan, post
+        self._program, self._cwd = program, cwd
         self._remember, self._on_program = remember, on_program
         self._heard: tuple[bytes, ...] = ()
         self.master: Fd | None = None
@@ -96,8 +99,13 @@ class InitStatus:
     def _translate(self, message: StatusMessage) -> Event | None:
         if message.kind == "failed":
             steps = self._plan.steps if self._plan is not None else ()
-            step = steps[message.step].describe() if message.step < len(steps) else "init"
-            detail = f"{os.strerror(message.err)} at step {message.step}, {step}"
+            step = steps[message.step] if message.step < len(steps) else None
+            why = os.strerror(message.err)
+            if step is not None and step.op == "landlock_rule" and step.a:
+                detail = describe_entering(records.escape(step.a), message.err, why)
+            else:
+                words = step.describe() if step is not None else "init"
+                detail = f"{why} at step {message.step}, {words}"
             return Event("step_failed", "failed_start", detail=detail)
         if message.kind == "ready":
             self.listener_number = message.value
@@ -115,6 +123,10 @@ class InitStatus:
 
     def _say_exec_failed(self, message: StatusMessage) -> Event:
         name = records.escape(self._program[:_SHOWN_NAME])
+        if message.step == CHANGE_DIRECTORY:
+            why = os.strerror(message.err)
+            detail = describe_entering(records.escape(self._cwd), message.err, why)
+            return Event("exec_failed", "failed_start", detail=detail)
         step = START_STEPS[message.step] if message.step < len(START_STEPS) else "start"
         if message.step == 1 and message.err == 2:
             return Event("exec_failed", "not_found", detail=name)

@@ -123,6 +123,7 @@ class Programs:
             Program(
                 number=number,
                 argv=_cut(request.argv),
+                cwd=request.cwd[:_SHOWN],
                 tty=request.tty is not None,
                 asked_ns=time.time_ns(),
             )
@@ -131,7 +132,8 @@ class Programs:
             await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
         except CageFailedError as error:
             # Nobody will ever say of it that it began, or that it ended.
-            failed = Event("failed", ts=time.time_ns(), err=errno.EIO, why=error.what)
+            none = len(programs.START_STEPS)
+            failed = Event("failed", ts=time.time_ns(), err=errno.EIO, why=error.what, step=none)
             self._advance(self.all[number], failed)
             raise
         return number

@@ -299,7 +299,7 @@ class Registry:
             outdated=cage.is_outdated(),
             name=cage.request.name,
             settled="discarded" if cage.discarded else "",
-            standing=cage.is_standing,
+            standing=cage.is_standing and not cage.failed_to_start,
             programs=len(cage.programs.running),
             data=cage.policy.filesystem.data,
         )

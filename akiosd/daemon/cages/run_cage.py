@@ -279,6 +279,11 @@ class Cage:
     # ---- programs of a standing cage -------------------------------------------------------------
 
     @property
+    def failed_to_start(self) -> bool:
+        """Whether it ended before it could run anything: a standing one was never up."""
+        return self.result is not None and not self._agent_ran
+
+    @property
     def is_standing(self) -> bool:
         """Whether it stands without an agent, and programs are started in it."""
         return self.request.standing
@@ -501,6 +506,7 @@ class Cage:
             self._status,
             self._plan,
             b"".join(run.argv[:1]),
+            run.cwd,
             self.post,
             self._remember_said,
             self.programs.hear,
@@ -767,7 +773,13 @@ class Cage:
         self.is_paused = life.paused
         name = b"".join(self.request.argv[:1])
         self._said = InitStatus(
-            self._status, None, name, self.post, self._remember_said, self.programs.hear
+            self._status,
+            None,
+            name,
+            self.request.cwd,
+            self.post,
+            self._remember_said,
+            self.programs.hear,
         )
         self._said.master = running.master
         if running.files is not None:

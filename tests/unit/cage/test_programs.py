@@ -78,13 +78,25 @@ def test_whatever_is_heard_twice_a_program_ends_once(kinds: list[EventKind]) -> 
             Event("failed", err=2, why="No such file or directory", step=0),
             "failed_start",
             125,
-            "not started: No such file or directory: cannot change to the working directory",
+            "not started: the cage cannot enter /w: No such file or directory; next: see that it",
+        ),
+        (
+            Event("failed", err=13, why="Permission denied", step=0),
+            "failed_start",
+            125,
+            "not started: the cage cannot enter /w: Permission denied; next: see whom its mode",
+        ),
+        (
+            Event("failed", err=5, why="the launcher is gone", step=4),
+            "failed_start",
+            125,
+            "not started: the launcher is gone: cannot start",
         ),
         (Event("cage_ended"), "cage_ended", 137, "killed: its cage ended"),
     ],
 )
 def test_how_it_ended_is_told(event: Event, kind: str, code: int, words: str) -> None:
-    program, _ = advance(Program(number=1, argv=(b"a",)), event)
+    program, _ = advance(Program(number=1, argv=(b"a",), cwd=b"/w"), event)
     found = explain(program)
     assert (found.kind, found.exit_code) == (kind, code)
     assert found.reason.startswith(words)
