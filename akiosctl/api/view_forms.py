@@ -186,6 +186,10 @@ class WorkflowsView(Form):
 
 
 class ApprovalsView(Form):
-    """Questions of workflows that wait for a person, the oldest first."""
+    """Questions of workflows that wait for a person, the oldest first.
+
+    ``may_answer``: whoever asks may, by the scopes of their token.
+    """
 
     questions: list[Question]
+    may_answer: bool

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -350,18 +351,60 @@ print(wait_answer(asked, "r-1.ask", about, 600, lambda: print("asked", flush=Tru
 """
 
 
-def test_a_question_waits_until_somebody_answers(visitor: Visitor, daemon: Daemon) -> None:
+@contextmanager
+def asking(daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
+    """A workflow that waits for a person, who will see what it then prints."""
+    command = [sys.executable, "-c", ASKER, EVIL]
+    asker: subprocess.Popen[str] = subprocess.Popen(
+        command, stdout=-1, text=True, **daemon.as_user(NOBODY)
+    )
+    assert asker.stdout is not None and asker.stdout.readline() == "asked\n"
+    try:
+        yield asker
+    finally:
+        asker.kill()
+        asker.communicate()
+
+
+def test_a_question_waits_until_somebody_answers(
+    browser: Any, server: ApiServer, daemon: Daemon
+) -> None:
+    # With a token that may not answer the page says how it is done by hand.
+    visitor = Visitor(browser, server)
+    token = server.new_token("read", "events", "ledger")
+    visitor.page.goto(f"{server.url}/#token={token}")
+    visitor.page.wait_for_selector("h1")
     page = visitor.go("/approvals")
     page.get_by_text("No workflow waits for an answer").wait_for()
-    command = [sys.executable, "-c", ASKER, EVIL]
-    asker = subprocess.Popen(command, stdout=-1, text=True, **daemon.as_user(NOBODY))
-    assert asker.stdout is not None and asker.stdout.readline() == "asked\n"
-    page.get_by_text("deploy: ask").wait_for()
-    page.locator(".question").get_by_text(EVIL).wait_for()
-    told = page.get_by_text("akiosctl approvals yes").inner_text()
-    assert daemon.ctl(*told.split()[1:], uid=NOBODY).returncode == 0
-    assert asker.communicate(timeout=90)[0] == "approved\n"
-    page.get_by_text("No workflow waits for an answer").wait_for()
+    with asking(daemon) as asker:
+        page.get_by_text("deploy: ask").wait_for()
+        page.locator(".question").get_by_text(EVIL).wait_for()
+        assert page.get_by_role("button", name="Yes").count() == 0
+        told = page.get_by_text("akiosctl approvals yes").inner_text()
+        assert daemon.ctl(*told.split()[1:], uid=NOBODY).returncode == 0
+        assert asker.communicate(timeout=90)[0] == "approved\n"
+        page.get_by_text("No workflow waits for an answer").wait_for()
+    assert visitor.said == [] and visitor.reports == []
+    visitor.close()
+
+
+@pytest.mark.parametrize(("name", "state"), [("Yes", "approved"), ("No", "refused")])
+def test_a_question_is_answered_on_the_page(
+    visitor: Visitor, daemon: Daemon, name: str, state: str
+) -> None:
+    page = visitor.go("/approvals")
+    with asking(daemon) as asker:
+        comment = page.get_by_label("Comment")
+        comment.fill("as agreed")
+        # The page asks again meanwhile: what was typed stays, and the place in it.
+        with page.expect_response("**/views/approvals"):
+            pass
+        assert comment.input_value() == "as agreed"
+        assert comment.evaluate("(field) => field === document.activeElement")
+        page.get_by_role("button", name=f"{name} to deploy: ask").click()
+        assert asker.communicate(timeout=90)[0] == f"{state}\n"
+        page.get_by_text(f"You said {name.lower()} to deploy: ask").wait_for()
+        page.get_by_text("No workflow waits for an answer").wait_for()
 
 
 @pytest.fixture(scope="module")

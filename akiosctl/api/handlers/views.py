@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import Query
+from fastapi import Query, Request
 
 from akiosctl.api.handlers.events import Notable
 from akiosctl.api.handlers.ledger import LogName
@@ -200,7 +200,8 @@ def list_workflows(
     return show_runs(found, going, questions, time.time_ns(), state, before_ns, limit)
 
 
-def list_questions(service: Service) -> ApprovalsView:
+def list_questions(service: Service, request: Request) -> ApprovalsView:
     """The questions of this user's workflows that wait for an answer."""
     questions = [approvals.describe_question(one) for one in list_waiting()]
-    return ApprovalsView([msgspec.convert(one, Question) for one in questions])
+    may_answer = "approve" in request.state.token.scopes
+    return ApprovalsView([msgspec.convert(one, Question) for one in questions], may_answer)

@@ -11,10 +11,10 @@ export class Problem extends Error {
 
 const AWAY = "The server of this page, akiosctl serve, does not answer";
 
-export async function request(method, path, headers = {}) {
+export async function request(method, path, headers = {}, body = undefined) {
   let answer;
   try {
-    answer = await fetch(path, { method, headers, credentials: "same-origin", cache: "no-store" });
+    answer = await fetch(path, { method, headers, body, credentials: "same-origin", cache: "no-store" });
   } catch {
     throw new Problem(0, AWAY, "start it again: akiosctl serve", "");
   }
@@ -24,6 +24,9 @@ export async function request(method, path, headers = {}) {
 }
 
 export const ask = async (path) => (await request("GET", path)).json();
+
+export const send = async (method, path, given) =>
+  (await request(method, path, { "Content-Type": "application/json" }, JSON.stringify(given))).json();
 
 export function query(given) {
   const found = new URLSearchParams();

@@ -151,7 +151,7 @@ class OneRun {
   // What waits for somebody, and what to do next.
   say(found) {
     const parts = found.questions.map((one) => h("div", { class: "card ask" }, h("h2", {}, `${one.step} asks`), h("p", { class: "question" }, one.message),
-      h("p", {}, h("code", {}, `akiosctl approvals yes ${one.id}`), " ", h("code", {}, `akiosctl approvals no ${one.id}`))));
+      h("p", {}, h("a", { href: "/approvals" }, "Answer it"), ", or on this host: ", h("code", {}, `akiosctl approvals yes ${one.id}`), " ", h("code", {}, `akiosctl approvals no ${one.id}`))));
     if (found.why) parts.push(h("div", { class: "card wrong" }, h("h2", {}, "The run ended before its end"), h("p", {}, found.why)));
     if (found.state === "unfinished") {
       parts.push(h("div", { class: "card wrong" }, h("h2", {}, "Nobody drives this run any more"),

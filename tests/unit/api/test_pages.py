@@ -97,7 +97,7 @@ def test_pages_ask_what_there_is() -> None:
     for script in SCRIPTS:
         asked |= set(
             re.findall(
-                r'["`](/api/v1/(?:[^"`$?]|\$\{(?:this\.id|this\.run|log|path)\})+)',
+                r'["`](/api/v1/(?:[^"`$?]|\$\{(?:this\.id|this\.run|log|path|question)\})+)',
                 script.read_text(),
             )
         )
