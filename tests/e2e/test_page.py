@@ -463,6 +463,22 @@ def test_a_workflow_is_a_graph_that_moves(visitor: Visitor, server: ApiServer) -
     assert page.locator(".notice .card").count() == 0
 
 
+def test_names_of_any_width_stay_in_their_boxes(visitor: Visitor, server: ApiServer) -> None:
+    names = ["W" * 60, "build-the-image-of-the-server-for-arm64", "short"]
+    names.append(names[1].replace("arm64", "amd64"))
+    run = started(begin(server, RUNS, text=text_of(*(tool(name, "true") for name in names))))
+    assert wait_over(server, run)["state"] == "success"
+    page = visitor.go(f"/workflows?run={run}")
+    page.locator(".step[data-state=done]").nth(len(names) - 1).wait_for()
+    shown = [step_of(page, name).locator(".name").text_content() for name in names]
+    assert len(set(shown)) == len(names) and shown[2] == "short"
+    for name in names:
+        box = step_of(page, name).locator(".body").bounding_box()
+        text = step_of(page, name).locator(".name").bounding_box()
+        assert box["x"] < text["x"] and text["x"] + text["width"] < box["x"] + box["width"]
+        assert step_of(page, name).locator("title").text_content() == name
+
+
 def test_a_graph_is_used_by_keyboard_and_its_address_kept(visitor: Visitor, flow: str) -> None:
     page = visitor.go(f"/workflows?run={flow}")
     page.locator(".step[data-state=failed]").wait_for()

@@ -5,7 +5,8 @@
 
 import { h, setText, svg } from "/dom.js";
 
-const WIDE = 208, HIGH = 62, GAP_X = 26, GAP_Y = 46, EDGE = 14, LETTERS = 22;
+const WIDE = 208, HIGH = 62, GAP_X = 26, GAP_Y = 46, EDGE = 14;
+const TEXT_X = 42, ROOM = WIDE - TEXT_X - 12;
 
 // State -> what its mark shows.
 export const MARKS = {
@@ -47,7 +48,25 @@ function path(from, to, width, lane) {
   return `M${x1} ${y1}C${x1} ${y1 + half} ${side} ${y1 + half / 2} ${side} ${y1 + half + 14}V${y2 - half - 14}C${side} ${y2 - half / 2} ${x2} ${y2 - half} ${x2} ${y2}`;
 }
 
-const short = (text) => (text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text);
+const pen = document.createElement("canvas").getContext("2d");
+const NAME = "650 14px", WORD = "12.5px";  // as in page.css
+
+// What of a text has room in a box.  The middle goes: names differ at their ends, too.
+export function fit(text, font) {
+  pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  const letters = [...text];
+  const cut = (kept) => letters.length <= kept ? text
+    : `${letters.slice(0, Math.ceil(kept / 2)).join("")}…${letters.slice(letters.length - Math.floor(kept / 2)).join("")}`;
+  const fits = (kept) => pen.measureText(cut(kept)).width <= ROOM;
+  let least = 0, most = Math.min(letters.length, 200);
+  if (fits(letters.length)) return text;
+  while (least < most) {
+    const middle = Math.ceil((least + most) / 2);
+    if (fits(middle)) least = middle;
+    else most = middle - 1;
+  }
+  return cut(least);
+}
 
 export class Graph {
   constructor(choose) {
@@ -106,11 +125,14 @@ export class Graph {
     const group = svg("g", { class: "step", transform: `translate(${x} ${y})`, tabindex: 0, role: "button", "data-step": step.name,
       onclick: () => this.choose(step.name), onkeydown: this.move });
     const mark = svg("text", { class: "mark", x: 22, y: 37, "text-anchor": "middle" });
-    const state = svg("text", { class: "word", x: 42, y: 47 });
+    const state = svg("text", { class: "word", x: TEXT_X, y: 47 });
     group.append(
       svg("rect", { class: "body", width: WIDE, height: HIGH, rx: 10 }),
       svg("circle", { class: "ring", cx: 22, cy: 31, r: 12 }), mark, " ",
-      svg("text", { class: "name", x: 42, y: 26 }, short(step.name)), " ", state);
+      svg("text", { class: "name", x: TEXT_X, y: 26 }, fit(step.name, NAME)), " ", state);
+    // Where the name was cut, the pointer shows all of it.
+    const title = svg("title", {}, step.name);
+    group.prepend(title);
     this.boxes.set(step.name, { group, mark, state });
     return group;
   }
@@ -124,7 +146,7 @@ export class Graph {
     const words = `${step.state}${many || (step.agent ? ` · ${step.agent}` : "")}`;
     box.group.dataset.state = step.state;
     setText(box.mark, MARKS[step.state]);
-    setText(box.state, short(words));
+    setText(box.state, fit(words, WORD));
     // As it is read on the screen, and more.
     const label = `${MARKS[step.state]} ${step.name} ${words}${step.needs.length ? `; needs ${step.needs.join(", ")}` : ""}`;
     if (box.group.getAttribute("aria-label") !== label) box.group.setAttribute("aria-label", label);
