@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,11 @@ def package(before: dict[str, set[str]]) -> None:
     if not Path("/usr/lib/akios/bin/akiosd").exists():
         install(DEBS["akios"])
     join_groups()
+
+
+def pytest_sessionfinish() -> None:
+    """What the units said comes back from the guest, whether tests failed or not."""
+    if out := os.environ.get("VM_OUT"):
+        units = ("-u", "akiosd", "-u", "akios-cages.scope", "-u", "akios-api")
+        Path(out, "journal").write_text(sh("journalctl", "--no-pager", *units).stdout)
+        Path(out, "explained").write_text(sh("journalctl", "--no-pager", "-x", *units).stdout)
