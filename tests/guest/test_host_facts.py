@@ -5,6 +5,7 @@ of a host.
 import ctypes
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def pool(tmp_path: Path) -> Iterator[Path]:
 
 def test_runs_as_root() -> None:
     assert os.geteuid() == 0
+
+
+def test_time_passes_as_fast_as_on_the_host() -> None:
+    """The clock chip is QEMU's and goes by the host's clock; the guest's own counts by itself."""
+    chip = Path("/sys/class/rtc/rtc0/since_epoch")
+
+    def beat(after: int) -> tuple[int, float]:
+        while (now := int(chip.read_text())) <= after:
+            pass
+        return now, time.monotonic()
+
+    first, begun = beat(int(chip.read_text()))
+    last, ended = beat(first + 5)
+    assert 0.7 < (ended - begun) / (last - first) < 1.4
 
 
 def test_cgroups_are_unified_with_the_controllers_of_a_cage() -> None:
