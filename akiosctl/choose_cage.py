@@ -28,7 +28,7 @@ _MAX_NAMED = 5
 _LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
-_STILL_RUNS = "still runs"
+_LIST = "list those that run or have changes: akiosctl ps"
 
 Need = Literal["", "running", "changes", "view"]
 
@@ -51,15 +51,16 @@ def choose(
     """
     back = count_back(name)
     found = _last(own, here, name, back) if back is not None else _named(own, others, name, writes)
-    problem = _lacks(found, need)
-    if problem:
+    lack = _lacks(found, need)
+    if lack:
         same = [cage for cage in own if _is_at(cage, found.directory) and not _lacks(cage, need)]
         better = newest(same) if back is not None else None
-        other = (
-            f"wait until it has ended, or end it: akiosctl stop {found.cage}"
-            if problem == _STILL_RUNS
-            else "list them: akiosctl ps --all"
-        )
+        problem, other = "has no changes", _LIST
+        if lack == "end":
+            problem = "still runs"
+            other = f"wait until it has ended, or end it: akiosctl stop {found.cage}"
+        elif lack == "running":
+            problem, other = "has ended", _LIST
         hint = (
             f"you may mean {better.cage}, of the same directory: give that name"
             if better
@@ -155,15 +156,16 @@ def match_beginning(cages: Sequence[CageInfo], name: str) -> list[CageInfo]:
     return [cage for cage in cages if cage.cage.startswith((name, f"c-{name}"))]
 
 
-def _lacks(cage: CageInfo, need: Need) -> str:
+def _lacks(cage: CageInfo, need: Need) -> Literal["", "running", "end", "changes"]:
+    """What a verb needs of a cage that this one is not, or has not."""
     if need == "running" and cage.ended_ns:
-        return "has ended"
+        return "running"
     if need == "changes" and not cage.ended_ns:
-        return _STILL_RUNS
+        return "end"
     if need == "view" and not cage.ended_ns:
         return ""
     if need in ("changes", "view") and not cage.changes:
-        return "has no changes"
+        return "changes"
     return ""
 
 

@@ -102,7 +102,7 @@ def locate_toolchain(
         raise CommandNotFoundError(
             f"{found} is neither a program of the system nor of the workspace",
             where="run",
-            next="name a program of the system, or send it with the request",
+            next="name a program of the system, or send the program among the files of the request",
         )
     command = search.expose(found, trusted=trusted)
     search.own_code(found)

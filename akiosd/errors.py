@@ -97,4 +97,4 @@ class LedgerDiskError(LedgerError):
 class CageFailedError(AkiosError):
     """A cage could not be started; ``where`` names the step of the plan."""
 
-    NEXT = "run it again; if it fails again, see akiosctl doctor and journalctl -u akiosd"
+    NEXT = "run the command again; if it fails again, see akiosctl doctor and journalctl -u akiosd"

@@ -79,8 +79,8 @@ class Scratch:
         try:
             fd = os.open(place, _DIRECTORY)
         except OSError as error:
-            what = f"its directory is gone: {error.strerror}"
-            raise AkiosError(what, place, "begin it anew, with its files") from None
+            what = f"the directory of this run is gone: {error.strerror}"
+            raise AkiosError(what, place, "begin a new run, with the same files") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

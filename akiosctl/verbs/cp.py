@@ -101,7 +101,7 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
         directory, called = place, os.path.basename(source)
     elif target.endswith("/"):
         raise AkiosError(
-            f"{place} is not a directory in {name}",
+            f"{target} is not a directory in {name}",
             "cp",
             "make that directory first, or write a file: leave out the / at the end",
         )

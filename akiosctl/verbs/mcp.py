@@ -90,8 +90,10 @@ def _refuse_without_listen(*given: object) -> None:
     names = ("--tls-cert", "--tls-key", "--origin", "--plain-http", "--tokens")
     for name, value in zip(names, given, strict=True):
         if value:
-            what = "there is nothing for it to apply to: standard input and output are spoken"
-            raise AkiosError(what, name, "add --listen ADDRESS:PORT, or leave it out")
+            what = f"{name} needs --listen: without it, standard input and output are used"
+            raise AkiosError(
+                what, "akiosctl mcp", f"add --listen ADDRESS:PORT, or leave out {name}"
+            )
 
 
 def _import_libraries(module: str, extra: str) -> None:

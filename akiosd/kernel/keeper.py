@@ -196,7 +196,7 @@ class Keeper:
         self, kind: int, number: int = 0, slots: bytes = b"", fds: Sequence[int] = ()
     ) -> tuple[int, int, str, list[Fd]]:
         """One request and its answer; a keeper that is gone is replaced, with what it held."""
-        with _told("the keeper refused it", self._path):
+        with _told("the keeper refused a request", self._path):
             if self._left:
                 raise OSError(errno.ENOTCONN, "it was told to leave")
             with trio.CancelScope(shield=True):

@@ -159,7 +159,7 @@ def read_optional_call(value: object) -> str:
     name = read_text(value)
     if name not in OPTIONAL:
         known = (
-            f"{name} cannot be allowed"
+            f"the system call {name} cannot be allowed"
             if name in known_names()
             else f"there is no system call {name!r}"
         )
@@ -225,7 +225,7 @@ def most(number: Reader) -> Reader:
         try:
             return int(number(value))
         except PolicyError as error:
-            raise PolicyError(error.what, next=f"{error.next}, or any or none") from None
+            raise PolicyError(error.what, next=f"{error.next}; or write any, or none") from None
 
     return read
 

@@ -170,9 +170,10 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     edge = Edge(checkpoint.size, tuple(levels), _read_tail(disk, log, checkpoint.size, levels))
     if edge.root() != checkpoint.root:
         raise LedgerError(
-            "the log's hashes do not lead to the signed one",
+            "the log's hashes do not lead to the signed hash",
             where=base,
-            next="run akiosctl ledger verify, and restore the log from a backup",
+            next="see what is damaged: sudo akiosctl ledger verify --all; then restore the log from a"
+            " backup",
         )
     return edge
 

@@ -167,7 +167,9 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
         raise LedgerError(what, WAL_DIRECTORY, _WAY_OUT)
     if key is not None and newer is not None and newer.earlier != key.epochs:
         what = "the next signing key does not belong to keys/ledger.key"
-        raise LedgerError(what, NEXT_PATH, "restore the directory keys from one backup")
+        raise LedgerError(
+            what, NEXT_PATH, "restore the directory keys in state_dir from one backup"
+        )
     return key, newer
 
 

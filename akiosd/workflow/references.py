@@ -186,8 +186,8 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
 
 def _check_step(name: str, path: Path, known: Known) -> AkiosError | None:
     if name == known.own:
-        hint = "name an earlier step, or in its section outputs {outputs.KEY}"
-        return AkiosError("a step does not know what it brings itself", show(path), hint)
+        hint = "name an earlier step; or, in the outputs of this step, write {outputs.KEY}"
+        return AkiosError("a step cannot refer to itself", show(path), hint)
     if name in known.later:
         return AkiosError(
             f"step {name} is not done before this one", show(path), f"write needs: [{name}]"

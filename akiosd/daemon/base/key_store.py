@@ -201,6 +201,9 @@ def _parse(provider: str, data: bytes, source: str) -> Key:
         if region:
             check_region(provider, region, "region")
     except AkiosError as error:
-        words = f"{source} does not hold a valid key of {provider}: {error.what}"
+        key = f"the key of {provider} that was set"
+        if source != "set":
+            key = f"the credential with the key of {provider}"
+        words = f"{key} is not valid: {error.what}"
         raise AkiosError(words, error.where, f"sudo akiosctl keys set {provider}") from None
     return Key(value, region, source)

@@ -116,7 +116,9 @@ class StatusChannel:
                 await scm_rights.send(self._socket, request, numbers)
             except (BrokenPipeError, ConnectionResetError):
                 raise CageFailedError(
-                    "the process that was to become the cage ended", "start", "run it again"
+                    "the process that was to become the cage ended",
+                    "start",
+                    "run the command again",
                 ) from None
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class Zygote(HelperProcess):
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
                     raise CageFailedError(
-                        "the process that makes gateways ended; it was started again", "gateway"
+                        "the process that makes gateways ended, and was started again", "gateway"
                     ) from None
         return made
 

@@ -214,7 +214,7 @@ class _Opened:
         file = self.shown(bind).directory
         if found != (file.device, file.inode):
             problem = f"{what} was replaced or mounted over while it was opened"
-            raise DeniedError(problem, what, "run it again")
+            raise DeniedError(problem, what, "run the command again")
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:

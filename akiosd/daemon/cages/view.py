@@ -195,7 +195,7 @@ async def _mount(
 def _explain(plan: Plan, message: StatusMessage | None) -> CageFailedError:
     what = "what the cage changed cannot be shown"
     if message is None or message.kind != "failed":
-        return CageFailedError(f"{what}: its helper died", "view")
+        return CageFailedError(f"{what}: the process that was to show it ended", "diff")
     return CageFailedError(
         f"{what}: {os.strerror(message.err)}", plan.steps[message.step].describe()
     )

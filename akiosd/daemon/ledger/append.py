@@ -440,8 +440,8 @@ class Ledger:
         except NoteError as error:
             raise NoteError(error.what, where, LedgerError.NEXT) from None
         raise UntrustedNoteError(
-            "the checkpoint is signed by none of this host's keys: the log, or the directory keys"
-            " of akiosd's state, comes from another host",
+            "the checkpoint is signed by none of this host's keys: the log, or the"
+            " directory keys in state_dir, comes from another host",
             where,
             "restore both from one backup; to see which logs are concerned: sudo akiosctl ledger"
             " verify --all",
@@ -471,7 +471,7 @@ class Ledger:
         try:
             return open_checkpoint(note, *self._keys.current.vkeys(log)).size
         except NoteError as error:
-            next = f"akiosctl ledger verify {'' if log == HOST_LOG else log}".rstrip()
+            next = f"run: sudo akiosctl ledger verify {'' if log == HOST_LOG else log}".rstrip()
             raise LedgerError(error.what, where=f"{directory(log)}/checkpoint", next=next) from None
 
     # The service

@@ -262,29 +262,27 @@ def _real(tree: Fd) -> bytes:
 def check_request(run: Run) -> None:
     """Raise DeniedError for what a cage without namespaces cannot be."""
     files = run.policy.filesystem
-    refusals = (
-        (
-            files.workspace not in ("rw-direct", "ro"),
-            f"a workspace of mode {files.workspace} needs an overlay",
-            "filesystem.workspace: rw-direct, which writes to it directly, or ro",
-        ),
-        (bool(files.hide), "filesystem.hide needs mounts", "leave it out, and name less to read"),
-        (bool(files.write), "filesystem.write needs an overlay", "leave it out"),
-        (
-            run.standing,
-            "a standing cage needs namespaces that end with it",
-            "start each program with: akiosctl run",
-        ),
-        (run.tty is not None, "a terminal of its own needs a mount", "run it without a terminal"),
-        (
-            run.policy.identity.mode == "root",
-            "an agent with the number 0 needs a user namespace",
-            "identity.mode: agent",
-        ),
-    )
-    for found, what, do in refusals:
-        if found:
-            raise DeniedError(f"{what}, and this akiosd runs in policy mode", "policy mode", do)
+    if files.workspace not in ("rw-direct", "ro"):
+        what = f"a workspace of mode {files.workspace} needs an overlay"
+        raise _refuse(
+            what, "write filesystem: {workspace: rw-direct}, which writes to it at once, or ro"
+        )
+    if files.hide:
+        raise _refuse("filesystem.hide needs mounts", "leave it out, and name less to read")
+    if files.write:
+        raise _refuse("filesystem.write needs an overlay", "leave it out")
+    if run.standing:
+        what = "a standing cage needs namespaces that end with it"
+        raise _refuse(what, "start each program with: akiosctl run")
+    if run.tty is not None:
+        raise _refuse("a terminal of its own needs a mount", "run it without one: -T")
+    if run.policy.identity.mode == "root":
+        what = "identity.mode: root needs a user namespace"
+        raise _refuse(what, "write identity: {mode: agent}")
+
+
+def _refuse(what: str, next: str) -> DeniedError:
+    return DeniedError(f"{what}, and this akiosd runs in policy mode", "policy mode", next)
 
 
 def _environment(parts: Parts, user_name: str, directory: bytes) -> tuple[bytes, ...]:

@@ -72,14 +72,16 @@ class LogKeeper:
         how = _how(request)
         if not self._may_destroy(peer, request.cage):
             raise DeniedError(
-                "only root and administrators may destroy a log, and that of a standing cage also"
-                " who made the cage",
+                "only root, administrators and, for a standing cage, the user who made it may"
+                " destroy a log",
                 "destroy",
                 "use sudo, or ask an administrator",
             )
         if not is_cage_id(request.cage):
             raise DeniedError(
-                f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name"
+                f"{request.cage!r} is not the id of a cage",
+                "destroy",
+                "give its id: akiosctl ps --all shows it",
             )
         why = self._why_busy(request.cage)
         if why:

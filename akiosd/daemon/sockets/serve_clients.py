@@ -130,7 +130,9 @@ class _Connection:
                     await self._read(nursery, greeting)
                 if greeting.cancelled_caught:
                     what = "this client connected, and then said nothing in time"
-                    raise ProtocolError(what, next=f"run it again; else {ProtocolError.NEXT}")
+                    raise ProtocolError(
+                        what, next=f"run the command again; else {ProtocolError.NEXT}"
+                    )
             except ProtocolError as error:
                 _log.warning(
                     "protocol error",

@@ -130,8 +130,9 @@ def send(work: Work, config: Config, wanted: Send) -> None:
     text = body.decode("utf-8", "replace")
     work.outputs |= {"status": reply.status, "body": text, "idempotent": has_key}
     if not 200 <= reply.status < 300:
+        called = "the server" if name == "generic" else name
         raise AkiosError(
-            f"{name} answers {reply.status} {reply.reason}: {text[:300]}".rstrip(": "),
+            f"{called} answers {reply.status} {reply.reason}: {text[:300]}".rstrip(": "),
             f"https://{url.host}",
             "check the webhook's address" if reply.status in (401, 403, 404) else "try again later",
         )

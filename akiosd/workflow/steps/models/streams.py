@@ -53,16 +53,16 @@ def _frames(pieces: Iterable[bytes]) -> Iterator[tuple[str, Json]]:
         while len(held) >= 12:
             total, size, check = struct.unpack_from(">III", held)
             if zlib.crc32(held[:8]) != check or not 16 + size <= total <= _MAX_EVENT:
-                raise _broken("a frame's lengths")
+                raise _broken("the length of a frame")
             if len(held) < total:
                 break
             frame = bytes(held[:total])
             del held[:total]
             if zlib.crc32(frame[:-4]) != struct.unpack(">I", frame[-4:])[0]:
-                raise _broken("a frame's checksum")
+                raise _broken("the checksum of a frame")
             yield _kind(frame[12 : 12 + size]), _parse(frame[12 + size : -4] or b"{}")
     if held:
-        raise _broken("its end")
+        raise _broken("the end of the stream")
 
 
 def _kind(headers: bytes) -> str:
@@ -79,7 +79,7 @@ def _kind(headers: bytes) -> str:
                 return headers[begin + 3 : begin + 3 + size].decode()
             at = begin + 3 + size
     except (IndexError, struct.error, UnicodeDecodeError):
-        raise _broken("a frame's headers") from None
+        raise _broken("the header of a frame") from None
     return ""
 
 
