@@ -117,7 +117,7 @@ class _Connection:
         return GoneError(
             "akiosd closed the connection",
             self.path,
-            "see its log: journalctl -u akiosd",
+            "see its log: journalctl -u akiosd; of akiosd --detach, akiosd.log beside this socket",
         )
 
 

@@ -60,7 +60,9 @@ class _Stream:
 
     def _gone(self) -> GoneError:
         return GoneError(
-            "akiosd closed the connection", self.path, "see its log: journalctl -u akiosd"
+            "akiosd closed the connection",
+            self.path,
+            "see its log: journalctl -u akiosd; of akiosd --detach, akiosd.log beside this socket",
         )
 
 

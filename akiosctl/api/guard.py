@@ -226,7 +226,8 @@ class Guard:
             HTTPStatus.UNAUTHORIZED,
             "a valid token is needed: none was given, or it is wrong, expired or revoked",
             "Authorization",
-            "make one with akiosctl token create, and send it as Authorization: Bearer akt_…",
+            "make one with akiosctl token create --scope SCOPE, and send it as"
+            " Authorization: Bearer akt_…",
             rule="token",
             headers={"WWW-Authenticate": 'Bearer realm="akios"'},
         )

@@ -128,7 +128,9 @@ class TokenFile:
 
     def _unusable(self, what: str) -> AkiosError:
         return AkiosError(
-            what, str(self.path), "remove it, and make new tokens: akiosctl token create"
+            what,
+            str(self.path),
+            "remove it, and make new tokens: akiosctl token create --scope SCOPE",
         )
 
     def add(self, token: Token) -> None:

@@ -143,7 +143,8 @@ class _Comparison:
         return AkiosError(
             f"more than {self.max_changes} entries differ",
             where="comparing the cage's view with the workspace",
-            next="discard the changes, or copy what you need out of the cage",
+            next="discard the changes (akiosctl discard); from a standing cage that is up,"
+            " akiosctl cp copies what you need before that",
         )
 
     def untouched(self, old: Entry, new: Entry) -> bool:

@@ -104,7 +104,7 @@ def list_tokens(ctx: click.Context, file: Path | None, as_json: bool) -> None:
         for token in tokens
     ]
     if not rows:
-        print_line("there are no tokens: make one with akiosctl token create")
+        print_line("there are no tokens: make one with akiosctl token create --scope SCOPE")
         return
     for line in table(["TOKEN", "SCOPES", "CREATED", "ENDS", "NOTE"], rows):
         click.echo(line)

@@ -241,7 +241,8 @@ async def _remove(path: Path) -> None:
     raise KernelError(
         "processes are left in a control group",
         str(path),
-        "see which: their pids are in cgroup.procs in that directory",
+        "end them: their pids are in cgroup.procs there; one that stays waits for a disk or a"
+        " network, see dmesg",
         errno.EBUSY,
     )
 

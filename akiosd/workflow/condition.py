@@ -39,6 +39,7 @@ _NO_NAMES = {
     "**": "powers are not part of conditions",
     "/": "division is not part of conditions",
 }
+_COMPARE_VALUES = "compare the values themselves"
 
 
 def parse_condition(source: str) -> Node:
@@ -102,22 +103,22 @@ class _Parser:
             return now
         return None
 
-    def _expect(self, word: str) -> None:
-        if self._take(word) is None:
+    def _expect(self, sign: str) -> None:
+        if self._take(sign) is None:
             now = self._now
-            raise refuse(f"{now.word!r} stands where {word!r} belongs", now.column)
+            found = "the condition ends" if now.kind == "end" else f"{now.word[:40]!r} stands"
+            raise refuse(f"{found} where {sign!r} belongs", now.column, f"write {sign} there")
 
     def end(self) -> None:
         now = self._now
         if now.kind == "end":
             return
-        hint = _NO_NAMES.get(now.word, "")
+        if now.word in _NO_NAMES:
+            raise refuse(_NO_NAMES[now.word], now.column, _COMPARE_VALUES)
         raise refuse(
-            hint or f"the condition ends before {now.word[:40]!r}",
+            f"the condition ends before {now.word[:40]!r}",
             now.column,
-            "compare the values themselves"
-            if hint
-            else "remove the rest, or write 'and' or 'or' between two conditions",
+            "remove the rest, or write 'and' or 'or' between two conditions",
         )
 
     def expression(self, depth: int) -> Node:
@@ -199,7 +200,7 @@ class _Parser:
         node = self._unary(depth)
         while sign := self._take("*", "%", "/", "**"):
             if sign.word in _NO_NAMES:
-                raise refuse(_NO_NAMES[sign.word], sign.column, "compare the values themselves")
+                raise refuse(_NO_NAMES[sign.word], sign.column, _COMPARE_VALUES)
             node = Binary(sign.word, node, self._unary(depth))
         return node
 
@@ -254,7 +255,9 @@ class _Parser:
             return Items(self._listed(depth, "]"))
         if token.kind == "name" and token.word not in _WORDS:
             return self._named(token, depth)
-        raise refuse(f"{token.word!r} stands where a value belongs", token.column)
+        found = "the condition ends" if token.kind == "end" else f"{token.word[:40]!r} stands"
+        what = f"{found} where a value belongs"
+        raise refuse(what, token.column, "write a value there, such as inputs.x, 5 or 'text'")
 
     def _named(self, token: Token, depth: int) -> Node:
         if token.word in CONSTANTS:
@@ -314,7 +317,9 @@ class _Parser:
 def _field(token: Token) -> str:
     if token.word.startswith("__"):
         raise refuse(
-            f"there is no key {token.word[:40]!r}: values have no attributes", token.column
+            f"there is no key {token.word[:40]!r}: values have no attributes",
+            token.column,
+            "name a key that does not begin with __",
         )
     return token.word
 

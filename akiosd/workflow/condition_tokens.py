@@ -12,6 +12,7 @@ from akiosd.errors import AkiosError
 from akiosd.workflow.references import Path
 
 MANUAL = "see CONDITIONS in akios-workflow(5)"
+_SHORTER = "make it shorter, or spread it over several steps"
 MAX_LENGTH = 4_096
 MAX_DEPTH = 32
 MAX_TOKENS = 512
@@ -31,6 +32,11 @@ _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _TEMPLATE = re.compile(
     r"\$?\{\{|\$\{|\{(?:inputs|steps|matrix|previous_output|step_[0-9]+_output)\b"
 )
+_INSTEAD = {
+    "=": "write '==' to compare",
+    "&": "write 'and' or '&&'",
+    "|": "write 'or' or '||'",
+}
 CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 
 
@@ -102,7 +108,9 @@ def read_tokens(source: str) -> list[Token]:
     """The words of a condition, and an end.  Raises :class:`AkiosError`."""
     if len(source) > MAX_LENGTH:
         raise refuse(
-            f"a condition has at most {MAX_LENGTH:,} characters, and this one {len(source):,}", 1
+            f"a condition has at most {MAX_LENGTH:,} characters, and this one {len(source):,}",
+            1,
+            _SHORTER,
         )
     tokens, at = [], 0
     while at < len(source):
@@ -113,7 +121,8 @@ def read_tokens(source: str) -> list[Token]:
         if found.lastgroup != "space":
             tokens.append(_token(found, found.start() + 1))
         if len(tokens) > MAX_TOKENS:
-            raise refuse(f"a condition has at most {MAX_TOKENS} words", found.start() + 1)
+            what = f"a condition has at most {MAX_TOKENS} words"
+            raise refuse(what, found.start() + 1, _SHORTER)
     tokens.append(Token("end", "the end", len(source) + 1))
     return tokens
 
@@ -177,9 +186,8 @@ def _strange(source: str, at: int) -> AkiosError:
         )
     if rest[:1] in ("'", '"'):
         return refuse("the text has no end", at + 1, "close the quotes in the same line")
-    hints = {
-        "=": "write '==' to compare",
-        "&": "write 'and' or '&&'",
-        "|": "write 'or' or '||'",
-    }
-    return refuse(f"{rest[:1]!r} means nothing in a condition", at + 1, hints.get(rest[:1], MANUAL))
+    sign = rest[:1]
+    what = f"{sign!r} means nothing in a condition"
+    if sign in _INSTEAD:
+        return refuse(what, at + 1, _INSTEAD[sign])
+    return refuse(what, at + 1)

@@ -18,7 +18,6 @@ from akiosd.values.units import MIB
 from akiosd.workflow.condition_tokens import (
     INT_MAX,
     INT_MIN,
-    MANUAL,
     Binary,
     Call,
     Choice,
@@ -178,7 +177,7 @@ def _arithmetic(sign: str, left: int | float, right: int | float) -> int | float
         if isinstance(left, float) or isinstance(right, float) or right <= 0 or left < 0:
             raise AkiosError(
                 "'%' takes whole numbers: 0 or more on its left, 1 or more on its right",
-                next=MANUAL,
+                next="write it as in size(inputs.x) % 2 == 0",
             )
         return left % right
     return _whole(left + right if sign == "+" else left - right if sign == "-" else left * right)
@@ -298,7 +297,8 @@ def _matches(budget: _Budget, arguments: list[Any]) -> bool:
         return compiled.search(text) is not None
     except UnicodeEncodeError:
         raise AkiosError(
-            "the text is not valid Unicode, so no pattern can match it", next=MANUAL
+            "the text is not valid Unicode, so no pattern can match it",
+            next="compare it with == or contains, which take any text",
         ) from None
     except re2.error as error:
         words = error.args[0] if error.args else ""

@@ -41,8 +41,9 @@ class Admission:
         if self._host.ledger.full:
             # It would wait for its birth record before it could say a word.
             state = self._host.state_dir
+            reason = describe_full(state)
             raise DeniedError(
-                f"{describe_full(state)}; the ledger cannot be written",
+                f"{reason}; the ledger cannot be written",
                 str(state),
                 "make room on the disk of this path (df); or destroy the logs of cages that ended"
                 " more than 30 days ago: sudo akiosctl ledger prune --older-than 30d",
@@ -85,7 +86,7 @@ class Admission:
                 "kept_per_user",
                 f"{waiting} ended cages of yours wait with changes",
                 "commit or discard some: akiosctl ps, akiosctl discard --older-than 7d; or run with"
-                " --ro or --discard",
+                " --ro",
             )
 
     def _check_running(self, peer: Peer, own: int, all_: int, what: str, do: str) -> None:
