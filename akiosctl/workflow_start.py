@@ -247,7 +247,8 @@ def file_of(word: str) -> str:
         return str(find_template(word))
     except AkiosError as error:
         what = f"there is no file and no template {word!r}"
-        raise AkiosError(what, os.getcwd(), error.next) from None
+        directory = os.getcwd()
+        raise AkiosError(what, directory, error.next) from None
 
 
 def policy_of(daemon: Daemon, workspace: str) -> Merged:

@@ -71,15 +71,15 @@ def check_room(token: str) -> None:
     """Raises :class:`Refusal` where there are as many streams as there may be, or as one token may
     have.
     """
-    for most, count, whose in (
-        (MOST_STREAMS, Open.by_token.total(), ""),
-        (MOST_OF_ONE, Open.by_token[token], " of this token"),
+    for most, count, is_own in (
+        (MOST_STREAMS, Open.by_token.total(), False),
+        (MOST_OF_ONE, Open.by_token[token], True),
     ):
         if count < most:
             continue
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            f"{most} streams{whose} are open already",
+            f"{most} streams{' of this token' if is_own else ''} are open already",
             "streams",
             "close one; or follow several cages by one stream",
         )

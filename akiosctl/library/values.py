@@ -150,13 +150,16 @@ def as_bytes(data: bytes | str) -> bytes:
 
 def failed(done: Done, command: str, denials: tuple[Denial, ...]) -> ProgramFailed:
     """What is raised for a program that failed."""
-    last = escape(done.stderr.rstrip().rpartition(b"\n")[2][:_LONGEST])  # the agent's words
+    last_line_on_stderr = escape(
+        done.stderr.rstrip().rpartition(b"\n")[2][:_LONGEST]
+    )  # the agent's words
     return ProgramFailed(
         done.reason or f"{command} ended with exit code {done.exit_code}",
         command,
         denials[0].hint
         if denials
-        else last or "see what it printed: done.stdout and done.stderr of this error",
+        else last_line_on_stderr
+        or "see what it printed: done.stdout and done.stderr of this error",
         done,
         denials,
     )

@@ -126,8 +126,9 @@ def _ask(reader: LogReader, found: Checkpoint, note: bytes, url: str) -> bytes:
         if status != 409 or kind != "text/x.tlog.size":
             break
         old_size = _parse_size(body, found.size, url)
+    meaning = _MEANING.get(status, "")
     raise AkiosError(
-        f"the witness refused: {status} {_MEANING.get(status, '')}".rstrip(),
+        f"the witness refused: {status} {meaning}".rstrip(),
         url,
         "ask its operator",
     )

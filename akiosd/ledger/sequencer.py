@@ -193,8 +193,9 @@ class Sequencer:
         """
         state = self._open(entries.log)
         if entries.first > state.durable:
+            first, last = state.durable, entries.first - 1
             raise LedgerError(
-                f"entries {state.durable} to {entries.first - 1} are missing from the write-ahead log",
+                f"entries {first} to {last} are missing from the write-ahead log",
                 where=entries.log,
                 next="restore the state directory from a backup; nothing was changed",
             )

@@ -141,7 +141,8 @@ def _some(items: Sequence[Any]) -> str:
     shown = [printable(str(item)) for item in items]
     if len(shown) > _MANY + 1:
         shown = [*shown[:_MANY], f"{len(shown) - _MANY:,} more"]
-    return ", ".join(shown[:-1]) + " and " + shown[-1] if len(shown) > 1 else "".join(shown)
+    first = [", ".join(shown[:-1])] if len(shown) > 1 else []
+    return " and ".join([*first, *shown[-1:]])
 
 
 def _with_preset(item: Any, excess: Excess) -> str:
@@ -174,7 +175,7 @@ def _bound_for(excess: Excess, row: Field) -> str:
         return "any" if excess.over == 0 else _asked(excess, row)
     held = () if excess.bound in (None, "any") else tuple(excess.bound)
     extra = [item for item in excess.over if row.kind.wider((*excess.base, *held), (item,))]
-    return "[" + ", ".join(map(_quoted, (*held, *extra)[: 2 * _MANY])) + "]"
+    return "".join(("[", ", ".join(map(_quoted, (*held, *extra)[: 2 * _MANY])), "]"))
 
 
 def _quoted(item: Any) -> str:

@@ -168,9 +168,9 @@ class _Layer:
         if isinstance(value, str) and value in reader.words:
             return reader.words[value]
         if not isinstance(value, list | tuple):
-            words = "".join(f", or {word}" for word in reader.words)
+            or_a_word = "".join(f", or {word}" for word in reader.words)
             raise self.error(
-                path, f"{_dotted(path)} is not a list", f"write a list, as in [a, b]{words}"
+                path, f"{_dotted(path)} is not a list", f"write a list, as in [a, b]{or_a_word}"
             )
         read = (self.attempt((*path, index), reader.item, item) for index, item in enumerate(value))
         return tuple(dict.fromkeys(read))

@@ -105,8 +105,9 @@ class Programs:
     ) -> int:
         """Have init start a program; returns its number.  Raises DeniedError for one too many."""
         if len(self.running) >= MAX_PROGRAMS:
+            cage = self._log
             raise DeniedError(
-                f"{MAX_PROGRAMS} programs run in {self._log}, which is the most",
+                f"{MAX_PROGRAMS} programs run in {cage}, which is the most",
                 "program",
                 "wait until some have ended, or start another cage: akiosctl cage up NAME",
             )

@@ -88,8 +88,8 @@ class RoomWatch:
         name = os.fsdecode(read_name(self._directory.fileno()))
         if isinstance(room, OSError):
             return f"the room on the file system of {name} cannot be measured: {room.strerror}"
-        kept = format_size(floor_of(self._keep_free, room))
+        least = format_size(floor_of(self._keep_free, room))
         return (
             f"{format_size(room.free)} are free on the file system of {name}, and cages that"
-            f" write there leave {kept} free"
+            f" write there leave {least} free"
         )

@@ -123,8 +123,9 @@ def _check(number: int, wanted: tuple[Path, Path]) -> Path:
             raise AkiosError("the socket that the service hands over does not listen", where, _UNIT)
     path = Path(where)
     if path not in wanted:
+        control, events = wanted
         raise AkiosError(
-            f"the service listens on another socket than {wanted[0]} and {wanted[1]}",
+            f"the service listens on another socket than {control} and {events}",
             where,
             "give runtime_dir in akiosd.yaml and ListenStream= in akiosd.socket the same directory",
         )

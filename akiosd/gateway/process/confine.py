@@ -238,8 +238,9 @@ def check_status(text: str, uid: int, *, shares: bool = False) -> tuple[str, ...
         for name in ("Gid", "Groups", "CapBnd"):
             del wanted[name]
     for name, value in wanted.items():
-        if fields.get(name, "absent").strip() != value:
-            raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "gateway")
+        found = fields.get(name, "absent")
+        if found.strip() != value:
+            raise KernelError(f"{name} reads back as {found!r}", "gateway")
     return (
         f"akiosd's uid {uid} and groups" if shares else f"uid {uid}, no groups",
         "no capabilities, no_new_privs",

@@ -95,7 +95,8 @@ def _ask(
     except AkiosError as error:
         if not passed:
             raise
-        what = f"{passed[-1]} redirects to {url}, and that failed: {error.what}"
+        asked_url = passed[-1]
+        what = f"{asked_url} redirects to {url}, and that failed: {error.what}"
         raise AkiosError(what, error.where, error.next) from None
 
 
