@@ -16,8 +16,17 @@ from typing import NamedTuple
 from akiosd.cage.state_format import StateError
 from akiosd.errors import GatewayFaultError, LedgerStateError, ProtocolError
 from tests.unit.error_areas import AREAS, FAULTS, area_of
-from tests.unit.reaching_texts import Function, Names, Text, constants, follow, parameters
-from tests.unit.written_texts import Choices, spoken, text_of
+from tests.unit.reaching_texts import (
+    Function,
+    Names,
+    Text,
+    called,
+    constants,
+    follow,
+    is_text,
+    parameters,
+)
+from tests.unit.written_texts import Choices, Spoken, has_words, spoken, text_of, words_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -32,12 +41,13 @@ What `akiosctl` and `akiosd` say when something cannot be done, and what to do n
 by what you were doing; in each, errors are in the order of the alphabet. **With an error in hand**,
 search this page for three words of it that are no name, path or number of yours: in their place
 stand braces, as in `{path}`. `{reason}` is what the system says, as in "Permission denied". What
-begins with braces is sorted by the first word after them, and what is all in braces, the words of
-another program or of a server, comes first.
+begins with braces is sorted by the first word after them, and what is all in braces comes first:
+the words of another program, of a server, or of an error that stands elsewhere here.
 
 Under each error: *where* it can happen, and what is *next*. `(cage)`, `(run)` and the like name a
-verb or a section of a file. Where an error does not help, that is a fault: report it with what you
-typed, and with the lines of `journalctl -u akiosd` of that time (CONTRIBUTING.md says where).
+verb or a section of a file. The log of an akiosd that no service runs is not in `journalctl -u
+akiosd`: with `--detach` it is akiosd.log in its runtime directory. Where an error does not help,
+that is a fault: report it to hello@akios.ai, with what you typed and akiosd's log of that time.
 
 Written by `python -m tests.unit.describe_errors` from the source; a test keeps it true.
 """
@@ -49,6 +59,11 @@ SAID = {
     "st_size": "size",
     "str": "names",
     "chr": "reason",
+    "excess": "what is asked for",
+    "subject": "setting",
+    "may": "setting",
+    "quoted": "names",
+    "fd": "pid",
     "m": "message",
     "msg": "what is wrong",
     "next": "what helps",
@@ -93,7 +108,6 @@ SAID = {
     "wrong": "name",
     "wants": "number",
     "seq": "number",
-    "own_name": "name",
     "TYPES": "type",
     "FUNCTIONS": "names",
     "SCHEMAS": "verbs",
@@ -102,7 +116,7 @@ SAID = {
     "OPTIONAL": "names",
     "bad": "what is wrong",
     "plain": "path",
-    "got": "value",
+    "got": "found",
     "kept": "directory",
     "elsewhere": "directory",
     "durable": "number",
@@ -115,7 +129,7 @@ SAID = {
 }
 """What a brace says on the page where its name in the source is a word of programmers."""
 ELSEWHERE = {
-    "akiosctl/old_words.py": "now: what took its place; all of these are in [a table](from-1.4.md)"
+    "akiosctl/old_words.py": "now: {what took its place}; all of these are in [a table](from-1.4.md)"
 }
 """What a page says in the place of a next step that another page lists."""
 FAULT_NEXTS = {
@@ -217,10 +231,16 @@ def read(trees: dict[str, ast.Module]) -> Iterator[Told]:
         module: constants(tree.body, imported(tree, trees)) | of_classes
         for module, tree in trees.items()
     }
+    functions = {module: spoken(tree, texts[module]) for module, tree in trees.items()}
+    afar = {module: imported_functions(tree, functions) for module, tree in trees.items()}
+    for module in trees:
+        names = functions[module] | afar[module]
+        texts[module] |= {f"{name}()": Text(ast.Constant(""), {}) for name in names}
     sites = find_sites(trees, texts, kinds)
     for module, tree in trees.items():
         here = {name: given for (of, name), given in sites.items() if of == module}
-        yield from read_module(module, tree, texts[module], kinds, here)
+        speaking = (functions[module], afar[module])
+        yield from read_module(module, tree, texts[module], kinds, here, speaking)
 
 
 def find_sites(
@@ -228,12 +248,15 @@ def find_sites(
 ) -> Sites:
     """The calls of functions that make an error of what they are given."""
     passing = {
-        (module, node.name): parameters(node)
+        (module, node.name): node
         for module, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, Function) and makes_error_of_its_own(node, kinds)
     }
     sites: Sites = {}
+    by_name: dict[str, list[tuple[str, str]]] = {}
+    for of in passing:
+        by_name.setdefault(of[1], []).append(of)
     for module, tree in trees.items():
         homes = {name: (module, name) for of, name in passing if of == module} | {
             alias.asname or alias.name: (node.module.replace(".", "/") + ".py", alias.name)
@@ -242,13 +265,51 @@ def find_sites(
             for alias in node.names
         }
         for call, names in calls_in(tree, texts[module]):
-            home = homes.get(call.func.id if isinstance(call.func, ast.Name) else "")
+            home = homes.get(called(call))
+            for other in by_name.get(name_elsewhere(call), ()):
+                sites.setdefault(other, []).append({})
             if home in passing:
-                parts = dict(zip(passing[home], call.args, strict=False))
+                function = passing[home]
+                parts = dict(zip(parameters(function), call.args, strict=False))
                 parts |= {word.arg: word.value for word in call.keywords if word.arg is not None}
-                given = {name: Text(part, names) for name, part in parts.items()}
+                given = {n: Text(part, texts[home[0]]) for n, part in defaults(function).items()}
+                given = {n: text for n, text in given.items() if n not in parts} | {
+                    n: text for n, part in parts.items() if (text := passed(n, part, names))
+                }
                 sites.setdefault(home, []).append(given)
     return sites
+
+
+def name_elsewhere(call: ast.Call) -> str:
+    """The name of a function that is called as part of a module or of another object, where nothing
+    is known of what it is given.
+    """
+    match call.func:
+        case ast.Attribute(value=ast.Name(id="self")):
+            return ""
+        case ast.Attribute(attr=name) if not name.startswith("_"):
+            return name
+        case _:
+            return ""
+
+
+def passed(name: str, node: ast.expr, names: Names) -> Text | None:
+    """What a function is given, where it is in words; else the function's own name for it is better
+    than that of each of its callers; a place is called as they call it.
+    """
+    meant = names[node.id].node if isinstance(node, ast.Name) and node.id in names else node
+    if name == "where":
+        return Text(node, names)
+    if isinstance(meant, ast.BoolOp) or not is_text(node, names):
+        return None
+    given = Text(node, names)
+    return given if has_words(given) else None
+
+
+def defaults(function: Function) -> dict[str, ast.expr]:
+    """What parameters are where a call does not give them."""
+    given = function.args.defaults
+    return dict(zip(parameters(function)[-len(given) :], given, strict=True)) if given else {}
 
 
 def makes_error_of_its_own(function: Function, kinds: Kinds) -> bool:
@@ -257,7 +318,7 @@ def makes_error_of_its_own(function: Function, kinds: Kinds) -> bool:
         isinstance(part, ast.Name) and part.id in own
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
-        for part in [*node.args, *(word.value for word in node.keywords)]
+        for part in ast.walk(node)
     )
 
 
@@ -286,23 +347,38 @@ def imported(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, Text]:
     return found
 
 
+def imported_functions(
+    tree: ast.Module, functions: dict[str, dict[str, Spoken]]
+) -> dict[str, Spoken]:
+    """Functions that put something into words, which a module takes from another one of ours."""
+    return {
+        alias.asname or alias.name: functions[source][alias.name]
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+        if alias.name in functions.get(source := node.module.replace(".", "/") + ".py", {})
+    }
+
+
 def read_module(
     module: str,
     tree: ast.Module,
     texts: Names,
     kinds: Kinds,
     sites: Mapping[str, list[Names]],
+    speaking: tuple[dict[str, Spoken], dict[str, Spoken]],
 ) -> Iterator[Told]:
-    """What is made in a module, each in all the words that it can have."""
-    functions = spoken(tree, texts)
+    """What is made in a module, each in all the words that it can have.  ``speaking``: its
+    functions that put something into words, and those of others.
+    """
+    functions, afar = speaking
     seen: set[Told] = set()
     for call, names in calls_in(tree, texts, sites):
         match call:
             case ast.Call(func=ast.Name(id=name)) if name in kinds:
                 fallback, order = kinds[name]
-                for told in read_call(
-                    module, call, order, names, Choices(functions, value_in(module))
-                ):
+                choices = Choices(functions, value_in(module), afar)
+                for told in read_call(module, call, order, names, choices):
                     told = told._replace(next=told.next or fallback)
                     if told.what and told not in seen:
                         seen.add(told)
@@ -316,7 +392,7 @@ def read_call(
     parts |= {word.arg: word.value for word in call.keywords if word.arg in NAMES}
     more = True
     while more:
-        texts = (text_of(parts.get(part), names, choices) for part in NAMES)
+        texts = (words_of(parts.get(part), names, choices) for part in NAMES)
         what, where, next_ = (" ".join(text.split()) for text in texts)
         yield Told(module, call.lineno, what, where, next_)
         more = choices.advance()
@@ -376,17 +452,15 @@ def describe(found: Iterable[Told]) -> str:
         if ONLY_BRACES.fullmatch(told.what) and ONLY_BRACES.fullmatch(told.next):
             continue
         what, where, next_ = (BRACE.sub(brace, text) for text in told[2:])
-        area = FAULTS if told.next in FAULT_NEXTS else area_of(told.module)
+        what = "{what is wrong}" if what == "{what}" else what
+        area = FAULTS if told.next in FAULT_NEXTS else area_of(told.module, told.where)
         next_ = ELSEWHERE.get(told.module, next_)
         areas[area].setdefault(what, set()).add((where, next_))
     lines = [HEAD, *(f"* [{area}](#{anchor(area)})" for area in areas)]
     for area, errors_ in areas.items():
         lines.append(f"\n## {area}\n")
         ordered = sorted(errors_, key=lambda what: (alphabetic(what), what))
-        lines += [
-            entry("{what is wrong}" if what == "{what}" else what, list(errors_[what]))
-            for what in ordered
-        ]
+        lines += [entry(what, list(errors_[what])) for what in ordered]
     return "\n".join(lines) + "\n"
 
 

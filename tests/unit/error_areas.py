@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+KEYS = "Keys of providers: keys"
 FAULTS = "Versions that do not fit, faults of AKIOS, and cages that a restart of it did not save"
 AREAS: dict[str, tuple[str, ...]] = {
     "Verbs and options": (
@@ -79,7 +80,7 @@ AREAS: dict[str, tuple[str, ...]] = {
         "akiosd/daemon/cages/programs.py",
         "akiosd/daemon/requests/standing_requests.py",
     ),
-    "Sites, models and personal data, as the agent meets them": (
+    "Sites, models and personal data, as the agent meets them; http, protect": (
         "akiosctl/http_requests.py",
         "akiosctl/verbs/http.py",
         "akiosctl/verbs/protect.py",
@@ -88,7 +89,7 @@ AREAS: dict[str, tuple[str, ...]] = {
         "akiosd/gateway/",
         "akiosd/redact/",
     ),
-    "Keys of providers: keys": (
+    KEYS: (
         "akiosctl/verbs/keys.py",
         "akiosd/daemon/base/key_store.py",
         "akiosd/daemon/requests/keys.py",
@@ -174,10 +175,16 @@ AREAS: dict[str, tuple[str, ...]] = {
 }
 """Of each part of the page, where its errors are made: a file, or a directory with all below it.
 The longest that fits holds."""
+PLACES = {"keys": KEYS}
+"""Of errors of modules that serve several parts: the part by where it happened."""
 
 
-def area_of(module: str) -> str:
-    """The part that a module's errors stand in; it has one."""
+def area_of(module: str, where: str = "") -> str:
+    """The part that a module's errors stand in; it has one, unless the place of an error is that of
+    another part.
+    """
+    if where in PLACES:
+        return PLACES[where]
     fitting = [
         (len(place), area)
         for area, places in AREAS.items()

@@ -91,8 +91,44 @@ def is_text(node: ast.expr, names: Names) -> bool:
             return is_text(left, names) or is_text(right, names)
         case ast.BoolOp(values=values):
             return any(is_text(value, names) for value in values)
+        case ast.Call(func=ast.Attribute(value=inner, attr="rstrip" | "strip")):
+            return is_text(inner, names)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[_, default]):
+            is_table = name in names and isinstance(names[name].node, ast.Dict)
+            return is_table and isinstance(default, ast.Constant | ast.JoinedStr)
+        case ast.Call():
+            call = calls_for_words(node)
+            return call is not None and f"{called(call)}()" in names
         case _:
             return False
+
+
+def calls_for_words(node: ast.expr | None) -> ast.Call | None:
+    """The call in ``f(x)``, ``self.f(x)``, and in what joins several: ``"; ".join(map(f, x))``."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Constant(), attr="join"),
+            args=[ast.GeneratorExp(elt=ast.Call() as each)],
+        ):
+            return calls_for_words(each)
+        case ast.Call(
+            func=ast.Attribute(value=ast.Constant(), attr="join"),
+            args=[ast.Call(func=ast.Name(id="map"), args=[ast.Name() as each, *_])],
+        ):
+            return ast.Call(func=each, args=[], keywords=[])
+        case ast.Call() if called(node):
+            return node
+        case _:
+            return None
+
+
+def called(call: ast.Call) -> str:
+    """The name of a function, or of a method of the object itself."""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return name
+        case _:
+            return ""
 
 
 def _give(names: dict[str, Text], name: str, value: ast.expr) -> None:

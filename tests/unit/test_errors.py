@@ -83,6 +83,18 @@ def test_a_brace_says_a_word_of_the_reader() -> None:
     assert [word for word in braces if re.search(r"_|^[A-Z]{2,}|^st\b|errno|^.$", word)] == ["NAME"]
 
 
+def test_two_values_have_two_names() -> None:
+    """But for counts, and for what is compared with another of its kind."""
+    whats = re.findall(r"^- \*\*(.*)\*\*$", PAGE.read_text(), re.MULTILINE)
+    twice = {
+        what
+        for what in whats
+        for brace in re.findall(r"\{([^{}]*)\}", what)
+        if what.count("{" + brace + "}") > 1 and brace not in ("number", "size", "root", "used")
+    }
+    assert twice == set()
+
+
 SEVERAL = """
 def one_name(a, b):
     if a:
@@ -132,6 +144,34 @@ def passed_on():
     _refuse("is empty", "b")
     _refuse("is wrong", "c")
 
+class Door:
+    def _closed(self, what, why="it is late"):
+        raise AkiosError(f"{what}: {why}", "door", "come again")
+
+    def by_a_method(self):
+        self._closed("no entry")
+        self._closed("no exit", "a lock")
+
+    def _why(self, a):
+        if not a:
+            return ""
+        return "it is locked" if a > 1 else "it is shut"
+
+    def by_a_name(self):
+        why = self._why(2)
+        if why:
+            raise AkiosError(why, "door", "open it")
+
+TABLE = {1: "is gone", 2: "is new"}
+
+def by_a_table(path, number):
+    words = TABLE.get(number, f"is {number}")
+    raise AkiosError(f"{path} {words}", "", "look")
+
+def joined(all_):
+    what = "; ".join(map(_words, all_))
+    raise AkiosError(what, "", "make more")
+
 class OfAKind(AkiosError):
     NEXT = "what helps"
 
@@ -158,6 +198,14 @@ def test_each_error_has_the_texts_that_reach_it() -> None:
         ("cannot be made: no room", "", "make some"),
         ("is empty", "b", "mend it"),
         ("is wrong", "c", "mend it"),
+        ("no entry: it is late", "door", "come again"),
+        ("no exit: a lock", "door", "come again"),
+        ("it is locked", "door", "open it"),
+        ("it is shut", "door", "open it"),
+        ("{path} is gone", "", "look"),
+        ("{path} is new", "", "look"),
+        ("{path} is {number}", "", "look"),
+        ("cannot be made: {why}", "", "make more"),
         ("is stale", "", "what helps"),
     ]
 

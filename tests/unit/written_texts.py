@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from tests.unit.reaching_texts import Function, Names, Text, is_text, parameters, returned
+from tests.unit.reaching_texts import (
+    Function,
+    Names,
+    Text,
+    called,
+    calls_for_words,
+    is_text,
+    parameters,
+    returned,
+)
 
 _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 
@@ -18,17 +27,35 @@ class Spoken(NamedTuple):
 
     parameters: list[str]
     texts: list[Text]
+    beside: dict[str, Spoken]
+    """All such functions of its module, itself among them: its words may be those of another."""
 
 
 def spoken(tree: ast.Module, names: Names) -> dict[str, Spoken]:
     """Those functions and methods of a module whose name stands in it once."""
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     count = Counter(node.name for node in functions)
-    return {
-        node.name: Spoken(parameters(node), texts)
-        for node in functions
-        if count[node.name] == 1 and (texts := returned(node, names))
-    }
+    found: dict[str, Spoken] = {}
+    for node in functions:
+        if count[node.name] != 1 or not (texts := returned(node, names)):
+            continue
+        if any(has_words(text) for text in texts):
+            found[node.name] = Spoken(parameters(node), texts, found)
+    return found
+
+
+def has_words(text: Text) -> bool:
+    """Whether letters stand in it: what only puts values together, such as a path, says less than
+    the name that it is given.
+    """
+    choices, more = Choices(), True
+    while more:
+        if re.search(
+            "[A-Za-z]", re.sub(r"\{[^{}]*\}", "", text_of(text.node, text.names, choices))
+        ):
+            return True
+        more = choices.advance()
+    return False
 
 
 class Choices:
@@ -40,8 +67,10 @@ class Choices:
         self,
         functions: dict[str, Spoken] | None = None,
         value: Callable[[str], object] | None = None,
+        afar: dict[str, Spoken] | None = None,
     ) -> None:
-        self.functions = functions or {}
+        self.functions, self.afar = functions or {}, afar or {}
+        """Those of the module itself; and those of others, whose words a name can hold."""
         self.value = value or (lambda name: None)
         """What a name in capitals stands for in the module; None where nothing is known."""
         self._taken: dict[str, tuple[int, int]] = {}
@@ -74,7 +103,7 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
                 return format(given, text_of(form, names, choices))
             return text_of(value, names, choices) if given is None else said(given)
         case ast.Name(id=name) if name in names and not isinstance(names[name].node, ast.Dict):
-            return text_of(names[name].node, names[name].names, choices)
+            return words_of(names[name].node, names[name].names, choices)
         case ast.Attribute(value=ast.Name(id=name), attr="NEXT") if f"{name}.NEXT" in names:
             own = names[f"{name}.NEXT"]
             return text_of(own.node, own.names, choices)
@@ -87,6 +116,14 @@ def text_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
                     return text_of(part, table.names, choices)
             part = table.node.values[choices.take(ast.dump(node), len(table.node.values))]
             return text_of(part, table.names, choices)
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[_, default]
+        ) if is_text(node, names):
+            table = names[name]
+            assert isinstance(table.node, ast.Dict)
+            parts = [*((part, table.names) for part in table.node.values), (default, names)]
+            chosen, known = parts[choices.take(ast.dump(node), len(parts))]
+            return text_of(chosen, known, choices)
         case ast.BinOp(left=left, op=ast.Add(), right=right) if is_text(node, names):
             return text_of(left, names, choices) + text_of(right, names, choices)
         case ast.IfExp(test=test, body=body, orelse=orelse) if is_text(node, names):
@@ -166,8 +203,27 @@ def answer(test: ast.expr, names: Names) -> bool | None:
             return None
 
 
+def words_of(node: ast.expr | None, names: Names, choices: Choices) -> str:
+    """What a function gives that is called for a whole text, be it of another module."""
+    call = calls_for_words(node)
+    known = choices.functions | choices.afar
+    if call is None or called(call) not in known:
+        return text_of(node, names, choices)
+    function, own = known[called(call)], choices.functions
+    texts = [text for text in function.texts if not _is_empty(text.node)]
+    choices.functions = function.beside
+    try:
+        return text_of_call(call, function._replace(texts=texts), names, choices)
+    finally:
+        choices.functions = own
+
+
+def _is_empty(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
+
+
 def text_of_call(call: ast.Call, function: Spoken, names: Names, choices: Choices) -> str:
-    """What a function of the module gives back, with what it is given in its place."""
+    """What a function gives back, with what it is given in its place."""
     chosen = function.texts[choices.take(ast.dump(call), len(function.texts))]
     given = {k: Text(v, names) for k, v in zip(function.parameters, call.args, strict=False)}
     return text_of(chosen.node, {**chosen.names, **given}, choices)
