@@ -19,7 +19,11 @@ def describe_crowd(ledger: LedgerConfig, log_bytes: int) -> str:
     """
     if not ledger.keep_bytes or log_bytes <= ledger.keep_bytes:
         return ""
-    spared = f"of the last {ledger.spare_days} days" if ledger.spare_days else "that cannot go"
+    spared = (
+        f"of the last {ledger.spare_days} days"
+        if ledger.spare_days
+        else "that may not be destroyed yet"
+    )
     return (
         f"logs {spared} take {format_size(log_bytes)}, and ledger.keep_bytes is"
         f" {format_size(ledger.keep_bytes)}"

@@ -130,7 +130,7 @@ def send(work: Work, config: Config, wanted: Send) -> None:
     text = body.decode("utf-8", "replace")
     work.outputs |= {"status": reply.status, "body": text, "idempotent": has_key}
     if not 200 <= reply.status < 300:
-        called = "the server" if name == "generic" else name
+        called = config.service or config.platform or "the server"
         raise AkiosError(
             f"{called} answers {reply.status} {reply.reason}: {text[:300]}".rstrip(": "),
             f"https://{url.host}",
