@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ from akiosd.workflow.journal import (
     Finished,
     Line,
     encode_line,
-    look_back,
     read_journal,
 )
 
@@ -137,14 +135,6 @@ def list_kept() -> list[Kept]:
     """Every journal of this user that can be read, the oldest first."""
     read = (read_kept(run) for run in list_runs())
     return sorted((one for one in read if one is not None), key=lambda one: one.begun.ts)
-
-
-def spent_of(cage: str, runs: Iterable[Kept]) -> tuple[int, int, int]:
-    """Money (USD micro), tokens and calls that runs for the standing ``cage`` may have spent: of an
-    attempt that was not heard of, or goes on, all that it had.
-    """
-    found = [look_back(one.lines).spent for one in runs if one.begun.cage == cage]
-    return sum(one[0] for one in found), sum(one[1] for one in found), sum(one[2] for one in found)
 
 
 def list_runs() -> list[str]:

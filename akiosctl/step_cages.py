@@ -48,12 +48,21 @@ class Heard(NamedTuple):
 class StepCages:
     """To be closed; several threads may call :meth:`perform`."""
 
-    def __init__(self, path: str, workspace: str, data: str = "", foreign: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        workspace: str,
+        data: str = "",
+        foreign: bool = False,
+        *,
+        shares: str = "",
+    ) -> None:
         """``path`` is akiosd's socket, ``workspace`` the project; ``data`` is where its data lies,
         "" for as its policy says.  ``foreign``: the project is the word of somebody else
-        (:func:`akiosctl.verbs.run.prepare`).  Raises AkiosError.
+        (:func:`akiosctl.verbs.run.prepare`).  ``shares``: the id of the standing cage whose budget
+        calls to models have to fit into.  Raises AkiosError.
         """
-        self._path, self._fds = path, list[int]()
+        self._path, self._fds, self._shares = path, list[int](), shares
         self._lock, self._stopped = threading.Lock(), False
         self._running: set[str] = set()
         options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
@@ -93,6 +102,8 @@ class StepCages:
                 "write them to a file, and name that",
             )
         run, sent = self._narrowed(policy, words)
+        if self._shares and policy.network.llm:
+            run["shares"] = self._shares
         if self._stopped:
             raise AkiosError(*STOPPED)
         with self._start(run, sent) as talk, self._known(talk.cage):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from akiosctl import policy_files, workflow_files
 from akiosctl.client import Client, PlainClient
-from akiosctl.journal_file import JournalFile, Kept, list_kept, spent_of, text_place
+from akiosctl.journal_file import JournalFile, Kept, list_kept, text_place
 from akiosctl.locate import locate_workspace
 from akiosctl.lost_steps import find_lost
 from akiosctl.programs import find_standing
@@ -71,9 +71,9 @@ class Source(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run works.  ``left`` is what the standing ``cage`` has left of its budget, after all
-    runs for it; ``data`` and ``foreign`` as for :class:`StepCages`: then no variable of this
-    process is read either.
+    """Where a run works.  ``left`` is what the standing ``cage`` (its id) has left of its budget,
+    after all runs for it; akiosd holds them to it.  ``data`` and ``foreign`` as for
+    :class:`StepCages`: then no variable of this process is read either.
     """
 
     workspace: str
@@ -94,13 +94,15 @@ class How(NamedTuple):
 
 def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
     """Run it to its end; returns its report.  Raises AkiosError where it was not begun."""
-    place = _place(globals_, asked)
+    place = _place(globals_, asked.cage)
     source = read_source(asked.file)
     plan = plan_of(globals_, source, place.workspace)
     how = How(asked.from_step, asked.repeat, asked.most, asked.quiet)
     given = read_given(workflow_files.pairs(asked.words), plan.inputs)
     if asked.resume or asked.from_step or asked.repeat:
-        run = go_on(globals_, plan, find_run(plan, place.workspace), place, given, how)
+        kept = find_run(plan, place.workspace)
+        place = place if place.cage else _place_of(globals_, kept, place)
+        run = go_on(globals_, plan, kept, place, given, how)
     else:
         run = begin(globals_, plan, source, place, given, how)
     try:
@@ -156,7 +158,7 @@ def go_on(
 
 
 def _open_cages(daemon: Daemon, place: Place) -> StepCages:
-    return StepCages(daemon.path, place.workspace, place.data, place.foreign)
+    return StepCages(*(daemon.path, place.workspace, place.data, place.foreign), shares=place.cage)
 
 
 def _make(
@@ -287,26 +289,39 @@ def find_run(plan: Plan, workspace: str) -> Kept:
     return found[-1]
 
 
-def _place(globals_: Globals, asked: Asked) -> Place:
-    if not asked.cage:
+def _place_of(globals_: Globals, kept: Kept, own: Place) -> Place:
+    """Of a run that was begun for a standing cage that cage's place, while it is up."""
+    if not kept.begun.cage:
+        return own
+    try:
+        return _place(globals_, kept.begun.cage)
+    except AkiosError:
+        return own  # its budget went with it
+
+
+def _place(globals_: Globals, name: str) -> Place:
+    """``name``: of a standing cage, or "" for the directory one is in."""
+    if not name:
         found = locate_workspace(os.getcwd(), None, os.path.expanduser("~"))
         os.close(found.fd)
         return Place(found.path)
     client = PlainClient(globals_.path)
     try:
-        cage = find_standing(client, asked.cage)
+        cage = find_standing(client, name)
     finally:
         client.close()
     with globals_.connect() as typed:
         budget, _ = typed.call(BudgetInfo(cage=str(cage["cage"])), BudgetReply)
     limits = limits_of(budget.limits)
-    used = (budget.usd_micro, budget.input_tokens + budget.output_tokens, budget.calls)
-    name = str(cage["cage"])
-    gone = [a + b for a, b in zip(used, spent_of(name, list_kept()), strict=True)]
+    gone = (
+        budget.usd_micro + budget.shared_usd_micro,
+        budget.input_tokens + budget.output_tokens + budget.shared_tokens,
+        budget.calls + budget.shared_calls,
+    )
     # A part that is spent altogether is not one without a limit.
     left = [max(limit - one, 1) if limit else 0 for limit, one in zip(limits, gone, strict=True)]
     data = str(cage.get("data", "project"))
-    return Place(os.fsdecode(cage["workspace"]), Sum(*left), name, data)
+    return Place(os.fsdecode(cage["workspace"]), Sum(*left), str(cage["cage"]), data)
 
 
 def _limits(plan: Plan, left: Sum | None, spent: Sum) -> Sum:

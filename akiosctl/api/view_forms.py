@@ -68,11 +68,14 @@ class CagesView(Form):
 
 class Money(Form):
     """What calls to models cost.  Of an ended cage only ``usd_micro`` and ``calls`` are known; a
-    limit of 0 is none.  ``ending``: why the cage is about to end.
+    limit of 0 is none.  ``shared_*`` is what workflows for a standing cage spent of its budget,
+    beside the rest.  ``ending``: why the cage is about to end.
     """
 
     usd_micro: int
     calls: int
+    shared_usd_micro: int = 0
+    shared_calls: int = 0
     reserved_usd_micro: int = 0
     limit_usd_micro: int = 0
     limit_calls: int = 0

@@ -256,6 +256,10 @@ class Spending(Form):
     reserved_tokens: int
     calls: int
     open_calls: int
+    shared_usd_micro: int
+    """What workflows for this cage spent, beside ``usd_micro``; so with tokens and calls."""
+    shared_tokens: int
+    shared_calls: int
     refused: int
     minute_usd_micro: int
     minute_requests: int

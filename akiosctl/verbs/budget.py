@@ -60,9 +60,18 @@ def describe(reply: BudgetReply) -> list[str]:
     """One line for what counts, of what is limited or used."""
     limits, tokens = reply.limits, reply.input_tokens + reply.output_tokens
     lines = [
-        _line("money", limits.usd_micro, reply.usd_micro, reply.reserved_usd_micro, format_usd),
-        _line("tokens", limits.tokens, tokens, reply.reserved_tokens, _number),
-        _line("calls", limits.calls, reply.calls, reply.open_calls, _number),
+        _line(
+            *("money", limits.usd_micro, reply.usd_micro, reply.reserved_usd_micro, format_usd),
+            reply.shared_usd_micro,
+        ),
+        _line(
+            *("tokens", limits.tokens, tokens, reply.reserved_tokens, _number),
+            reply.shared_tokens,
+        ),
+        _line(
+            *("calls", limits.calls, reply.calls, reply.open_calls, _number),
+            reply.shared_calls,
+        ),
     ]
     if limits.usd_micro_per_minute:
         lines.append(
@@ -95,12 +104,18 @@ def _number(amount: int) -> str:
     return f"{amount:,}"
 
 
-def _line(name: str, limit: int, used: int, held: int, show: Callable[[int], str]) -> str:
+def _line(
+    name: str, limit: int, used: int, held: int, show: Callable[[int], str], shared: int = 0
+) -> str:
     parts = [f"{show(used)} used"]
+    if shared:
+        parts.append(f"{show(shared)} used by workflows for this cage")
     if held:
         parts.append(f"{show(held)} held by open calls")
     parts.append(
-        f"{show(max(0, limit - used - held))} of {show(limit)} left" if limit else "no limit"
+        f"{show(max(0, limit - used - shared - held))} of {show(limit)} left"
+        if limit
+        else "no limit"
     )
     return f"{name}: " + ", ".join(parts)
 
@@ -129,7 +144,10 @@ def to_json(reply: BudgetReply) -> dict[str, object]:
     """
     limits = reply.limits
     left = (
-        max(0, limits.usd_micro - reply.usd_micro - reply.reserved_usd_micro)
+        max(
+            0,
+            limits.usd_micro - reply.usd_micro - reply.shared_usd_micro - reply.reserved_usd_micro,
+        )
         if limits.usd_micro
         else None
     )
@@ -144,6 +162,9 @@ def to_json(reply: BudgetReply) -> dict[str, object]:
         "reserved_tokens": reply.reserved_tokens,
         "calls": reply.calls,
         "open_calls": reply.open_calls,
+        "shared_usd_micro": reply.shared_usd_micro,
+        "shared_tokens": reply.shared_tokens,
+        "shared_calls": reply.shared_calls,
         "refused": reply.refused,
         "minute_usd_micro": reply.minute_usd_micro,
         "minute_requests": reply.minute_requests,

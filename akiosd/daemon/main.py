@@ -199,6 +199,7 @@ async def _serve_until_told(
             # First: in them system calls wait for an answer.
             for cage in cages:
                 supervisor.runs.adopt(cage)
+            supervisor.runs.settle_lent()
             tasks.start("watch the keeper", host.watch_keeper)
             await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import msgspec
 
 from akiosd.meter.loops import Minute, Repeats
@@ -62,12 +65,23 @@ class Warned(msgspec.Struct, frozen=True):
     count: int
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """What other cages spent of this cage's budget.  ``tokens``: input and output together."""
+
+    usd_micro: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+
 class Account(msgspec.Struct, frozen=True):
     """Everything that is known of a cage's spending.
 
     Money is in micro-USD, times are of a monotonic clock. ``calls`` counts answered calls, also
     those cut short. ``open`` maps the number of a call to its reservation.  ``loops_up_to`` is the
     bound of that name in the policy, and stands in the words of refusals only.
+
+    ``lent`` are open calls of cages that share this budget, by cage and number (:func:`lent_to`),
+    and ``shared`` is what those cost that are over: the amounts beside them leave both out.
     """
 
     limits: Budget
@@ -82,6 +96,8 @@ class Account(msgspec.Struct, frozen=True):
     repeats: Repeats = Repeats()
     warned: dict[str, Warned] = {}
     ending: Ending | None = None
+    lent: dict[str, Open] = {}
+    shared: Shared = Shared()
 
     @property
     def tokens(self) -> int:
@@ -90,10 +106,18 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def reserved_usd_micro(self) -> int:
-        """Money reserved for open calls."""
-        return sum(call.usd_micro for call in self.open.values())
+        """Money reserved for open calls, of cages that share the budget, too."""
+        return sum(call.usd_micro for call in self._all_open())
 
     @property
     def reserved_tokens(self) -> int:
-        """Tokens reserved for open calls."""
-        return sum(call.tokens.input + call.tokens.output for call in self.open.values())
+        """Tokens reserved for them."""
+        return sum(call.tokens.input + call.tokens.output for call in self._all_open())
+
+    def _all_open(self) -> Iterator[Open]:
+        return chain(self.open.values(), self.lent.values())
+
+
+def lent_to(cage: str, call: int = 0) -> str:
+    """The key in ``lent`` of a call; of no call, what all keys of the cage begin with."""
+    return f"{cage}/{call or ''}"

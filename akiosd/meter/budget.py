@@ -24,20 +24,28 @@ budget.usd, tokens            (a bill above its reservation reaches the limit)  
 
 A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or
 may not wait, has its answer shortened to what fits before it is refused.
+
+A cage may share the budget of another one: its calls have to fit into both, and are reserved and
+booked in both.  What it is refused counts against itself, and none of its calls waits for those of
+other cages, of whose ends it does not hear.  Its own limits are at most those of the other one
+(:func:`least_of`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from akiosd.errors import GatewayFaultError
 from akiosd.meter import loops
-from akiosd.meter.account import Account, Ending, Open, Settled, Warned
+from akiosd.meter.account import Account, Ending, Open, Settled, Shared, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
 from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Budget, Most
-from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
+from akiosd.values.spend import Ask, Bill, Grant, Outcome, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
 
 PATIENCE_NS = 5 * NS_PER_S
@@ -51,6 +59,8 @@ RATE_REFUSALS = 10
 MAX_OPEN = 1024
 """Calls of one cage that may be open at once."""
 
+_SHARED = ("usd_micro", "tokens", "calls", "usd_micro_per_minute", "requests_per_minute")
+
 COMFORTABLE = 8192
 """Output tokens.  A request that names no length waits for no more than that: few answers are
 longer.
@@ -59,8 +69,22 @@ longer.
 Verdict = tuple[Account, Grant | Denial | Wait]
 
 
+class Other(NamedTuple):
+    """Another cage whose budget is shared, and what it is called."""
+
+    account: Account
+    name: str
+
+
 def reserve(
-    account: Account, call: int, ask: Ask, now_ns: int, *, patient: bool = False, waited_ns: int = 0
+    account: Account,
+    call: int,
+    ask: Ask,
+    now_ns: int,
+    *,
+    patient: bool = False,
+    waited_ns: int = 0,
+    other: Other | None = None,
 ) -> Verdict:
     """Decide whether the call that ``ask`` describes may be made.
 
@@ -69,7 +93,8 @@ def reserve(
 
     Only a ``patient`` call is told to wait; it is asked for again after another was settled.
     ``waited_ns``: how long it has waited; as it could not read warnings meanwhile, a refusal now
-    does not count against it.
+    does not count against it.  A grant has room with the ``other`` one, too, whose account is not
+    changed here: see :func:`lend`.
     """
     if call in account.open:
         raise GatewayFaultError(f"the call {call} is open already", "reserve")
@@ -91,7 +116,13 @@ def reserve(
         verdict = check(account, ask, now_ns)
         if verdict is not None:
             return verdict
-    return _check_room(account, call, ask, now_ns, patient, max(waited_ns, 0))
+    rooms: list[Room] = []
+    if other is not None:
+        hasty = _check_other(other, now_ns)
+        if hasty is not None:
+            return account, hasty
+        rooms = _rooms(other.account, now_ns, other.name)
+    return _check_room(account, call, ask, now_ns, patient, max(waited_ns, 0), rooms)
 
 
 def longest(limits: Budget, ask: Ask) -> int:
@@ -100,6 +131,59 @@ def longest(limits: Budget, ask: Ask) -> int:
     """
     need = read_ask(ask)
     return 0 if need.named or not _is_bounded(limits, need) else need.wanted
+
+
+def least_of(own: Budget, other: Budget) -> Budget:
+    """``own`` with none of its bounds of money, tokens and calls above those of ``other``."""
+    pairs = ((name, getattr(own, name), getattr(other, name)) for name in _SHARED)
+    return msgspec.structs.replace(
+        own, **{name: min(a, b) if a and b else a or b for name, a, b in pairs}
+    )
+
+
+def lend(account: Account, key: str, held: Open, now_ns: int) -> Account:
+    """The account of the cage whose budget is shared, after a call of another cage was granted;
+    asked for again, it is reserved once.
+    """
+    is_counted = bool(account.limits.requests_per_minute) and key not in account.lent
+    return msgspec.structs.replace(
+        account,
+        lent={**account.lent, key: held},
+        granted=account.granted.add(1, now_ns) if is_counted else account.granted,
+    )
+
+
+def take_back(account: Account, key: str, settled: Settled, now_ns: int) -> Account:
+    """The same, after that call was settled; of one that is settled already nothing changes."""
+    if key not in account.lent:
+        return account
+    usd, tokens = settled.usd_micro, _both(settled.tokens)
+    before, limits = account.shared, account.limits
+    shared = Shared(
+        before.usd_micro + usd,
+        before.tokens + tokens,
+        before.calls + (settled.outcome != "failed"),
+    )
+    account = msgspec.structs.replace(
+        account,
+        lent={name: held for name, held in account.lent.items() if name != key},
+        shared=shared,
+        paid=account.paid.add(usd, now_ns) if limits.usd_micro_per_minute else account.paid,
+    )
+    return _check_overdrawn(account, settled)
+
+
+def let_go(account: Account, keys: Iterable[str], now_ns: int, *, spent: bool) -> Account:
+    """The same, of calls that nobody will settle; ``spent``: they were made, and are booked as
+    reserved.
+    """
+    outcome: Outcome = "cut" if spent else "failed"
+    for key in keys:
+        held = account.lent[key]
+        usd, tokens = (held.usd_micro, held.tokens) if spent else (0, Tokens())
+        gone = Settled(0, held, outcome, usd, tokens, estimated=True)
+        account = take_back(account, key, gone, now_ns)
+    return account
 
 
 def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Account, Settled]:
@@ -187,32 +271,48 @@ def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
 # ---- money, tokens, calls ------------------------------------------------------------------------
 
 
-def _rooms(account: Account, now_ns: int) -> list[Room]:
+def _rooms(account: Account, now_ns: int, of: str = "") -> list[Room]:
     """What each limit that is set leaves; those that end a cage soonest come first."""
-    limits, held = account.limits, account.reserved_usd_micro
+    limits, shared, held = account.limits, account.shared, account.reserved_usd_micro
+    tokens, calls = account.tokens + shared.tokens, account.calls + shared.calls
+    minute, paid = limits.usd_micro_per_minute, account.paid.total(now_ns)
+    usd, open_calls = account.usd_micro + shared.usd_micro, len(account.open) + len(account.lent)
     rooms = [
-        Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
-        Room("budget.tokens", "tokens", limits.tokens, account.tokens, account.reserved_tokens),
-        Room("budget.calls", "calls", limits.calls, account.calls, len(account.open)),
-        Room(
-            "budget.usd_per_minute",
-            "usd",
-            limits.usd_micro_per_minute,
-            account.paid.total(now_ns),
-            held,
-        ),
+        Room("budget.usd", "usd", limits.usd_micro, usd, held, of),
+        Room("budget.tokens", "tokens", limits.tokens, tokens, account.reserved_tokens, of),
+        Room("budget.calls", "calls", limits.calls, calls, open_calls, of),
+        Room("budget.usd_per_minute", "usd", minute, paid, held, of),
     ]
     return [room for room in rooms if room.limit]
 
 
+def _check_other(other: Other, now_ns: int) -> Denial | None:
+    account = other.account
+    if account.ending is not None:
+        words = f"the budget of the cage {other.name} ends: {account.ending.detail}"
+        return Denial("budget.usd", words, status=PAYMENT_REQUIRED)
+    limit = account.limits.requests_per_minute
+    if not limit or account.granted.total(now_ns) < limit:
+        return None
+    words = f"{limit} requests were made for the cage {other.name} within a minute"
+    words += "; wait until it is over"
+    return Denial("budget.requests_per_minute", words, status=TOO_MANY)
+
+
 def _check_room(
-    account: Account, call: int, ask: Ask, now_ns: int, patient: bool, waited_ns: int
+    account: Account,
+    call: int,
+    ask: Ask,
+    now_ns: int,
+    patient: bool,
+    waited_ns: int,
+    others: Sequence[Room] = (),
 ) -> Verdict:
     need, rooms = read_ask(ask), _rooms(account, now_ns)
     wait = _find_wait(need, rooms) if patient else None
     if wait is not None:
         return account, wait
-    output = need.wanted
+    output, rooms = need.wanted, [*rooms, *others]
     for room in rooms:
         fits = fit(need, room, room.left)
         if fits is None:
@@ -299,11 +399,11 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
     if (
         limits.usd_micro
         and settled.usd_micro > held.usd_micro
-        and account.usd_micro >= limits.usd_micro
+        and account.usd_micro + account.shared.usd_micro >= limits.usd_micro
     ):
         ending = ending or Ending("budget", f"{format_usd(limits.usd_micro)} spent")
     over = _both(settled.tokens) > _both(held.tokens)
-    if limits.tokens and over and account.tokens >= limits.tokens:
+    if limits.tokens and over and account.tokens + account.shared.tokens >= limits.tokens:
         ending = ending or Ending("budget", f"{limits.tokens:,} tokens spent")
     return msgspec.structs.replace(account, ending=ending)
 

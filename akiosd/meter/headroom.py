@@ -66,7 +66,8 @@ def read_ask(ask: Ask) -> Need:
 
 class Room(msgspec.Struct, frozen=True):
     """One limit of the policy, how much of it is ``used``, and how much is ``held`` by open calls;
-    all three in ``unit`` (micro-USD, tokens or calls).
+    all three in ``unit`` (micro-USD, tokens or calls).  ``of`` names the other cage whose limit it
+    is, if it is one's.
     """
 
     rule: str
@@ -74,6 +75,7 @@ class Room(msgspec.Struct, frozen=True):
     limit: int
     used: int
     held: int
+    of: str = ""
 
     @property
     def left(self) -> int:
@@ -83,8 +85,9 @@ class Room(msgspec.Struct, frozen=True):
     def describe(self, need: Need) -> str:
         """The state of the limit and the call's need, in words for the agent."""
         held = f" and {self._show(self.held)} held by open calls" if self.held else ""
+        of = f" of the cage {self.of}" if self.of else ""
         return (
-            f"{self.rule} is {self._show(self.limit)}, {self._show(self.used)} used{held};"
+            f"{self.rule}{of} is {self._show(self.limit)}, {self._show(self.used)} used{held};"
             f" {self._want(need)}"
         )
 

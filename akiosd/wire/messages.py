@@ -117,6 +117,8 @@ class Run(Message, frozen=True, tag="run"):
     """With ``detach``: the write end of its input comes with :class:`Started`, instead of an input
     that is at its end.
     """
+    shares: str = ""
+    """A standing cage of the caller's that is up, whose budget the calls have to fit into, too."""
 
 
 class Program(Message, frozen=True, tag="program"):
@@ -564,7 +566,7 @@ class ViewReply(Message, frozen=True, tag="view_reply"):
 
 class BudgetReply(Message, frozen=True, tag="budget_reply"):
     """Money is micro-USD.  ``calls`` were answered; ``open`` are under way (the oldest 100 of
-    ``open_calls``).
+    ``open_calls``).  ``shared_*`` was spent by cages that share this budget, beside the rest.
 
     ``minute_*``: within the last minute, where the policy limits that.  ``ending``: why the cage is
     about to end.
@@ -585,6 +587,9 @@ class BudgetReply(Message, frozen=True, tag="budget_reply"):
     open_calls: int = 0
     refused: int = 0
     ending: str = ""
+    shared_usd_micro: int = 0
+    shared_tokens: int = 0
+    shared_calls: int = 0
 
 
 class ProgramInfo(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from akiosd.values.policy import PROVIDERS
 from akiosd.workflow.journal import Intent, Journal, Result, read_journal
-from tests.e2e.daemon import NOBODY, Daemon, die_with_parent
+from tests.e2e.daemon import NOBODY, OTHER, Daemon, die_with_parent
 from tests.e2e.models import Models
 from tests.e2e.resources import wait_until
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer
@@ -531,6 +532,82 @@ def test_runs_for_a_standing_cage_share_what_it_has_left(
     assert report["calls"] == 2, "the control: without the cage"
 
 
+LONG = "word " * 180
+"""The stand-in counts a thousand tokens, whatever it was asked: a call that may cost less than it
+does would pass every budget.
+"""
+COST = 153
+"""What it counts, in micro-USD: 1,000 tokens at 0.15 $ a million, of which 200 are cached and cost
+half of that, and 30 at 0.60 $.
+"""
+TOGETHER = f"""
+name: together
+steps:
+- {{name: wait, agent: webhook, action: send, config: {{service: slack, url: 'https://{HOOK}/x'}},
+   parameters: {{text: ready}}}}
+"""
+
+
+@pytest.mark.parametrize(("bound", "usd_micro"), [("calls: 3", 0), ("usd: 0.0005", 500)])
+def test_runs_that_begin_together_never_spend_more_than_the_cage_has(
+    akios: Daemon, models: Models, hook: Hook, project: Path, bound: str, usd_micro: int
+) -> None:
+    """Two runs have read what is left before either spends; beside them the cage's own program
+    asks, too.
+    """
+    rows = "".join(
+        f"- {{name: s{n}, agent: llm, action: complete, continue_on_error: true, "
+        "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}, "
+        f"parameters: {{prompt: 'together {n} {bound} {LONG}'}}}}\n"
+        for n in range(3)
+    )
+    (project / "w.yml").write_text(TOGETHER + rows)
+    (project / "calls.py").write_text(CALLS.replace('"%d"', f'"%d {LONG}"'))
+    sites = f"version: 1\nnetwork: {{allowed_domains: [{HOOK}]}}\n"
+    (project / "few.yaml").write_text(f"{sites}budget: {{{bound}}}\n")
+    (project / "akios.yaml").write_text(f"{sites}budget: {{{bound}}}\n")
+    words = ("workflow", "run", "w.yml", "--json")
+    here: dict[str, Any] = {"uid": NOBODY, "cwd": project}
+    both = threading.Barrier(2, timeout=60)
+    hook.then = lambda: both.wait() and None
+
+    def run_twice(*more: str) -> tuple[int, int, int]:
+        """Calls and money of both reports, and the calls that the stand-in answered."""
+        before, pipe = len(models.received), subprocess.PIPE
+        runs = [
+            akios.popen(
+                *(*words, *more), stdout=pipe, stderr=pipe, text=True,
+                preexec_fn=die_with_parent, **here,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        said = [json.loads(one.communicate(timeout=120)[0]) for one in runs]
+        calls, usd = (sum(one[name] for one in said) for name in ("calls", "usd_micro"))
+        return calls, usd, len(models.received) - before
+
+    made = akios.ctl("cage", "up", "few", "--policy", "few.yaml", **here)
+    assert made.returncode == 0, made.stderr
+    try:
+        calls, usd, answered = run_twice("--cage", "few")
+        told = json.loads(akios.ctl("budget", "few", "--json", **here).stdout)
+        before = len(models.received)
+        own = akios.ctl("run", "--cage", "few", "--", "python3", "calls.py", **here)
+        all_ = answered + len(models.received) - before
+        after = json.loads(akios.ctl("budget", "few", "--json", **here).stdout)
+        assert (told["shared_calls"], told["shared_usd_micro"]) == (calls, usd), (told, calls, usd)
+        assert (calls, usd) == (answered, answered * COST) and calls > 0
+        assert calls + own.stdout.split().count("200") == all_
+        spent = after["usd_micro"] + after["shared_usd_micro"]
+        assert spent == all_ * COST
+        assert spent <= usd_micro if usd_micro else all_ == 3
+        control = run_twice()
+    finally:
+        hook.then = lambda: None
+        akios.ctl("cage", "down", "few", "--discard", **here)
+    assert control == (6, 6 * COST, 6), "without the cage each has its own budget"
+    assert usd_micro < 6 * COST
+
+
 CALLS = """
 import os, ssl, urllib.error, urllib.request
 for number in range(3):
@@ -673,6 +750,89 @@ def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project:
         process.kill()
     assert process.returncode == 0, error
     assert (own_project / "data/output/x").read_text() == "a"
+
+
+ASK = (
+    "agent: llm, action: complete, continue_on_error: true, parameters: {prompt: hello}, "
+    "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}"
+)
+
+
+def test_what_workflows_spent_of_a_cage_outlives_akiosd(
+    own: Daemon, hook: Hook, models: Models, own_project: Path
+) -> None:
+    """One of two calls is spent when akiosd dies; nobody has two more afterwards."""
+    hooked = f"agent: webhook, action: send, parameters: {{text: a}}, config: {{service: slack, url: 'https://{HOOK}/x'}}"
+    steps = "".join(f"- {{name: s{n}, {what}}}\n" for n, what in enumerate((ASK, hooked, ASK, ASK)))
+    (own_project / "w.yml").write_text(f"name: w\nsteps:\n{steps}")
+    (own_project / "calls.py").write_text(CALLS)
+    sites = f"version: 1\nnetwork: {{allowed_domains: [{HOOK}]}}\n"
+    (own_project / "two.yaml").write_text(f"{sites}budget: {{calls: 2}}\n")
+    here: dict[str, Any] = {"uid": NOBODY, "cwd": own_project}
+    made = own.ctl("cage", "up", "two", "--policy", "two.yaml", **here)
+    assert made.returncode == 0, made.stderr
+    before, pipe = len(models.received), subprocess.PIPE
+    came, goes_on = threading.Event(), threading.Event()
+    hook.then = lambda: came.set() or (goes_on.wait(60) and None)
+    process = own.popen(
+        *("workflow", "run", "w.yml", "--json", "--cage", "two"), stdout=pipe, stderr=pipe,
+        preexec_fn=die_with_parent, **here,
+    )  # fmt: skip
+    try:
+        assert came.wait(60)
+        kill_daemon(own)
+        own.start()
+        goes_on.set()
+        said, error = process.communicate(**MINUTE)
+    finally:
+        hook.then = lambda: None
+        goes_on.set()
+        process.kill()
+    report = json.loads(said)
+    assert [one["status"] for one in report["steps"]] == ["success"] * 3 + ["failed"], (
+        report,
+        error,
+    )
+    asked = own.ctl("run", "--cage", "two", "--", "python3", "calls.py", **here)
+    assert asked.stdout.split() == ["402"] * 3, asked
+    told = json.loads(own.ctl("budget", "two", "--json", **here).stdout)
+    assert (told["shared_calls"], told["calls"], len(models.received) - before) == (2, 0, 2)
+    assert "used by workflows for this cage" in own.ctl("budget", "two", **here).stdout
+
+
+SPENDS_OF = """
+import sys
+from akiosctl import cli, workflow_start
+made, cage = workflow_start.StepCages, sys.argv.pop()
+workflow_start.StepCages = lambda *words, **_: made(*words, shares=cage)
+sys.exit(cli.main())
+"""
+
+
+def test_only_who_made_a_cage_spends_its_budget(
+    akios: Daemon, models: Models, project: Path
+) -> None:
+    """Another user, and root, who name the cage of this one to akiosd."""
+    (project / "w.yml").write_text(f"name: w\nsteps:\n- {{name: ask, {ASK}}}\n")
+    made = akios.ctl("cage", "up", "mine", "--json", uid=NOBODY, cwd=project)
+    assert made.returncode == 0, made.stderr
+    cage = json.loads(made.stdout)["cage"]
+    tried = {}
+    for uid in (NOBODY, OTHER, 0):
+        place = akios.workspace(uid=uid)
+        (place / "w.yml").write_text((project / "w.yml").read_text())
+        before = len(models.received)
+        words = ["--socket", str(akios.socket), "workflow", "run", "w.yml", "--json", cage]
+        done = subprocess.run(
+            [sys.executable, "-c", SPENDS_OF, *words], cwd=place, capture_output=True, text=True,
+            **MINUTE, **akios.as_user(uid),
+        )  # fmt: skip
+        tried[uid] = (len(models.received) - before, done.stdout + done.stderr)
+    told = json.loads(akios.ctl("budget", "mine", "--json", uid=NOBODY, cwd=project).stdout)
+    akios.ctl("cage", "down", "mine", "--discard", uid=NOBODY, cwd=project)
+    assert [tried[uid][0] for uid in (NOBODY, OTHER, 0)] == [1, 0, 0], tried
+    assert all(f"you have no standing cage {cage}" in tried[uid][1] for uid in (OTHER, 0)), tried
+    assert told["shared_calls"] == 1
 
 
 # ---- the state of a run, and its proof -----------------------------------------------------------

@@ -116,6 +116,8 @@ def _read_money(client: Client, cage: CageInfo) -> Money:
     return Money(
         usd_micro=reply.usd_micro,
         calls=reply.calls,
+        shared_usd_micro=reply.shared_usd_micro,
+        shared_calls=reply.shared_calls,
         reserved_usd_micro=reply.reserved_usd_micro,
         limit_usd_micro=reply.limits.usd_micro,
         limit_calls=reply.limits.calls,

@@ -145,7 +145,7 @@ class View {
 
   showMoney(money) {
     const bar = makeBar("Spent"), limit = money.limit_usd_micro;
-    const spent = money.usd_micro + money.reserved_usd_micro;
+    const spent = money.usd_micro + money.reserved_usd_micro + (money.shared_usd_micro || 0);
     bar.set(spent, limit, limit ? `${usd(spent)} of ${usd(limit)}` : usd(spent));
     const points = this.calls.map((call) => [call.ts, call.total_usd_micro || 0]);
     const parts = [h("h2", { id: "money" }, "Money"), bar.root];
@@ -154,6 +154,7 @@ class View {
       parts.push(h("div", { class: "burn" }, curve([[points[0][0], points[0][1] - this.calls[0].usd_micro], ...points], { high, steps: true, label: `Spent over time: up to ${usd(high)}` })),
         h("p", { class: "quiet" }, `${clock(points[0][0]).slice(0, 8)} to ${clock(points.at(-1)[0]).slice(0, 8)}, ${plural(points.length, "call")} shown`));
     }
+    if (money.shared_calls) parts.push(h("p", {}, `${usd(money.shared_usd_micro)} of it was spent by workflows for this cage.`));
     if (money.reserved_usd_micro) parts.push(h("p", {}, `${usd(money.reserved_usd_micro)} of it is held for open calls.`));
     if (money.ending) parts.push(h("p", { class: "bad" }, `The cage ends: ${money.ending}`));
     if (money.models?.length) {

@@ -20,6 +20,7 @@ from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.cages.run_cage import DAY_NS, Cage
+from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd, close_all
@@ -95,6 +96,13 @@ class Registry:
         cage.on_begin, cage.on_changes = self._begin, self._keep
         self.running[cage.id] = cage
         self._owners[cage.id] = cage.peer.uid
+
+    def find_spend(self, cage: str) -> tuple[str, Spend] | None:
+        """What a cage is called, and its account; None where it does not run."""
+        found = self.running.get(cage)
+        if found is None or found.life.state != "running":
+            return None
+        return found.request.name or found.id, found.spend
 
     def remove(self, cage: Cage) -> None:
         """The cage has ended and given everything back."""

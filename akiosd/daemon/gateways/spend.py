@@ -15,15 +15,15 @@ denied or booked, from before anybody hears of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import trio
 
 from akiosd.daemon.gateways.spend_memory import Book, Refused, SpendMemory, SpendState
 from akiosd.errors import GatewayFaultError
-from akiosd.meter.account import Account, Settled
-from akiosd.meter.budget import lose, reserve, settle
+from akiosd.meter.account import Account, Open, Settled, lent_to
+from akiosd.meter.budget import Other, lend, let_go, lose, reserve, settle, take_back
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
 from akiosd.values.policy import Budget, Most
 from akiosd.values.records import LlmCall, Record, SpendWarning
@@ -42,6 +42,56 @@ _DIGEST = 32
 _MAX_OPEN_SHOWN = 100
 _MAX_EARLY = 1024
 _MAX_DENIED = 1024
+
+
+class Sharing:
+    """For one cage, the account of another whose budget it shares; that may have been made by an
+    earlier akiosd, and has the same calls in it.
+
+    It is changed, and its change outlives akiosd, before that of the cage's own: what akiosd died
+    between is asked or told again by the cage's gateway, and changes nothing in it then.
+    """
+
+    def __init__(self, cage: str, find: Callable[[], tuple[str, Spend] | None]) -> None:
+        """``find`` brings what the other cage is called and its account, while it runs."""
+        self._cage, self._look = cage, find
+
+    def look(self, call: int) -> Other | Denial:
+        """The other account as it is without ``call``."""
+        found = self._look()
+        if found is None:
+            words = "the cage whose budget this shares is down"
+            return Denial("budget.usd", words, status=PAYMENT_REQUIRED)
+        account, key = found[1].account, lent_to(self._cage, call)
+        lent = {name: held for name, held in account.lent.items() if name != key}
+        return Other(msgspec.structs.replace(account, lent=lent), found[0])
+
+    def _find(self) -> Spend | None:
+        found = self._look()
+        return found[1] if found is not None else None
+
+    def lend(self, call: int, held: Open) -> None:
+        """The call was granted."""
+        spend = self._find()
+        if spend is not None:
+            spend.lend(lent_to(self._cage, call), held)
+
+    def take_back(self, settled: Sequence[Settled]) -> None:
+        """These calls are over."""
+        spend = self._find()
+        if spend is not None:
+            spend.take_back({lent_to(self._cage, one.call): one for one in settled})
+
+    def compare(self, calls: Collection[int]) -> None:
+        """Only these are open: others were never granted, as far as the gateway knows."""
+        spend = self._find()
+        if spend is not None:
+            keys = {lent_to(self._cage, call) for call in calls}
+            whole = lent_to(self._cage)
+            spend.let_go(
+                [key for key in spend.account.lent if key.startswith(whole) and key not in keys],
+                spent=False,
+            )
 
 
 class Spend:
@@ -67,6 +117,8 @@ class Spend:
         self._early: dict[int, None] = {}
         self._next_refusal = 0.0
         self._closed = self._told = False
+        self.sharing: Sharing | None = None
+        """Whose budget is shared, if another cage's is."""
 
     @classmethod
     def restore(
@@ -96,6 +148,8 @@ class Spend:
         """An earlier akiosd made this account: append the records that it did not get onto the
         disk, and say again that the cage must end, where it must.
         """
+        if self.sharing is not None:
+            self.sharing.compare(self.account.open)
         await self.memory.recover()
         self._tell_ending()
 
@@ -147,9 +201,7 @@ class Spend:
             # Nobody passes who came before.
             verdict = Wait("budget")
         else:
-            state.account, verdict = reserve(
-                state.account, call, ask, self._clock_ns(), patient=patient, waited_ns=waited_ns
-            )
+            verdict = self._reserve(call, ask, patient, waited_ns)
         if isinstance(verdict, Wait):
             state.waiting.add(call)
         elif isinstance(verdict, Denial):
@@ -157,6 +209,21 @@ class Spend:
             state.denied[call] = Refused(verdict)
             if len(state.denied) > _MAX_DENIED:
                 del state.denied[next(iter(state.denied))]
+        return verdict
+
+    def _reserve(self, call: int, ask: Ask, patient: bool, waited_ns: int) -> Grant | Denial | Wait:
+        state = self.memory.state
+        other = self.sharing.look(call) if self.sharing is not None else None
+        if isinstance(other, Denial):
+            return other
+        state.account, verdict = reserve(
+            *(state.account, call, ask, self._clock_ns()),
+            patient=patient,
+            waited_ns=waited_ns,
+            other=other,
+        )
+        if self.sharing is not None and isinstance(verdict, Grant):
+            self.sharing.lend(call, state.account.open[call])
         return verdict
 
     async def settle(self, call: int, bill: Bill, number: int = 0) -> None:
@@ -172,6 +239,8 @@ class Spend:
         state.taken = number or state.taken
         if call in state.account.open:
             state.account, settled = settle(state.account, call, bill, now)
+            if self.sharing is not None:
+                self.sharing.take_back([settled])
             self.memory.write([self._record(settled, bill, now)])
             self._tell_ending()
             return
@@ -210,6 +279,8 @@ class Spend:
         state.denied.clear()
         state.taken = 0
         state.account, lost = lose(state.account, now)
+        if self.sharing is not None:
+            self.sharing.take_back(lost)
         bill = Bill("cut", estimated=True)
         self.memory.write([self._record(settled, bill, now) for settled in lost])
         self._tell_ending()
@@ -221,13 +292,38 @@ class Spend:
         self._told = self._closed = True
         await self.gateway_lost()
 
+    # ---- what cages do that share this budget
+    # ---------------------------------------------------------------
+
+    def lend(self, key: str, held: Open) -> None:
+        """A call of such a cage was granted; see :func:`akiosd.meter.budget.lend`."""
+        self._change(lend(self.account, key, held, self._clock_ns()))
+
+    def take_back(self, settled: Mapping[str, Settled]) -> None:
+        """Calls of such a cage are over."""
+        account = self.account
+        for key, one in settled.items():
+            account = take_back(account, key, one, self._clock_ns())
+        self._change(account)
+
+    def let_go(self, keys: Sequence[str], *, spent: bool) -> None:
+        """Nobody will settle these calls."""
+        self._change(let_go(self.account, keys, self._clock_ns(), spent=spent))
+
+    def _change(self, account: Account) -> None:
+        if not self._closed and account is not self.account:
+            self.memory.state.account = account
+            self.memory.save()
+            self._tell_ending()
+
     # ---- telling
     # -------------------------------------------------------------------------------------
 
     def describe(self, cage: str) -> BudgetReply:
         """The state of the account, for its owner."""
         account, now = self.account, self._clock_ns()
-        shown = list(account.open.values())[:_MAX_OPEN_SHOWN]
+        open_calls = [*account.open.values(), *account.lent.values()]
+        shown = open_calls[:_MAX_OPEN_SHOWN]
         return BudgetReply(
             cage=cage,
             limits=account.limits,
@@ -237,10 +333,13 @@ class Spend:
             output_tokens=account.output_tokens,
             reserved_tokens=account.reserved_tokens,
             calls=account.calls,
+            shared_usd_micro=account.shared.usd_micro,
+            shared_tokens=account.shared.tokens,
+            shared_calls=account.shared.calls,
             minute_usd_micro=account.paid.total(now),
             minute_requests=account.granted.total(now),
             models=tuple(self.memory.state.models.values()),
-            open_calls=len(account.open),
+            open_calls=len(open_calls),
             refused=self.memory.state.refused,
             open=tuple(
                 OpenCall(_name(o.provider, o.model), o.usd_micro, now - o.at_ns) for o in shown

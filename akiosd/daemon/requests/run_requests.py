@@ -23,12 +23,14 @@ from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.cages.running_cage import Opened
 from akiosd.daemon.cages.spool import OutputFile, Spool
+from akiosd.daemon.gateways.spend import Sharing
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.admission import Admission
 from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd
+from akiosd.meter.budget import least_of
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.values.ids import LogId
 from akiosd.wire import messages as wire
@@ -80,6 +82,7 @@ class RunRequests:
     ) -> None:
         """Start a cage; answers when it has started, and again when it has ended."""
         self._admission.admit_run(peer, run)
+        run = self._within(peer, run)
         # Until its agent begins; with its end it waits again.
         with self._host.hurry.begin() as hurried:
             await self._run_hurried(peer, run, fds, client, hurried)
@@ -96,6 +99,7 @@ class RunRequests:
             opened = Opened.of(run, taken)
             make = self._pool.cage_type
             cage = make(self._host, prepared, peer, run, opened, hurried, order)
+            self._share(cage)
             self._registry.add(cage)
         if run.keep_output and self._host.config.ended.output_bytes:
             path = cage.directory / pending_changes.OUTPUT
@@ -134,9 +138,40 @@ class RunRequests:
                 cage.end("client_gone")
             raise
 
+    def _within(self, peer: Peer, run: wire.Run) -> wire.Run:
+        """The request, with no more money than the cage has whose budget it shares.  Raises
+        DeniedError.
+        """
+        if not run.shares:
+            return run
+        if run.standing:
+            what = "a standing cage has a budget of its own"
+            raise DeniedError(what, run.name, "give it one: akiosctl cage up --budget USD NAME")
+        limits = self._standing.find_own(peer, run.shares).policy.budget
+        budget = least_of(run.policy.budget, limits)
+        return msgspec.structs.replace(
+            run, policy=msgspec.structs.replace(run.policy, budget=budget)
+        )
+
+    def _share(self, cage: Cage) -> None:
+        other = cage.request.shares
+        if other:
+            cage.spend.sharing = Sharing(cage.id, partial(self._registry.find_spend, other))
+
+    def settle_lent(self) -> None:
+        """All cages of an earlier akiosd are there: of those that are not, what they had open of
+        another's budget counts as spent.
+        """
+        running = self._registry.running
+        for cage in running.values():
+            lent = cage.spend.account.lent
+            lost = [key for key in lent if key.partition("/")[0] not in running]
+            cage.spend.let_go(lost, spent=True)
+
     def adopt(self, cage: Cage) -> None:
         """Go on with a cage that an earlier akiosd began."""
         self._registry.add(cage)
+        self._share(cage)
         if cage.request.keep_output and self._host.config.ended.output_bytes:
             path = cage.directory / pending_changes.OUTPUT
             size = self._host.config.ended.output_bytes

@@ -48,7 +48,7 @@ class StandingRequests:
         self, peer: Peer, request: wire.Program, fds: list[int], client: ClientConnection
     ) -> None:
         """Start a program; answers when it has started, and again when it has ended."""
-        cage = self._find_own(peer, request.cage)
+        cage = self.find_own(peer, request.cage)
         number, stdio = await cage.start_program(request)
         try:
             try:
@@ -91,7 +91,7 @@ class StandingRequests:
 
     async def rejoin(self, peer: Peer, request: wire.Rejoin, client: ClientConnection) -> None:
         """A client goes on with its program after a restart of akiosd."""
-        cage, number = self._find_own(peer, request.cage), request.program
+        cage, number = self.find_own(peer, request.cage), request.program
         known = cage.programs.all.get(number)
         waits = self._awaited.pop((cage.id, number), None)
         if known is None or (waits is None and known.state != "ended"):
@@ -113,12 +113,12 @@ class StandingRequests:
 
     async def signal(self, peer: Peer, request: wire.Signal, client: ClientConnection) -> None:
         """Send a signal to a program."""
-        await self._find_own(peer, request.cage).signal_program(request.program, request.signo)
+        await self.find_own(peer, request.cage).signal_program(request.program, request.signo)
         await client.reply(wire.Ok())
 
     async def stop(self, peer: Peer, request: wire.Stop, client: ClientConnection) -> None:
         """End one program; answers when it has ended."""
-        cage, number = self._find_own(peer, request.cage), request.program
+        cage, number = self.find_own(peer, request.cage), request.program
         if number in cage.programs.all:
             if request.grace_ns:
                 await cage.signal_program(number, 15)
@@ -186,7 +186,7 @@ class StandingRequests:
             )
         return cage
 
-    def _find_own(self, peer: Peer, name: str) -> Cage:
+    def find_own(self, peer: Peer, name: str) -> Cage:
         """What runs in a cage runs with its caller's files: for them alone, root included."""
         cage = self._registry.running.get(name)
         if cage is None or cage.peer.uid != peer.uid or not cage.is_standing:

@@ -8,8 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import ProtocolError
-from akiosd.meter.account import Account, Ending
-from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, settle
+from akiosd.meter.account import Account, Ending, Shared, lent_to
+from akiosd.meter.budget import (
+    MAX_OPEN,
+    PATIENCE_NS,
+    Other,
+    least_of,
+    lend,
+    let_go,
+    longest,
+    lose,
+    reserve,
+    settle,
+    take_back,
+)
 from akiosd.meter.loops import MINUTE_S, Repeats
 from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget
@@ -373,6 +385,85 @@ def test_no_interleaving_passes_a_limit(limits, steps):
         # Bills within their reservations never end a cage: only refusals do.
         assert (state.ending is not None) == last_word
     assert state.usd_micro == sum(usd for _, usd in paid)
+
+
+def within(limit, used):
+    return not limit or used <= limit
+
+
+@settings(max_examples=400, deadline=None)
+@given(limits, limits, st.lists(st.tuples(st.integers(0, 2), st.one_of(asks, settles))))
+def test_cages_that_share_a_budget_never_pass_it_together(limits, own, steps):
+    """0 is the cage whose budget it is; 1 and 2 share it."""
+    whose, cages, number = Account(limits), {}, 0
+    for who in (1, 2):
+        cages[who] = Account(least_of(own, limits))
+    for now, (who, step) in enumerate(steps):
+        account = cages.get(who, whose)
+        other = Other(whose, "one") if who else None
+        if isinstance(step, Ask):
+            number += 1
+            account, verdict = reserve(account, number, step, now, other=other)
+            if who and isinstance(verdict, Grant):
+                whose = lend(whose, lent_to(f"c-{who}", number), account.open[number], now)
+                assert verdict.output <= (longest(account.limits, step) or max(step.output, 0))
+        elif account.open:
+            call = sorted(account.open)[step[0] % len(account.open)]
+            held = account.open[call]
+            usd = held.usd_micro * step[1] // 100 if step[2] != "failed" else 0
+            account, settled = settle(account, call, Bill(step[2], usd), now)
+            if who:
+                whose = take_back(whose, lent_to(f"c-{who}", call), settled, now)
+        if who:
+            cages[who] = account
+        else:
+            whose = account
+        all_ = [whose, *cages.values()]
+        usd = sum(one.usd_micro + sum(o.usd_micro for o in one.open.values()) for one in all_)
+        assert within(limits.usd_micro, usd)
+        assert within(limits.calls, sum(one.calls + len(one.open) for one in all_))
+        spent = (
+            sum(one.usd_micro for one in cages.values()),
+            sum(one.calls for one in cages.values()),
+        )
+        assert (whose.shared.usd_micro, whose.shared.calls) == spent
+        assert len(whose.lent) == sum(len(one.open) for one in cages.values())
+
+
+def test_what_is_refused_for_anothers_budget_ends_the_cage_that_asked():
+    whose = msgspec.structs.replace(account(calls=3), shared=Shared(calls=3))
+    agent = Agent(account(calls=3))
+    for warned in (True, False):
+        agent.now, agent.call = agent.now + LATER, agent.call + 1
+        agent.state, verdict = reserve(
+            agent.state, agent.call, ask(), agent.now, other=Other(whose, "three")
+        )
+        assert isinstance(verdict, Denial) and verdict.final is not warned
+        assert not warned or verdict.words.startswith("budget.calls of the cage three is 3 calls")
+    assert agent.state.ending == Ending("budget", "3 calls spent") and whose.ending is None
+
+
+def test_what_others_hold_is_neither_waited_for_nor_a_reason_to_end():
+    whose, held = account(calls=1), account()
+    held, _ = reserve(held, 1, ask(), 0)
+    whose = lend(whose, lent_to("c-1", 1), held.open[1], 0)
+    agent = account(calls=1)
+    for call in range(2, 9):
+        agent, verdict = reserve(
+            agent, call, ask(), call * LATER, patient=True, other=Other(whose, "one")
+        )
+        assert isinstance(verdict, Denial) and not verdict.final, verdict
+        assert "wait for an open call to end" in verdict.words
+    whose, _ = (let_go(whose, list(whose.lent), 0, spent=False), None)
+    assert isinstance(reserve(agent, 9, ask(), 0, other=Other(whose, "one"))[1], Grant)
+
+
+@pytest.mark.parametrize(("spent", "shared"), [(True, Shared(1_000, 100, 1)), (False, Shared())])
+def test_calls_that_nobody_settles_count_as_spent_or_not_at_all(spent, shared):
+    held, _ = reserve(account(), 1, ask(), 0)
+    whose = lend(account(), lent_to("c-1", 1), held.open[1], 0)
+    whose = let_go(whose, list(whose.lent), 0, spent=spent)
+    assert (whose.lent, whose.shared, whose.usd_micro) == ({}, shared, 0)
 
 
 @settings(max_examples=400, deadline=None)
