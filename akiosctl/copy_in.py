@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from akiosctl.skipped import Skipped
 from akiosd.errors import AkiosError
@@ -18,16 +18,37 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _ANCHOR = os.O_PATH | os.O_DIRECTORY
 _LONGEST = 4000
 """Bytes of a path, here and inside: a little less than PATH_MAX."""
+_MOST_FILES = 1 << 20
+
+
+class _Whole:
+    """A file that has as many bytes as it had when it was opened, whoever cuts it meanwhile: zeros
+    stand for those that are gone, or that the disk does not give.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.was_cut = file, False
+
+    def read(self, size: int) -> bytes:
+        try:
+            data = b"" if self.was_cut else self._file.read(size)
+        except OSError:
+            data = b""  # the header of its length is sent: the others follow behind so many bytes
+        self.was_cut |= len(data) < size
+        return data.ljust(size, b"\0")
 
 
 class Packing:
-    """``skipped`` are files that were not packed, and why."""
+    """``skipped`` are files that were not packed, or not as they were, and why; ``most`` bounds the
+    bytes of all.
+    """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, most: int) -> None:
         # close() closes it, behind the last file.
         self._tar = tarfile.open(  # noqa: SIM115
             fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT
         )
+        self._most, self._seen = most, 0
         self.files = 0
         self.bytes = 0
         self.skipped = Skipped()
@@ -39,6 +60,13 @@ class Packing:
         waiting = [(name, inside)]
         while waiting:
             path, called = waiting.pop()
+            self._seen += 1
+            if self._seen > _MOST_FILES:
+                raise AkiosError(
+                    f"there are more than {_MOST_FILES} files",
+                    "cp",
+                    "copy its directories one by one",
+                )
             try:
                 below = self._add_one(directory, path, called)
             except BrokenPipeError:
@@ -57,6 +85,11 @@ class Packing:
     def close(self) -> None:
         """The last blocks."""
         self._tar.close()
+
+    def give_up(self) -> None:
+        """Nobody reads any more: tarfile would write what it still holds when it is let go."""
+        held: Any = self._tar.fileobj
+        held.closed = True
 
     def _add_one(self, root: int, path: str, inside: str) -> list[str]:
         """Pack one; returns the names in it when it is a directory."""
@@ -95,14 +128,18 @@ class Packing:
                 self.skipped.add(info.name, "it was replaced meanwhile")
                 return
             info.size = status.st_size
-            try:
-                self._tar.addfile(info, file)
-            except OSError as error:
-                if error.errno is not None:
-                    raise
-                raise AkiosError(  # tarfile's own word for fewer bytes than there were
-                    f"{info.name} became shorter while it was copied", "cp", "copy it again"
-                ) from None
+            if self.bytes + info.size > self._most:
+                raise AkiosError(
+                    "it is larger than --most allows",
+                    info.name,
+                    "allow more with --most, or copy fewer files at once",
+                )
+            whole = _Whole(file)
+            self._tar.addfile(info, whole)  # type: ignore[arg-type]
+            if whole.was_cut:
+                self.skipped.add(
+                    info.name, "not all of it could be read: it changed while it was copied"
+                )
         self.files += 1
         self.bytes += info.size
 

@@ -37,6 +37,8 @@ class Extraction:
         self._protected = protected or self._find_pattern("") is not None
         self.files = 0
         self.bytes = 0
+        self.found = False
+        """Whether anything came."""
         self.skipped = Skipped()
 
     def run(self, reader: TarReader) -> None:
@@ -49,6 +51,7 @@ class Extraction:
                     "cp",
                     "copy its directories one by one",
                 )
+            self.found = True
             parts = member.path.rstrip("/").split("/")
             root = parts[0] if root is None else root
             if parts[0] != root or any(part in ("", ".", "..") for part in parts):

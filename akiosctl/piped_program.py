@@ -10,7 +10,7 @@ from akiosctl.client import PlainClient
 from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 
-_KEPT_WORDS = 4096
+_KEPT_WORDS = 1 << 16
 
 
 class Piped:
@@ -26,6 +26,7 @@ class Piped:
             "argv": [os.fsencode(word) for word in argv],
             "command": os.fsencode(argv[0]),
             "cwd": b"/",
+            "env": {b"LC_ALL": b"C"},
         }
         number = client.request("program", request)
         _, fds = take_started(client, number)
@@ -58,5 +59,5 @@ class Piped:
 
     @property
     def words(self) -> str:
-        """What it said on stderr, in one line."""
-        return "; ".join(self._words.decode("utf-8", "backslashreplace").split("\n")).strip("; ")
+        """What it said on stderr, in the C locale."""
+        return self._words.decode("utf-8", "backslashreplace")

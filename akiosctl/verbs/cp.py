@@ -17,18 +17,20 @@ from akiosctl.piped_program import Piped
 from akiosctl.programs import find_standing
 from akiosctl.render import count_files, escape, note
 from akiosctl.tar_reader import TarReader
+from akiosctl.tar_words import Named, next_step, read_words
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from akiosd.values.units import parse_size
 
 _TAR = "/usr/bin/tar"
 _MOST_TOLD = 10
+_MOST = 10 << 30
 
 
 @click.command("cp")
 @click.argument("source")
 @click.argument("target")
-@click.option("--most", default="10G", show_default=True, help="How much may come out at most.")
+@click.option("--most", default="10G", show_default=True, help="How much may be copied at most.")
 @click.option(
     "--protected",
     is_flag=True,
@@ -56,7 +58,7 @@ def command(
     client = PlainClient(ctx.obj.path)
     try:
         if inside[1] is not None:
-            done: Packing | Extraction = copy_in(client, source, *inside[1])
+            done: Packing | Extraction = copy_in(client, source, *inside[1], parse_size(most))
         else:
             assert inside[0] is not None
             done = copy_out(client, *inside[0], target, parse_size(most), protected)
@@ -89,8 +91,10 @@ def split(word: str) -> tuple[str, str] | None:
     return (name, path) if colon and name and "/" not in name else None
 
 
-def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing:
-    """Copy ``source`` of the user's to ``target`` in the standing cage ``name``."""
+def copy_in(client: PlainClient, source: str, name: str, target: str, most: int = _MOST) -> Packing:
+    """Copy ``source`` of the user's to ``target`` in the standing cage ``name``, ``most`` bytes at
+    most.
+    """
     cage = find_standing(client, name)
     source = source.rstrip("/") or "/"
     if os.path.basename(source) in ("", ".", ".."):
@@ -110,11 +114,14 @@ def copy_in(client: PlainClient, source: str, name: str, target: str) -> Packing
     try:
         words = [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"]
         program = Piped(client, str(cage["cage"]), words)
-        packing = Packing(program.stdin)
+        packing = Packing(program.stdin, most)
         _pack(packing, program, fd, last, called, source)
     finally:
         os.close(fd)
-    _finish(program, f"{name}:{place}")
+    code = program.finish()
+    if code:
+        named = next(read_words(program.words), None)
+        raise _failed("written", name, place, code, named)
     return packing
 
 
@@ -125,12 +132,16 @@ def _pack(
         packing.add(directory, last, called)
         packing.close()
     except BrokenPipeError:
-        pass  # tar has ended; its words tell why
+        packing.give_up()  # tar has ended; its words tell why
     except OSError as error:
+        packing.give_up()
         program.finish()
         raise AkiosError(
             f"{source} cannot be read: {os.strerror(error.errno or 0)}", "cp", "check its name"
         ) from None
+    except BaseException:
+        packing.give_up()
+        raise
 
 
 def copy_out(
@@ -156,15 +167,30 @@ def copy_out(
         program = Piped(client, str(cage["cage"]), words)
         extraction.run(TarReader(program.stdout))
     except OSError as error:
-        raise AkiosError(
-            f"{error.filename or target} cannot be written: {error.strerror}",
-            "cp",
-            "cp writes to regular files only, and through no symbolic link; choose another name",
-        ) from None
+        raise _not_written(error, os.path.join(parent, final)) from None
     finally:
         os.close(fd)
-    _finish(program, f"{name}:{place}")
+    code, named = program.finish(), list(read_words(program.words))
+    if code and (not extraction.found or not named):
+        raise _failed("read", name, place, code, named[0] if named else None)
+    for path, why in named:
+        _, slash, below = path.partition("/")
+        extraction.skipped.add(f"{final}{slash}{below}", why)
     return extraction
+
+
+def _not_written(error: OSError, target: str) -> AkiosError:
+    """``target``, or what its error names in it, cannot be written here."""
+    what = f"{escape(target)} cannot be written: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AkiosError(what, "cp", "make room on that disk, and copy it again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AkiosError(what, "cp", "choose a directory that you may write")
+    return AkiosError(
+        what,
+        "cp",
+        "cp writes to regular files only, and through no symbolic link; choose another name",
+    )
 
 
 def open_directory(path: str) -> int:
@@ -194,11 +220,18 @@ def _is_directory(client: PlainClient, cage: dict[str, Any], path: str) -> bool:
     return Piped(client, str(cage["cage"]), ["/usr/bin/test", "-d", path]).finish() == 0
 
 
-def _finish(program: Piped, what: str) -> None:
-    code = program.finish()
-    if code:
-        raise AkiosError(
-            f"{what}: {escape(program.words) or f'tar ended with status {code}'}",
+def _failed(done: str, cage: str, place: str, code: int, named: Named | None) -> AkiosError:
+    """What the program in the cage said, as an error of a copy of ``place``."""
+    directory = os.path.dirname(place.rstrip("/"))
+    if named is None:
+        return AkiosError(
+            f"{cage}:{place} was not {done}: tar in the cage ended with status {code}",
             "cp",
-            "check the path in the cage",
+            f"see whether it works: akiosctl run --cage {cage} -- tar --version",
         )
+    path = os.path.join(directory, named.path)
+    return AkiosError(
+        f"{cage}:{escape(path)} cannot be {done}: {named.why}",
+        "cp",
+        next_step(named.why, cage, escape(os.path.dirname(path))),
+    )

@@ -14,6 +14,7 @@ from akiosctl.copy_in import Packing
 from akiosctl.copy_out import Extraction, leads_inside
 from akiosctl.skipped import MOST_KEPT
 from akiosctl.tar_reader import TarReader
+from akiosctl.tar_words import Named, read_words
 from akiosctl.verbs.cp import open_directory, split
 from akiosd.errors import AkiosError
 from tests.unit.deep import dig, directory_for_deep_trees
@@ -141,7 +142,7 @@ def test_a_deep_tree_is_packed_as_far_as_paths_reach() -> None:
     with directory_for_deep_trees() as top:
         os.close(dig(top, sys.getrecursionlimit() + 1500, "d"))
         root = os.open(top, os.O_PATH)
-        packing = Packing(io.BytesIO())
+        packing = Packing(io.BytesIO(), 1 << 20)
         packing.add(root, "d", "inside")
         packing.close()
         os.close(root)
@@ -175,7 +176,7 @@ def test_what_is_packed_is_what_stands_there(tmp_path: Path) -> None:
     os.mkfifo(source / "fifo")
     stream = io.BytesIO()
     fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
-    packing = Packing(stream)
+    packing = Packing(stream, 1 << 20)
     packing.add(fd, "s", "inside")
     packing.close()
     os.close(fd)
@@ -185,6 +186,74 @@ def test_what_is_packed_is_what_stands_there(tmp_path: Path) -> None:
     assert set(found) == {"inside", "inside/d", "inside/d/file", "inside/link"}
     assert found["inside/link"].linkname == "/etc/passwd" and packing.bytes == 4
     assert [path for path, _ in packing.skipped.first] == ["inside/fifo"]
+
+
+class Cutting(io.BytesIO):
+    """Takes the archive; when it has the header of ``file``, that is cut to nothing."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def write(self, data: object) -> int:
+        if b"inside/b" in bytes(data):  # type: ignore[call-overload]
+            os.truncate(self.file, 0)
+        return super().write(data)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_cut_meanwhile_is_named_and_the_others_follow(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode() * (1 << 22))
+    stream = Cutting(tmp_path / "b")
+    fd = os.open(tmp_path.parent, os.O_PATH | os.O_DIRECTORY)
+    packing = Packing(stream, 1 << 30)
+    packing.add(fd, tmp_path.name, "inside")
+    packing.close()
+    os.close(fd)
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        sizes = {info.name: info.size for info in tar if info.isfile()}
+    assert sizes == {f"inside/{name}": 1 << 22 for name in "abc"}
+    assert [path for path, _ in packing.skipped.first] == ["inside/b"]
+
+
+def test_a_sparse_file_is_bounded_by_most(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"x" * 100)
+    os.truncate(tmp_path / "small", 1 << 42)
+    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(AkiosError, match="larger than --most"):
+            Packing(io.BytesIO(), 1 << 20).add(fd, "small", "small")
+        os.truncate(tmp_path / "small", 1 << 20)
+        control = Packing(io.BytesIO(), 1 << 20)
+        control.add(fd, "small", "small")
+    finally:
+        os.close(fd)
+    assert control.files == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "why"),
+    [
+        ("d/a: b: Cannot open: Permission denied", "d/a: b", "no program in the cage may do that"),
+        ("/x: Cannot open: No such file or directory", "/x", "it is not there"),
+        ("d/x: Cannot write: No space left on device", "d/x", "the cage's disk is full"),
+        ("d/x: file changed as we read it", "d/x", "it changed while it was copied"),
+        ("d/x: File removed before we read it", "d/x", "it changed while it was copied"),
+        ("d/x: File shrank by 1 byte; padding with zeros", "d/x", "it changed while it was copied"),
+        (
+            "d/x: File shrank by 9 bytes, padding with zeros",
+            "d/x",
+            "it changed while it was copied",
+        ),
+        ("d/x: Wrote only 512 of 10240 bytes", "d/x", "the cage's disk is full"),
+        ("d/s: socket ignored", "d/s", "it is neither a file nor a directory"),
+    ],
+)
+def test_what_tar_says_is_told_in_words_of_our_own(line: str, path: str, why: str) -> None:
+    more = "/usr/bin/tar: Exiting with failure status due to previous errors"
+    words = f"/usr/bin/tar: {line}\n/usr/bin/tar: {line}\n{more}\nanything: else\n"
+    assert list(read_words(words)) == [Named(path, why)]
 
 
 @pytest.mark.parametrize(
