@@ -12,7 +12,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,12 +54,13 @@ class How:
 @dataclass(frozen=True)
 class Step:
     """``overwrite`` and ``unlink`` a file, ``sync`` and ``remove`` a directory that is empty by
-    then.
+    then.  ``others`` are the names that a file to be overwritten has here besides.
     """
 
     do: Literal["overwrite", "unlink", "sync", "remove"]
     path: str
     node: tuple[int, int] = (0, 0)
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,14 @@ def plan_wipe(found: Sequence[Found], how: How, directory: Path | None = None) -
                 _full(directory, item.path),
                 f"unmount it (umount PATH), then {_AGAIN}",
             )
-    spared, done, steps = set(spared_by(found)), set[tuple[int, int]](), list[Step]()
+    spared, steps = set(spared_by(found)), list[Step]()
+    names: dict[tuple[int, int], list[str]] = {}
     for item in found:
-        if (
-            item.kind == "file"
-            and not how.fast
-            and item.path not in spared
-            and item.node not in done
-        ):
-            done.add(item.node)
-            steps.append(Step("overwrite", item.path, item.node))
+        if item.kind == "file" and not how.fast and item.path not in spared:
+            names.setdefault(item.node, []).append(item.path)
+    steps += [
+        Step("overwrite", path, node, tuple(others)) for node, (path, *others) in names.items()
+    ]
     steps += [
         Step("unlink", item.path, item.node) for item in found if item.kind not in ("dir", "unseen")
     ]
@@ -244,7 +243,7 @@ def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> 
         found = [item for item in survey(root) if names is None or item.path in names]
         _refuse_unseen(found, directory)
         steps = [step for step in plan_wipe(found, how, directory) if step.do == "overwrite"]
-        written = _Run(directory, root, os.urandom, how.passes).run(steps)
+        written = _Run(directory, root, os.urandom, how.passes, keeps=True).run(steps)
     finally:
         os.close(root)
     return Wiped(len(steps), written, spared_by(found))
@@ -276,7 +275,10 @@ class _Run:
     root: int
     random: Callable[[int], bytes]
     passes: int
+    keeps: bool = False
+    """Whether names stay."""
     written: int = 0
+    _gone: set[str] = field(default_factory=set)
 
     def run(self, steps: Sequence[Step]) -> int:
         left: dict[tuple[int, int], tuple[str, OSError]] = {}
@@ -341,6 +343,8 @@ class _Run:
         """One name in its directory, which is opened without following a link: whoever writes there
         meanwhile may have put one in the place of a directory on the way.
         """
+        if step.path in self._gone:
+            return
         directory, _, name = step.path.rpartition("/")
         parent = open_below(self.root, directory or ".", os.O_PATH | os.O_DIRECTORY)
         try:
@@ -355,11 +359,20 @@ class _Run:
             os.close(parent)
 
     def _overwrite(self, step: Step) -> None:
-        fd = self._open(step.path)
+        """A name may have been renamed while we looked, and was met twice then, or the file was
+        given one elsewhere since: so it is written only when no other is left.
+        """
+        fd, names = self._open_any(step)
         try:
+            for path in [] if self.keeps else names:
+                try:
+                    self._remove(Step("unlink", path, step.node))
+                    self._gone.add(path)
+                except OSError:
+                    pass  # it is told, or gone, when its own turn comes
             status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) != step.node:
-                raise OSError(errno.ESTALE, "it was replaced meanwhile", step.path)
+            if status.st_nlink > (1 + len(names) if self.keeps else 1):
+                raise OSError(errno.EMLINK, "it has a name elsewhere", step.path)
             extents = list(data_extents(fd, status.st_size))
             if not extents:
                 return  # nothing was ever written to it, or nothing is left of it
@@ -370,6 +383,22 @@ class _Run:
             self.written += sum(end - start for start, end in extents)
         finally:
             os.close(fd)
+
+    def _open_any(self, step: Step) -> tuple[int, list[str]]:
+        """By the first of its names that is still there, and the others."""
+        names = [step.path, *step.others]
+        for number, path in enumerate(names, 1):
+            try:
+                fd = self._open(path)
+            except OSError:
+                if number == len(names):
+                    raise
+                continue
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) == step.node:
+                return fd, [name for name in names if name != path]
+            os.close(fd)
+        raise OSError(errno.ESTALE, "it was replaced meanwhile", step.path)
 
     def _open(self, path: str) -> int:
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK

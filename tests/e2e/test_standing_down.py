@@ -10,13 +10,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.daemon import NOBODY, Daemon, die_with_parent
 from tests.e2e.resources import wait_until
 from tests.e2e.survival import kill, kill_and_start
 from tests.e2e.test_standing_cages import Standing
@@ -97,6 +98,70 @@ def test_down_under_load_destroys_what_was_named_and_nothing_else(standing: Stan
     assert "not overwritten, as they have names elsewhere: mine" in stone["method"]
     assert private.ctl("ledger", "verify").returncode == 0
     assert "no standing cage" in standing.ctl("cage", "status", "work").stderr
+
+
+SWAPS = """
+import os, sys
+output, outside = sys.argv[1:]
+os.chdir(output)
+turn = 0
+while True:
+    turn += 1
+    for way in (
+        lambda: os.rename("tree", f"tree-{turn}"),
+        lambda: os.symlink(outside, "tree"),
+        lambda: os.unlink("tree"),
+        lambda: os.rename(f"tree-{turn}", "tree"),
+        lambda: os.link(outside + "/marker", "tree/a/x"),
+        lambda: os.rename("tree/a/x", "tree/z/x"),
+        lambda: os.rename("tree/z/x", "tree/a/y"),
+        lambda: os.unlink("tree/a/y"),
+        lambda: (os.mkdir("tree"), os.mkdir("tree/a"), os.mkdir("tree/z")),
+        lambda: [os.link(outside + "/marker", f"tree/{n % 7}-{n}") for n in range(turn, turn + 5)],
+    ):
+        try:
+            way()
+        except OSError:
+            pass
+    if turn == 50:
+        print("swaps", flush=True)
+"""
+
+
+def test_down_amid_swaps_touches_nothing_outside(standing: Standing) -> None:
+    """An agent writes, and another process of the user's renames and links what is being wiped; the
+    control is a file of the agent's, whose blocks are zero afterwards.
+    """
+    project = standing.project
+    outside = standing.daemon.workspace(uid=NOBODY)
+    marker = outside / "marker"
+    marker.write_text("as it was" * 1000)
+    os.chown(marker, NOBODY, NOBODY)
+    agent = standing.popen("python3", "-c", HOSTILE, stdout=subprocess.PIPE)
+    assert agent.stdout is not None and agent.stdout.readline() == b"made\n"
+    output = project / "data/output"
+    for name in ("tree/a", "tree/z"):
+        (output / name).mkdir(parents=True)
+    for path in (output / "tree", output / "tree/a", output / "tree/z"):
+        os.chown(path, NOBODY, NOBODY)
+    (output / "control").write_bytes(b"secret" * 1000)
+    os.chown(output / "control", NOBODY, NOBODY)
+    before = tree(outside)
+    with (output / "control").open("rb") as control:
+        swaps = subprocess.Popen(
+            [sys.executable, "-c", SWAPS, output, outside],
+            stdout=subprocess.PIPE, preexec_fn=die_with_parent, **standing.daemon.as_user(NOBODY),
+        )  # fmt: skip
+        try:
+            assert swaps.stdout is not None and swaps.stdout.readline() == b"swaps\n"
+            done = standing.ctl("cage", "down", "work", "--discard")
+        finally:
+            swaps.kill()
+            swaps.wait()
+        assert agent.wait(60) == 137
+        assert tree(outside) == before, done.stderr
+        assert control.read() == bytes(6000)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_output_stays_where_that_is_asked(standing: Standing) -> None:

@@ -105,3 +105,55 @@ def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(
     assert (outside / "victim").read_text() == "kept" and done.left
     assert empty(fd, How()).left == () and os.listdir(directory) == []
     assert (outside / "victim").read_text() == "kept"
+
+
+def test_a_name_that_is_met_twice_is_no_second_name(
+    root: tuple[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody renames it from a directory that was looked at to one that was not yet."""
+    fd, directory = root
+    marker = tmp_path / "marker"
+    marker.write_text("kept")
+    (directory / "a").mkdir()
+    (directory / "b").mkdir()
+    os.link(marker, directory / "a/x")
+    (directory / "a/own").write_bytes(b"x" * 5000)
+    (directory / "a/one").write_bytes(b"x" * 5000)  # the control: both names are here
+    os.link(directory / "a/one", directory / "b/two")
+    controls = [os.open(directory / "a" / name, os.O_RDONLY) for name in ("one", "own")]
+    real = os.listdir
+
+    def listdir(place: int) -> list[str]:
+        if os.readlink(f"/proc/self/fd/{place}").endswith("/b") and (directory / "a/x").exists():
+            for name in ("x", "own"):
+                (directory / "a" / name).rename(directory / "b" / name)
+        return real(place)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    done = empty(fd, How())
+    assert marker.read_text() == "kept"
+    assert done.failed == (("a/x", "it has a name elsewhere"),)
+    for control in controls:
+        assert os.pread(control, 5000, 0) == bytes(5000)
+        os.close(control)
+    assert real(fd) == []
+
+
+def test_a_name_that_is_made_elsewhere_meanwhile_keeps_its_content(
+    root: tuple[int, Path], tmp_path: Path
+) -> None:
+    fd, directory = root
+    for name in ("aa", "z"):
+        (directory / name).write_bytes(b"x" * 5000)
+    control = os.open(directory / "aa", os.O_RDONLY)
+
+    def link(size: int) -> bytes:
+        if not (tmp_path / "kept").exists():
+            os.link(directory / "z", tmp_path / "kept")
+        return os.urandom(size)
+
+    done = empty(fd, How(), link)
+    assert (tmp_path / "kept").read_bytes() == b"x" * 5000
+    assert done.failed == (("z", "it has a name elsewhere"),)
+    assert (os.pread(control, 5000, 0), os.listdir(fd)) == (bytes(5000), [])
+    os.close(control)
