@@ -1,4 +1,4 @@
-"""Finds personal data: candidates by an re2 Set, spans by re2, then validators, context, overlap.
+"""Finds personal data: candidates by re2 Sets, spans by re2, then validators, context, overlap.
 
 Everything is decided from a bounded neighbourhood: a finding itself and what
 :mod:`akiosd.redact.context` looks at around it.  That is why a stream can give the same answer as
@@ -23,11 +23,12 @@ from akiosd.redact.base64_runs import (
 )
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
+from akiosd.redact.first_pass import FirstPass
 from akiosd.redact.labelled_texts import Fields, Joined, checked
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.re2_search import Choice, Finder, Spans, compiled, folded, latin
+from akiosd.redact.re2_search import Finder, Spans, compiled, folded, latin
 from akiosd.redact.rescan import uncovered
 
 BLOCK, OVERLAP = 4096, 512
@@ -73,8 +74,7 @@ class Engine:
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
         self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
         words = [b"(?i:%s)" % context_regex(self.patterns[i].context) for i in self._weak]
-        # The patterns, then the words of the weak ones: both in one pass.
-        self._choice = Choice([latin(p.trigger or folded(p)) for p in self.patterns] + words)
+        self._first = FirstPass(self.patterns, words)
         self._places = {p.name: i for i, p in enumerate(self.patterns)}
         self.decide, self.near = self._contexts.decide, self._contexts.near
 
@@ -180,9 +180,7 @@ class Engine:
         its context here.
         """
         size = len(self.patterns)
-        hits = self._choice.matching(piece)
-        if hits is None:
-            return list(range(size))
+        hits = self._first.matching(piece)
         near = {self._weak[hit - size] for hit in hits if hit >= size}
         return [
             i for i in hits if i < size and (more or i in near or self._without_words(i, short))

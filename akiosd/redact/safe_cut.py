@@ -42,17 +42,19 @@ def before(candidates: Iterable[Candidate], cut: int, tail: Tail) -> int:
     """The last place up to ``cut`` that is in none of ``candidates``, nor beside one that a finding
     may change.
     """
-    candidates, moved = list(candidates), True
-    while moved:
-        moved = False
-        for c in candidates:
-            if (
-                c.first
-                < cut
-                < c.last + (BESIDE if c.verdict is False and not c.pattern.loose else 0)
-            ):
-                cut, moved = tail.down(c.first), True
-    return cut
+    ends = sorted((_end(c), c.first) for c in candidates)
+    first = cut  # of those that end after the cut
+    while True:
+        while ends and ends[-1][0] > cut:
+            first = min(first, ends.pop()[1])
+        if first >= cut:
+            return cut
+        cut = tail.down(first)
+
+
+def _end(candidate: Candidate) -> int:
+    beside = candidate.verdict is False and not candidate.pattern.loose
+    return candidate.last + (BESIDE if beside else 0)
 
 
 def is_passed(candidate: Candidate) -> bool:
