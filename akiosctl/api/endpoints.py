@@ -40,8 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     ``body``, or the media type of what is its ``text``, or its ``data`` where that is no text.
     ``refusals``: statuses besides those that every endpoint has.  ``also``: a path outside of BASE
     where the same is found, since other programs look there.  ``personal``: not there where the
-    server runs for everybody.  ``besides``: a second scope that the token must have.  The method
-    ``WS`` is a WebSocket.
+    server runs for everybody.  ``besides``: a second scope that the token must have.  ``busy``: its
+    handler asks nobody, and keeps a processor at work.  The method ``WS`` is a WebSocket.
     """
 
     method: str
@@ -55,6 +55,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     also: str = ""
     personal: bool = False
     besides: str = ""
+    busy: bool = False
 
     @property
     def slow(self) -> bool:
@@ -242,7 +243,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (404,),
     ),
     Endpoint(
-        "POST", "/redaction/scan", redaction.scan, "redact", forms.TextFindings, takes="text/plain"
+        "POST",
+        "/redaction/scan",
+        redaction.scan,
+        "redact",
+        forms.TextFindings,
+        takes="text/plain",
+        busy=True,
     ),
     Endpoint(
         "POST",
@@ -251,5 +258,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "redact",
         forms.MaskedText,
         takes="text/plain",
+        busy=True,
     ),
 )

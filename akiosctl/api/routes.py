@@ -28,16 +28,18 @@ SECONDS = 30.0
 _THREADS = 24
 _OF_ONE = 16
 """So many of them at most work for one token: what waits in them keeps no other token waiting."""
+_BUSY_THREADS, _BUSY_OF_ONE = 2, 1
+"""And of those that keep a processor at work, which are others."""
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
     """All of the table."""
-    threads = Shares(_THREADS, _OF_ONE)
+    threads, busy = Shares(_THREADS, _OF_ONE), Shares(_BUSY_THREADS, _BUSY_OF_ONE)
     for row in ENDPOINTS:
         if row.method == "WS":
             app.add_api_websocket_route(BASE + row.path, _make_conversation(row, service))
             continue
-        route = _make_route(row, service, threads)
+        route = _make_route(row, service, busy if row.busy else threads)
         app.add_api_route(
             BASE + row.path,
             route,
@@ -147,6 +149,13 @@ async def _call(row: Endpoint, handler: Callable[[], Any], threads: Shares, owne
         return await handler()
     with trio.move_on_after(SECONDS):
         return await threads.run(owner, handler)
+    if row.busy:
+        raise Refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"this was not done within {SECONDS:.0f} s: the server has too much to calculate",
+            row.path,
+            "ask for one thing at a time, or send less at once",
+        )
     raise Refusal(
         HTTPStatus.GATEWAY_TIMEOUT,
         f"akiosd did not answer within {SECONDS:.0f} s",
