@@ -4,6 +4,9 @@ hypercorn's own loop has no time limit for writing, and none for reading where H
 client that never reads, or never asks, would hold a connection, and the end of the server, for
 ever.  So the accepted streams are wrapped here: whoever takes nothing for ``WRITE_SECONDS``, or
 asks nothing for ``IDLE_SECONDS``, is cut off.
+
+It also takes compressed messages of WebSockets, and inflates them before it looks how much that
+becomes: none are taken here.  And it keeps what comes after a message has become too large.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from typing import Any, NamedTuple
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp, Receive, Scope, Send
+from wsproto.events import Message
+from wsproto.extensions import PerMessageDeflate
 
 WRITE_SECONDS = 15.0
 """How long a client may take nothing of what is sent to it."""
@@ -111,6 +117,28 @@ class PatientStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class _NoDeflate(PerMessageDeflate):
+    """Declines; so a message that is compressed all the same breaks the protocol."""
+
+    def accept(self, offer: str) -> None:
+        return None
+
+
+class _Bounded(ws_stream.WebsocketBuffer):
+    """A message as it comes: it is too large before it is kept, and the rest of it is not kept."""
+
+    def extend(self, event: Message[Any]) -> None:
+        if self.length + len(event.data) > self.max_length:
+            self.value, self.length = None, self.max_length
+            raise ws_stream.FrameTooLargeError()
+        super().extend(event)
+
+
+ws_stream.PerMessageDeflate = _NoDeflate  # type: ignore[attr-defined]
+ws_stream.WebsocketBuffer = _Bounded  # type: ignore[misc]
+"""hypercorn has no settings for these."""
 
 
 class Connections:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import socket
+import struct
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -11,6 +14,9 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+import wsproto
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Request
+from wsproto.extensions import PerMessageDeflate
 
 from akiosctl.api.connections import Connections, Patience, PatientStream
 
@@ -205,3 +211,71 @@ async def _read_to_end(stream: trio.SocketStream) -> bytes:
     except trio.BrokenResourceError:
         pass  # it was closed with something unread
     return data
+
+
+class Talk:
+    """A WebSocket that is accepted, and what it gets."""
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.over = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Callable[[], Any], send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while not self.got or self.got[-1]["type"] != "websocket.disconnect":
+            self.got.append(await receive())
+        self.over.set()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+async def test_a_message_that_grows_when_it_is_inflated_is_not_taken(compressed: bool) -> None:
+    app, deflate = Talk(), PerMessageDeflate()
+    async with serving(app, Patience()) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        client = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+        offered = [deflate] if compressed else []
+        await stream.send_all(client.send(Request("x", "/", extensions=offered)))
+        client.receive_data(await stream.receive_some())
+        (accepted,) = client.events()
+        assert isinstance(accepted, AcceptConnection) and not accepted.extensions
+        assert compressed or not deflate.enabled()
+        if compressed:  # as one who does not ask
+            packer = zlib.compressobj(9, wbits=-15)
+            bomb = packer.compress(bytes(1 << 26)) + packer.flush(zlib.Z_SYNC_FLUSH)
+            head = struct.pack("!BBQI", 0xC2, 0xFF, len(bomb) - 4, 0)
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(head + bomb[:-4])
+        else:
+            await stream.send_all(
+                client.send(BytesMessage(b"one")) + client.send(CloseConnection(1000))
+            )
+        await app.over.wait()
+        texts = [bytes(one["bytes"]) for one in app.got if one["type"] == "websocket.receive"]
+        assert texts == ([] if compressed else [b"one"])
+        while await stream.receive_some():
+            pass
+        await stream.aclose()
+
+
+async def test_what_comes_after_a_message_is_too_large_is_not_kept() -> None:
+    app, head = Talk(), struct.pack("!BBQI", 0x02, 0xFF, 1 << 40, 0)
+    async with serving(app, Patience()) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        client = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+        await stream.send_all(client.send(Request("x", "/")))
+        client.receive_data(await stream.receive_some())
+        small = client.send(BytesMessage(bytes(1 << 16)))
+        tracemalloc.start()
+        await stream.send_all(small + head)
+        for _ in range(256):
+            await stream.send_all(bytes(1 << 18))
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        client.receive_data(await stream.receive_some())
+        assert [event.code for event in client.events() if isinstance(event, CloseConnection)] == [
+            1009
+        ]
+        texts = [one["bytes"] for one in app.got if one["type"] == "websocket.receive"]
+        assert texts == [bytes(1 << 16)]  # control: as large as it may be
+        assert grown < 1 << 23, grown
+        await stream.aclose()
