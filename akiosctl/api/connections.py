@@ -159,6 +159,8 @@ class Connections:
         self._config.websocket_max_message_size = _MOST_MESSAGE
         self._context = WorkerContext(None)
         self._most, self._open = most, 0
+        self._resting: dict[trio.CancelScope, None] = {}
+        """Connections on which no request is at work, that which began to rest first at first."""
 
     async def serve(self, listener: trio.SocketListener, stop: trio.Event) -> None:
         """Until ``stop`` is set; then no connection is taken any more, and those that are open have
@@ -176,7 +178,8 @@ class Connections:
         await trio.serve_listeners(self._serve_one, [listener], handler_nursery=connections)
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
-        if self._open >= self._most:
+        # Whoever opens all there are and asks nothing must not keep others out.
+        if self._open >= self._most and not self._let_go():
             await trio.aclose_forcefully(stream)
             return
         self._open += 1
@@ -187,16 +190,30 @@ class Connections:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
+    def _let_go(self) -> bool:
+        """End the connection that has asked nothing for the longest time; False where all are at
+        work.
+        """
+        if not self._resting:
+            return False
+        scope = next(iter(self._resting))
+        del self._resting[scope]
+        scope.cancel()
+        return True
+
     async def _speak(self, stream: trio.SocketStream) -> None:
-        active, rested = 0, trio.lowlevel.ParkingLot()
+        active, rested, whole = 0, trio.lowlevel.ParkingLot(), trio.CancelScope()
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             nonlocal active
             active += 1
+            self._resting.pop(whole, None)
             try:
                 await self._app(scope, receive, send)
             finally:
                 active -= 1
+                if not active and not whole.cancel_called:
+                    self._resting[whole] = None
                 patient.worked()
                 rested.unpark_all()
 
@@ -213,13 +230,17 @@ class Connections:
             outer = trio.SSLStream(patient, self._tls, server_side=True, https_compatible=True)
         app = ASGIWrapper(counted)  # type: ignore[arg-type]
         server = TCPServer(app, self._config, self._context, ConnectionState({}), outer)
+        self._resting[whole] = None
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(leave, nursery.cancel_scope.cancel)
-                await server.run()
-                nursery.cancel_scope.cancel()
+            with whole:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(leave, nursery.cancel_scope.cancel)
+                    await server.run()
+                    nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is gone
+        finally:
+            self._resting.pop(whole, None)
 
 
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:

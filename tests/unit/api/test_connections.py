@@ -203,6 +203,26 @@ async def test_one_connection_too_many_is_closed() -> None:
         await first.aclose()
 
 
+async def test_those_that_ask_nothing_keep_nobody_out() -> None:
+    app, patience = Endless(), Patience()
+    async with serving(app, patience, most=4) as port:
+        busy = await trio.open_tcp_stream("127.0.0.1", port)
+        await busy.send_all(GET)
+        await app.begun.wait()
+        silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
+        half = await trio.open_tcp_stream("127.0.0.1", port)
+        await half.send_all(GET[:-3])
+        for _ in range(3):
+            one = await trio.open_tcp_stream("127.0.0.1", port)
+            await one.send_all(GET)
+            assert (await one.receive_some()).startswith(b"HTTP/1.1 200")
+        for stream in (*silent, half):  # the room they had
+            assert await _read_to_end(stream) == b""
+        assert await busy.receive_some()  # control: what is at work goes on
+        late = await trio.open_tcp_stream("127.0.0.1", port)
+        assert await _read_to_end(late) == b""  # control: four are at work
+
+
 async def _read_to_end(stream: trio.SocketStream) -> bytes:
     data = b""
     try:
