@@ -60,6 +60,12 @@ class Program(NamedTuple):
     """
     reads_with: str = ""
     """Letters with which it reads a program there in any case."""
+    at_files: Literal["", "all", "options"] = ""
+    """Whether of a word ``@FILE`` the file has further words, options among them: all words are read
+    so, behind ``--`` and behind options, too, or those up to its first operand.
+    """
+    text_prefixes: tuple[str, ...] = ()
+    """Words that begin so bring options of another program."""
 
 
 _UNLESS: Reads = "program unless given"
@@ -83,6 +89,9 @@ _AWK = Program(
 _VI = Program(text="cS", takes="uTwWirst", long_text=("--cmd",), permutes=True, one_word=True)
 _SU = Program(text="c", takes="sgGwu", long_text=("--command", "--session-command"), long_takes=("--shell",),
               permutes=True, one_word=True)  # fmt: skip
+
+_BINUTILS = Program(long_text=("--plugin", "-plugin"), takes="o", permutes=True, at_files="all")
+_AT_FILES = Program(permutes=True, at_files="all")
 
 # fmt: off
 PROGRAMS: dict[str, Program] = {
@@ -132,7 +141,8 @@ PROGRAMS: dict[str, Program] = {
     "gdb": Program(long_text=("-ex", "--ex", "-iex", "--iex", "-eval-command", "--eval-command", "--init-eval-command"),
                    long_takes=("-x", "--command"), one_word=True, reads="program"),
     **dict.fromkeys(("make", "gmake"), Program(
-        takes="CfIjloW", long_text=("--eval",), permutes=True, operands=("text",))),
+        takes="CIjloW", files="f", long_text=("--eval",), long_takes=("--file", "--makefile"), permutes=True,
+        operands=("text",))),
     "just": Program(long_text=("--shell", "--shell-arg", "--set"), permutes=True),
     **dict.fromkeys(("find", "gfind"), Program(runs=("-exec", "-execdir", "-ok", "-okdir"), permutes=True)),
     **dict.fromkeys(("fd", "fdfind"), Program(runs=("-x", "-X", "--exec", "--exec-batch"), permutes=True)),
@@ -188,15 +198,19 @@ PROGRAMS: dict[str, Program] = {
     "socat": Program(operands=("text",), takes="lftTbL"),
     **dict.fromkeys(("nc", "ncat", "netcat"), Program(
         text="ec", long_text=("--exec", "--sh-exec", "--lua-exec"), takes="iIMmOpqsTVWwXx", permutes=True)),
-    **dict.fromkeys(("gcc", "g++", "cc", "c++", "clang"), Program(
-        long_text=("-wrapper", "-fplugin", "-specs", "--specs"), takes="oIDLlxBU", permutes=True)),
+    **dict.fromkeys(("gcc", "g++", "cc", "c++", "clang", "clang++", "cpp", "gfortran"), Program(
+        long_text=("-wrapper", "-fplugin", "-specs", "--specs", "-Xlinker", "-Xassembler", "-Xpreprocessor"),
+        takes="oIDLlxBU", permutes=True, at_files="all", text_prefixes=("-Wl,", "-Wa,", "-Wp,"))),
+    **dict.fromkeys(("ld", "as", "ar", "nm", "objcopy", "objdump", "strip", "ranlib", "size", "readelf", "strings",
+                     "addr2line", "c++filt"), _BINUTILS),
+    **dict.fromkeys(("javac", "javadoc", "jar", "rustc", "gs", "mypy", "pytest", "ruff"), _AT_FILES),
     "cmake": Program(takes="SBGTA", permutes=True, runs=("-E",)),
     **dict.fromkeys(("npm", "npx", "pnpm", "yarn"), Program(
         text="c", long_text=("--call", "--script-shell", "--shell-mode", "--node-options"), permutes=True)),
     "cargo": Program(long_text=("--config",), permutes=True),
     "go": Program(long_text=("-exec", "-toolexec", "-vettool", "--exec", "--toolexec"), permutes=True),
     "java": Program(long_text=("-XX:OnError", "-XX:OnOutOfMemoryError", "-agentpath", "-agentlib", "-javaagent"),
-                    takes="cp", one_word=True),
+                    takes="cp", one_word=True, at_files="options"),
     **dict.fromkeys(("apt", "apt-get"), Program(text="oc", long_text=("--option", "--config-file"), permutes=True)),
     "dpkg": Program(long_text=("--pre-invoke", "--post-invoke", "--status-logger"), permutes=True),
     **dict.fromkeys(("hg", "chg"), Program(long_text=("--config",), permutes=True, one_word=True)),
@@ -232,7 +246,11 @@ _GIT: dict[str, Program] = {
     "bisect run": Program(operands=("program",)),
 }
 # fmt: on
-_VERSION = re.compile(r"(?<=[A-Za-z])[0-9][0-9.]*\Z")
+_VERSION = re.compile(r"(?<=[A-Za-z+])-?[0-9][0-9.]*\Z")
+_MACHINE = re.compile(r"\w+-(?:\w+-)?linux-\w+-")
+"""What stands before the name of a compiler for one kind of machine."""
+_STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_PROGRAM_FILES = ("--file", "--makefile", "--exec")
 _HARMLESS = re.compile(
     r"(user|author|committer)\.(name|email)|(color|advice|init|i18n|log|status|column|pack|gc)\.[\w.-]+"
     r"|(?!(proxy|local|knownhosts|remote)command|match|include|[\w-]*provider)[a-z0-9]+",
@@ -270,6 +288,8 @@ class _Found:
     def __init__(self) -> None:
         self.open: set[int] = set()
         """Places of words that begin with what is filled in, and could be options."""
+        self.at_files: set[int] = set()
+        """Places of words that begin so, and of which an ``@`` would bring words from a file."""
         self.read: list[_Reading] = []
 
 
@@ -287,6 +307,35 @@ def find_open(words: Sequence[str]) -> set[int]:
     for _ in _read_command(words, 0, found):
         pass
     return found.open
+
+
+def find_at_files(words: Sequence[str]) -> set[int]:
+    """The places of words that begin with what is filled in, where ``@FILE`` brings options."""
+    found = _Found()
+    for _ in _read_command(words, 0, found):
+        pass
+    return found.at_files
+
+
+class Words(NamedTuple):
+    """Of words that a program adds to a command: what they may not begin with, as it would be an
+    option or bring some, and what stands between them.
+    """
+
+    begin: str
+    between: str
+
+
+def find_added(words: Sequence[str]) -> Words | None:
+    """Words of the standard input that become options; None where none do."""
+    found = _Found()
+    for _ in _read_command(words, 0, found):
+        pass
+    for reading in found.read:
+        added = reading.find_added()
+        if added is not None:
+            return added
+    return None
 
 
 def reads_program(words: Sequence[str]) -> bool:
@@ -307,7 +356,7 @@ def _read_command(words: Sequence[str], at: int, found: _Found) -> Iterator[int]
     if at >= len(words):
         return
     yield at
-    name = words[at].rpartition("/")[2]
+    name = _MACHINE.sub("", words[at].rpartition("/")[2])
     program = PROGRAMS.get(_VERSION.sub("", name)) or PROGRAMS.get(name)
     if program is None:
         yield from _read_unknown(words, at + 1, found)
@@ -380,6 +429,16 @@ class _Reading:
                     yield from [here] if self._may_be_an_option() else []
                 are_options = self.program.permutes
                 yield from self._operand(here)
+        yield from self._read_at_files()
+
+    def _read_at_files(self) -> Iterator[int]:
+        last = len(self.words) if self.program.at_files == "all" else self.at
+        for here in range(self.first, last if self.program.at_files else self.first):
+            word = self.words[here]
+            if word.startswith(FILLED):
+                self.found.at_files.add(here)
+            elif word.startswith("@") and FILLED in word:
+                yield here
 
     def _may_be_an_option(self) -> bool:
         """Whether a word that is filled in could be one that brings its text, or has the next one
@@ -391,11 +450,16 @@ class _Reading:
     def _option(self, word: str, here: int) -> Iterator[int]:
         name, equals, value = word.partition("=")
         program = self.program
-        if _is_one_of(name, program.long_text):
+        if program.text_prefixes and word.startswith(program.text_prefixes):
+            yield here
+        elif _is_one_of(name, program.long_text):
             yield from self._text(value if equals else "", here)
         elif word in program.takes_two:
             self.at += 2
         elif _is_one_of(name, program.long_takes):
+            argument = value if equals else "".join(self.words[self.at : self.at + 1])
+            is_program = bool(program.files) and _is_one_of(name, _PROGRAM_FILES)
+            self.reads_anyway |= is_program and argument in _STDIN
             self.at += not equals
         elif word.startswith("--"):
             # What it is called is filled in.
@@ -421,6 +485,8 @@ class _Reading:
             elif letter in program.settings:
                 yield from self._setting(rest, here)
             elif letter in program.takes + program.files + program.ends:
+                argument = rest or "".join(self.words[self.at : self.at + 1])
+                self.reads_anyway |= letter in program.files and argument in _STDIN
                 self.at += not rest
                 self.text_is_given |= letter in program.files
             self.has_ended |= letter in program.ends
@@ -494,19 +560,31 @@ class _Reading:
         """Whether standard input is the text of a program, for what :meth:`run` has read."""
         match self.program.reads:
             case "data":
-                return False
+                return self.reads_anyway
             case "program unless given":
                 return self.reads_anyway or not (self.has_script or self.text_is_given)
             case "program unless text":
-                return not self.text_is_given
+                return not self.text_is_given or self.reads_anyway
             case "program":
                 return True
-        command = list(self.words[self.command_at :])
-        options = self.words[self.first : self.command_at]
-        mark = _replaced(options)
-        words = [word.replace(mark, FILLED) for word in command] if mark else command
-        words += [] if mark else [FILLED, FILLED]
+        words = self._with_input()
         return bool(find_texts(words)) or reads_program(words)
+
+    def find_added(self) -> Words | None:
+        """As the function of this name."""
+        if self.program.reads != "words":
+            return None
+        words = self._with_input()
+        begin = "-" * bool(find_open(words)) + "@" * bool(find_at_files(words))
+        own = _delimiter(self.words[self.first : self.command_at])
+        return Words(begin, " \t\r\n\f\v\0'\"\\" + own) if begin else None
+
+    def _with_input(self) -> list[str]:
+        """The command that is run, with the words that are added to it."""
+        command = list(self.words[self.command_at :])
+        mark = _replaced(self.words[self.first : self.command_at])
+        words = [word.replace(mark, FILLED) for word in command] if mark else command
+        return words + ([] if mark else [FILLED, FILLED])
 
 
 def _replaced(options: Sequence[str]) -> str:
@@ -516,6 +594,16 @@ def _replaced(options: Sequence[str]) -> str:
             return word[2:] or "".join(options[at + 1 : at + 2])
         if word in ("-i", "--replace") or word.startswith("--replace="):
             return word.partition("=")[2] or "{}"
+    return ""
+
+
+def _delimiter(options: Sequence[str]) -> str:
+    """What separates the words of xargs, as far as options say."""
+    for at, word in enumerate(options):
+        if word.startswith("-d"):
+            return word[2:] or "".join(options[at + 1 : at + 2])
+        if word.startswith("--delim"):
+            return word.partition("=")[2] or "".join(options[at + 1 : at + 2])
     return ""
 
 

@@ -5,7 +5,7 @@ that would become the text of a program.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from akiosd.errors import AkiosError
@@ -13,6 +13,8 @@ from akiosd.values.workflow import Step
 from akiosd.workflow.interpolate import has_reference, pieces_of
 from akiosd.workflow.program_texts import (
     FILLED,
+    find_added,
+    find_at_files,
     find_open,
     find_texts,
     names_program,
@@ -95,7 +97,18 @@ def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
         command = written.get(key)
         if not isinstance(command, list | tuple):
             continue
-        for at in sorted(find_open([_with_places(word) for word in command])):
+        words = [_with_places(word) for word in command]
+        for at in sorted(find_at_files(words)):
+            value = filled[key][at]
+            if isinstance(value, str) and value.startswith("@"):
+                raise AkiosError(
+                    f"the value {value[:40]!r} begins with @, and {command[0]} would read further"
+                    " words from a file of that name, options among them",
+                    f"{section}.{key}[{at}]",
+                    "where it may be such a value, write ./{inputs.x}",
+                )
+        _check_input(written, filled, words, section)
+        for at in sorted(find_open(words)):
             value = filled[key][at]
             if isinstance(value, str) and _OPTION.match(value):
                 raise AkiosError(
@@ -105,6 +118,23 @@ def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
                     "where it may be such a value, write it behind -- or within a word, as in"
                     " --name={inputs.x} or ./{inputs.x}",
                 )
+
+
+def _check_input(
+    written: Mapping[str, Any], filled: Mapping[str, Any], words: list[str], section: str
+) -> None:
+    added = find_added(words) if _refers(written.get("stdin")) else None
+    if added is None:
+        return
+    begin, between = re.escape(added.begin), re.escape(added.between)
+    found = re.search(f"(?:\\A|[{between}])([{begin}][^\\s]{{1,40}})", str(filled["stdin"]))
+    if found is not None:
+        raise AkiosError(
+            f"{words[0]} would add the word {found[1]!r} of its input to a command, which would"
+            " read it as an option",
+            f"{section}.stdin",
+            "where there may be such words, write -- before them, as in [xargs, rm, --]",
+        )
 
 
 def explain(command: str) -> str:

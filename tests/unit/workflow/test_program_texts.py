@@ -6,13 +6,21 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from akiosd.errors import AkiosError
-from akiosd.workflow.program_texts import FILLED, find_texts, names_program, reads_program
+from akiosd.workflow.program_texts import (
+    FILLED,
+    PROGRAMS,
+    find_at_files,
+    find_texts,
+    names_program,
+    reads_program,
+)
 from akiosd.workflow.shell_traps import check_filled
 
 X = "@"
@@ -509,6 +517,10 @@ ed -s | !%
 xargs -d @@ sh -c | %
 xargs -I{} sh -c {} | '%'
 tclsh | exec sh -c {%}
+make -f - | all:;%
+make --file=/dev/stdin | all:;%
+awk -f - | BEGIN { system("%") }
+sed -n -f - file | 1e %
 """
 READ_AS_DATA = """
 sh s.sh
@@ -542,6 +554,75 @@ def test_what_reads_its_input_as_data_may_be_given_values(place: Path, line: str
     assert not reads_program(words)
     for value in HOSTILE if shutil.which(words[0]) else ():
         assert not does(place, words, value.replace("%", f"touch {place}/MARK") + "\n"), value
+
+
+ADDED = """
+xargs git ls-remote | "--upload-pack=%;false" . | .
+xargs -d, git ls-remote | --upload-pack=%;false,. | .
+xargs -I{} git ls-remote {} . | --upload-pack=%;false | .
+timeout 9 xargs tar -cf out.tar file | --checkpoint=1 "--checkpoint-action=exec=%" | file
+"""
+
+
+@pytest.mark.parametrize("row", ADDED.strip().splitlines())
+def test_words_of_an_input_that_become_options_are_refused(place: Path, row: str) -> None:
+    """The control: the real program does what such a word says; ordinary ones are let through, and
+    all are behind ``--``.
+    """
+    line, value, ordinary = row.split(" | ")
+    words = shlex.split(line)
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    hostile = value.replace("%", f"touch {place}/MARK")
+    written = {"argv": words, "stdin": "{inputs.x}"}
+    assert does(place, words, hostile) and not does(place, words, ordinary)
+    with pytest.raises(AkiosError, match="would read it as an option"):
+        check_filled("tool", "parameters", written, {"argv": words, "stdin": hostile})
+    check_filled("tool", "parameters", written, {"argv": words, "stdin": ordinary})
+    if "-I" not in line:
+        behind = {"argv": [*words, "--"], "stdin": "{inputs.x}"}
+        check_filled("tool", "parameters", behind, {"argv": [*words, "--"], "stdin": hostile})
+
+
+def at_programs() -> list[str]:
+    return sorted(name for name, program in PROGRAMS.items() if program.at_files)
+
+
+@pytest.mark.parametrize("name", at_programs())
+def test_options_from_files_that_a_value_names_are_refused(place: Path, name: str) -> None:
+    """The control: the real program reads them, and it does not where the value is let through."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    check = {"argv": [name, "{inputs.x}"]}
+    with pytest.raises(AkiosError, match="further words from a file"):
+        check_filled("tool", "parameters", check, {"argv": [name, "@opts"]})
+    check_filled("tool", "parameters", check, {"argv": [name, "./@opts"]})
+    assert find_texts([name, f"@{FILLED}"]) == {1} == find_texts([name, f"@dir/{FILLED}"])
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    (place / "opts").write_text("--version\n")
+
+    def say(word: str) -> str:
+        done = subprocess.run(
+            [found, word], cwd=place, capture_output=True, text=True, timeout=60,
+            env=dict(os.environ), stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    if name == "pytest":  # it looks for this option before it reads the file
+        assert "not found" not in say("@opts") and "not found" in say("./@opts")
+        return
+    version = say("--version").splitlines()[0]
+    assert version and version in say("@opts") and version not in say("./@opts")
+
+
+def test_words_behind_a_main_class_are_a_programs_own() -> None:
+    words = ["java", "-jar", "x.jar", FILLED]
+    assert find_at_files(words) == set() and find_at_files(["gcc", "--", FILLED]) == {2}
+    assert find_at_files(["java", "-cp", FILLED, "Main"]) == {2}
+    for name in ("gcc-12", "x86_64-linux-gnu-gcc", "aarch64-linux-gnu-g++-13", "/bin/clang++-14"):
+        assert find_at_files([name, "-c", FILLED]) == {2}, name
+    assert find_texts(["gcc", f"-Wl,{FILLED}"]) and find_texts(["gcc", "-Xlinker", FILLED])
+    assert not find_texts(["gcc", "-c", FILLED]) and not find_texts(["gcc", "-o", FILLED])
 
 
 def test_variables_that_programs_run_are_known(place: Path) -> None:
