@@ -18,8 +18,8 @@ class Piped:
     the error.
     """
 
-    def __init__(self, client: PlainClient, cage: str, argv: list[str]) -> None:
-        """Start it; ``argv[0]`` is a path inside."""
+    def __init__(self, client: PlainClient, cage: str, argv: list[str], copies: str = "") -> None:
+        """Start it; ``argv[0]`` is a path inside, ``copies`` what the log says that it is for."""
         self._client = client
         request: dict[str, object] = {
             "cage": cage,
@@ -27,6 +27,7 @@ class Piped:
             "command": os.fsencode(argv[0]),
             "cwd": b"/",
             "env": {b"LC_ALL": b"C"},
+            "copies": os.fsencode(copies),
         }
         number = client.request("program", request)
         _, fds = take_started(client, number)

@@ -944,10 +944,13 @@ class TimelineEnd(Form):
 
 
 class TimelineProgram(Form):
-    """A program of a standing cage; times are 0 where no record tells."""
+    """A program of a standing cage; times are 0 where no record tells.  ``copies``: it belongs to
+    a copy by cp, "in PATH" or "out PATH".
+    """
 
     number: int
     argv: list[str]
+    copies: str
     started_ns: int
     ended_ns: int
     exit_code: int

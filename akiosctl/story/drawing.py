@@ -116,7 +116,7 @@ def _span(program: Program, story: Story, columns: int) -> str:
     last = _column(program.ended, story, columns) if program.ended else columns - 1
     mark = "┤" if program.ended else "▶"
     line = " " * first + ("├" + "─" * (last - first - 1) + mark if last > first else "│")
-    words = f" {program.number} {quote_command(program.argv)}" + _how(program)
+    words = f" {program.number} {quote_command(program.shown)}" + _how(program)
     if len(line) + 24 <= columns:
         return line + words[: columns - len(line)]
     if first >= 24:

@@ -66,7 +66,7 @@ def _program(one: Program, story: Story, span: int, y: int, words: Words) -> Ite
     first = _x(one.started or one.ended or story.first, story, span)
     last = _x(one.ended or story.last, story, span)
     failed = " failed" if one.ended and one.exit_code else ""
-    said = words.command(one.argv)
+    said = words.command(one.shown)
     yield f'<text class="lane" x="0" y="{y + 13}">program {one.number}</text>'
     yield f"{_bar('program' + failed, first, last, y)}<title>{said}</title></rect>"
     # Beside the bar where there is more room, else before it; cut by the picture's edge.

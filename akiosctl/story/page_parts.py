@@ -110,7 +110,7 @@ def programs(story: Story, words: Words) -> Iterator[str]:
     rows = [
         (
             str(one.number),
-            f"<code>{words.command(one.argv)}</code>",
+            f"<code>{words.command(one.shown)}</code>",
             words.say(one.reason) if one.ended else "no end is recorded",
             format_duration(one.ended - one.started) if one.ended and one.started else "",
             str(one.exit_code) if one.ended else "",

@@ -100,6 +100,7 @@ def _program(one: Program) -> dict[str, Any]:
     return {
         "number": one.number,
         "argv": [escape(word) for word in one.argv],
+        "copies": escape(one.copies),
         "started_ns": one.started,
         "ended_ns": one.ended,
         "exit_code": one.exit_code,

@@ -45,10 +45,16 @@ class Program:
 
     number: int
     argv: tuple[bytes, ...] = ()
+    copies: bytes = b""
     started: int = 0
     ended: int = 0
     exit_code: int = 0
     reason: str = ""
+
+    @property
+    def shown(self) -> tuple[bytes, ...]:
+        """What somebody asked for: a command, or a copy."""
+        return (b"cp", *self.copies.split(b" ", 1)) if self.copies else self.argv
 
 
 @dataclass
@@ -166,7 +172,8 @@ def _unprotected(story: Story, record: kinds.Unprotected) -> None:
 def _program_started(story: Story, record: kinds.ProgramStarted) -> None:
     found = _program(story, record.program)
     found.argv, found.started = record.argv[:_MOST_WORDS], record.ts
-    story.lanes["program"].add(record.ts, shorten(quote_command(found.argv)))
+    found.copies = record.copies
+    story.lanes["program"].add(record.ts, shorten(quote_command(found.shown)))
 
 
 def _program_ended(story: Story, record: kinds.ProgramEnded) -> None:

@@ -23,6 +23,13 @@ from akiosd.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from akiosd.values.units import parse_size
 
 _TAR = "/usr/bin/tar"
+_UNPACK = """
+if [ -d "$1" ]; then echo directory; cd -- "$1"; else echo name; cd -- "$2"; fi || exit 3
+exec /usr/bin/tar -x -f - --no-same-owner
+"""
+"""Whether the target is a directory is found out by the program that writes into it."""
+_NOWHERE = 3
+"""What that ends with where it finds no directory; tar(1) has 0 to 2."""
 _MOST_TOLD = 10
 _MOST = 10 << 30
 
@@ -101,26 +108,27 @@ def copy_in(client: PlainClient, source: str, name: str, target: str, most: int 
         source = os.path.abspath(source)
     place = _inside(cage, target)
     directory, _, called = place.rstrip("/").rpartition("/")
-    if _is_directory(client, cage, place):
-        directory, called = place, os.path.basename(source)
-    elif target.endswith("/"):
-        raise AkiosError(
-            f"{target} is not a directory in {name}",
-            "cp",
-            "make that directory first, or write a file: leave out the / at the end",
-        )
     here, last = os.path.split(source)
     fd = open_directory(here or ".")
     try:
-        words = [_TAR, "-x", "-f", "-", "-C", directory or "/", "--no-same-owner"]
-        program = Piped(client, str(cage["cage"]), words)
+        words = ["/bin/sh", "-c", _UNPACK, "sh", place, directory or "/"]
+        program = Piped(client, str(cage["cage"]), words, f"in {place}")
+        is_directory = program.stdout.readline() == b"directory\n"
+        if not is_directory and target.endswith("/"):
+            program.finish()
+            raise AkiosError(
+                f"{target} is not a directory in {name}",
+                "cp",
+                "make that directory first, or write a file: leave out the / at the end",
+            )
         packing = Packing(program.stdin, most)
-        _pack(packing, program, fd, last, called, source)
+        _pack(packing, program, fd, last, last if is_directory else called, source)
     finally:
         os.close(fd)
     code = program.finish()
     if code:
-        named = next(read_words(program.words), None)
+        nowhere = Named(directory or "/", "it is not there, or is no directory for programs there")
+        named = nowhere if code == _NOWHERE else next(read_words(program.words), None)
         raise _failed("written", name, place, code, named)
     return packing
 
@@ -164,7 +172,7 @@ def copy_out(
     try:
         words = [_TAR, "-c", "-f", "-", "--format=gnu", "--hard-dereference"]
         words += ["-C", directory or "/", "--", called]
-        program = Piped(client, str(cage["cage"]), words)
+        program = Piped(client, str(cage["cage"]), words, f"out {place}")
         extraction.run(TarReader(program.stdout))
     except OSError as error:
         raise _not_written(error, os.path.join(parent, final)) from None
@@ -214,10 +222,6 @@ def _inside(cage: dict[str, Any], path: str) -> str:
     """An absolute path inside; others start at the project."""
     slash = "/" if path.endswith("/") else ""
     return os.path.normpath(os.path.join(os.fsdecode(cage["workspace"]), path)) + slash
-
-
-def _is_directory(client: PlainClient, cage: dict[str, Any], path: str) -> bool:
-    return Piped(client, str(cage["cage"]), ["/usr/bin/test", "-d", path]).finish() == 0
 
 
 def _failed(done: str, cage: str, place: str, code: int, named: Named | None) -> AkiosError:

@@ -79,6 +79,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     start_index: int = -1
     end_index: int = -1
+    copies: bytes = b""
 
 
 _ENDS: tuple[State, tuple[Command, ...]] = ("ended", ("record_end", "tell_end"))

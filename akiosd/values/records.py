@@ -164,12 +164,14 @@ class Unprotected(Record, frozen=True, kw_only=True, tag="unprotected"):
 
 class ProgramStarted(Record, frozen=True, kw_only=True, tag="program_started"):
     """A program runs in a standing cage; ``program`` is its number there, ``pid`` its own
-    inside.
+    inside.  ``copies``: it belongs to a copy by ``akiosctl cp``, as its caller said: "in PATH" or
+    "out PATH".
     """
 
     program: int
     argv: tuple[bytes, ...]
     pid: int
+    copies: bytes = b""
 
 
 class ProgramEnded(Record, frozen=True, kw_only=True, tag="program_ended"):

@@ -125,7 +125,8 @@ class Program(Message, frozen=True, tag="program"):
     """Start a program in a standing cage of the caller's own; answered by :class:`Started`, and by
     :class:`Ended` when it has ended.
 
-    The fields are as in :class:`Run`; ``env`` is added to what the cage was made with.
+    The fields are as in :class:`Run`; ``env`` is added to what the cage was made with.  ``copies``:
+    what ``akiosctl cp`` has it for, for the log.
     """
 
     cage: str = ""
@@ -135,6 +136,7 @@ class Program(Message, frozen=True, tag="program"):
     cwd: bytes = b"/"
     tty: Tty | None = None
     one_output: bool = False
+    copies: bytes = b""
 
 
 class Pause(Message, frozen=True, tag="pause"):

@@ -126,6 +126,35 @@ def test_who_follows_links_reads_the_secret(private: Daemon, tmp_path: Path) -> 
     assert (shutil.copytree(tmp_path / "d", tmp_path / "e") / "secret").read_text() == SECRET
 
 
+def test_copies_have_rows_of_their_own(private: Daemon) -> None:
+    """Each copy is one program in the log, which says what was copied; the control is a tar that
+    somebody runs.
+    """
+    standing = Standing(private, "rows")
+    (standing.project / "given").write_text("x")
+    try:
+        assert standing.ctl("cp", "given", "rows:/tmp/").returncode == 0
+        assert standing.ctl("cp", "given", "rows:data/output/name").returncode == 0
+        assert standing.ctl("cp", "rows:/tmp/given", "back").returncode == 0
+        missing = standing.ctl("cp", "given", "rows:/tmp/none/")
+        assert standing.run("tar", "--version").returncode == 0
+        told = json.loads(standing.ctl("timeline", "rows", "--json").stdout)
+        drawn = standing.ctl("timeline", "rows").stdout
+        page = standing.ctl("report", "rows", "--out", "page.html")
+        assert page.returncode == 0, page.stderr
+    finally:
+        standing.ctl("cage", "down", "rows", "--discard", "--fast")
+    assert "is not a directory in rows" in missing.stderr
+    output = standing.project / "data/output"
+    assert [one["copies"] for one in told["programs"]] == [
+        *("in /tmp/", f"in {output}/name", "out /tmp/given", "in /tmp/none/", "")
+    ]
+    assert "cp in /tmp/" in drawn and "cp out /tmp/given" in drawn and "tar --version" in drawn
+    assert "_UNPACK" not in drawn and "exec /usr/bin/tar" not in drawn
+    text = (standing.project / "page.html").read_text()
+    assert "cp out /tmp/given" in text and "exec /usr/bin/tar" not in text
+
+
 def test_what_the_cage_cannot_do_is_told_in_our_words(private: Daemon) -> None:
     standing = Standing(private, "words", "--disk", "32M")
     source = standing.project / "big"

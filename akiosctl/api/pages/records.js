@@ -10,7 +10,7 @@ const WORDS = {
   birth: (r) => ["life", "Cage made", join(command(r.argv || []), r.degraded && "with less protection than asked for")],
   started: (r) => ["life", "Agent started", `process ${r.pid} on the host`],
   end: (r) => [r.exit_code ? "bad" : "life", "Ended", join(r.reason, `exit status ${r.exit_code}`)],
-  program_started: (r) => ["life", `Program ${r.program} started`, command(r.argv || [])],
+  program_started: (r) => ["life", `Program ${r.program} started`, r.copies ? `cp ${r.copies}` : command(r.argv || [])],
   program_ended: (r) => [r.exit_code ? "bad" : "life", `Program ${r.program} ended`, join(r.reason, `exit status ${r.exit_code}`)],
   llm_call: (r) => ["money", `${usd(r.usd_micro)} to ${r.provider}`, join(
     r.model, tokens(r.tokens), r.outcome, r.estimated && "estimated", r.duration_ns && duration(r.duration_ns))],

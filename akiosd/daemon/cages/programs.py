@@ -125,6 +125,7 @@ class Programs:
                 number=number,
                 argv=_cut(request.argv),
                 cwd=request.cwd[:_SHOWN],
+                copies=request.copies[:_SHOWN],
                 tty=request.tty is not None,
                 asked_ns=time.time_ns(),
             )
@@ -218,7 +219,7 @@ class Programs:
 
     def _record_start(self, one: Program) -> None:
         record = records.ProgramStarted(
-            ts=time.time_ns(), program=one.number, argv=one.argv, pid=one.pid
+            ts=time.time_ns(), program=one.number, argv=one.argv, pid=one.pid, copies=one.copies
         )
         self._note(one, start_index=self._ledger.append(self._log, record))
 
