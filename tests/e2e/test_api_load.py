@@ -5,12 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+import trio
 
+from akiosctl.api.connections import MOST_CONNECTIONS
 from akiosctl.api.endpoints import BASE
+from akiosctl.api.streams import MOST_OF_ONE
 from tests.e2e.api_server import ApiServer
+from tests.e2e.api_streams import connect
 from tests.e2e.daemon import Daemon
+from tests.e2e.test_api_running import begin
+from tests.e2e.test_api_streams import descriptors, resident
 
 DEAR = ("call 0161 496 0000, ssn 123-45-6789, +49 170 1234567\n" * 20_000)[: 1 << 17].encode()
 """Each piece of it is looked at in many ways."""
@@ -52,3 +59,60 @@ def test_texts_of_one_token_are_searched_one_by_one_and_others_are_served(
     # Together they would all have ended at the end.
     assert len(ended) == 4 and min(ended) < max(ended) / 2, ended
     assert len(waited) > 4 and sorted(waited)[len(waited) // 2] < 1, waited
+
+
+PATIENCE = 30
+"""Seconds; a busy machine takes some for streams that begin all at once."""
+FLOOD = "import sys\nfor n in range(2000): sys.stdout.write('x' * 8191 + chr(10))"
+HEAD = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+
+
+def test_thousands_of_connections_keep_nobody_waiting(server: ApiServer) -> None:
+    """Silent ones, half requests, streams and large answers that nobody reads."""
+    greedy, other = server.token, server.new_token("read")
+    cage = begin(server, argv=["python3", "-c", FLOOD]).json()["cage"]
+    finish_cage(server, cage)
+    before, port = resident(server), server.port
+
+    async def ask() -> float:
+        asked = trio.current_time()
+        got = await trio.to_thread.run_sync(lambda: server.ask(f"{BASE}/version", token=other))
+        assert got.status == 200
+        return trio.current_time() - asked
+
+    async def flood() -> None:
+        open_: list[trio.SocketStream] = []
+        waited: list[float] = []
+
+        async def more(count: int, path: str, end: str) -> None:
+            head = HEAD.format(path=path, port=port, token=greedy) + end if path else ""
+            for _ in range(count):
+                open_.append(stream := await connect(port, 4096))
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(head.encode())
+
+        await more(40, f"{BASE}/cages/{cage}/output", "\r\n")
+        waited.append(await ask())
+        await more(MOST_OF_ONE + 20, f"{BASE}/events", "\r\n")
+        waited.append(await ask())
+        for _ in range(4):
+            await more(400, "", "")
+            waited.append(await ask())
+            await more(400, f"{BASE}/version", "X-Half: ")
+            waited.append(await ask())
+        assert descriptors(server) < 2 * MOST_CONNECTIONS
+        # Python keeps what it once took; a mebibyte for each would be far more.
+        assert resident(server) - before < 200 << 20
+        assert max(waited) < PATIENCE, waited
+        for stream in open_:
+            await trio.aclose_forcefully(stream)
+
+    trio.run(flood)
+    assert server.ask(f"{BASE}/health").status == 200
+
+
+def finish_cage(server: ApiServer, cage: str) -> None:
+    with_output = f"{BASE}/cages/{cage}/output"
+    while not server.ask(f"{BASE}/cages/{cage}").json()["ended_ns"]:
+        time.sleep(0.1)
+    assert len(server.ask(with_output).body) > 1 << 20
