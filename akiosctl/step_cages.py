@@ -258,4 +258,5 @@ def _read(talk: Talk, data: bytes) -> Heard:
 
 
 def _no_result(what: str, cage: str, next: str = "") -> StepResult:
-    return StepResult(failure=StepFailure(what, f"cage {cage}", next or f"akiosctl why {cage}"))
+    next = next or f"akiosctl why {cage}"
+    return StepResult(failure=StepFailure(what, f"cage {cage}", next, may_be_done=True))

@@ -34,11 +34,15 @@ class StepRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class StepFailure(Struct, frozen=True):
-    """Why a step did not do what it was to do; as :class:`akiosd.errors.AkiosError`."""
+    """Why a step did not do what it was to do; as :class:`akiosd.errors.AkiosError`.
+
+    ``may_be_done``: what it was to do may be done all the same, as its request was sent.
+    """
 
     what: str
     where: str = ""
     next: str = ""
+    may_be_done: bool = False
 
 
 class StepUsage(Struct, frozen=True):

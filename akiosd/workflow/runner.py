@@ -29,7 +29,7 @@ from akiosd.workflow.interpolate import fill
 from akiosd.workflow.journal import NOTHING, Past
 from akiosd.workflow.plan import Plan, PlannedStep, all_before, digest_of, instances, key_of
 from akiosd.workflow.references import Done, Scope
-from akiosd.workflow.repeats import is_harmless
+from akiosd.workflow.repeats import is_harmless, may_retry
 from akiosd.workflow.shell_traps import check_filled
 
 State = Literal["waiting", "running", "success", "failed", "skipped", "unknown"]
@@ -237,6 +237,12 @@ class Runner:
         result = self._past.results.get(place)
         if result is None or step.name in self._redo:
             return
+        may_be_done = result.failure is not None and result.failure.may_be_done
+        if may_be_done and not self._repeat and not step.continue_on_error:
+            config, parameters = request.config, request.parameters
+            if not may_retry(step.agent, step.action, config, parameters):
+                self._settle(step, one, "unknown", failure=result.failure)
+                return
         is_last = result.status == "success" or step.continue_on_error
         if result.key == one.key and is_last:
             self.told.append(Told(*place, "taken over"))
@@ -253,7 +259,11 @@ class Runner:
             self._settle(step, one, "unknown", failure=outcome.failure or _unknown(step))
         elif outcome.failure is None:
             self._settle(step, one, "success", outputs=outcome.outputs)
-        elif one.attempt < step.attempts.most and not self._stopped:
+        elif (
+            one.attempt < step.attempts.most
+            and not self._stopped
+            and _may_be_tried(start, outcome.failure)
+        ):
             delay_ns = step.attempts.delays_ns()[one.attempt - 1]
             if step.attempts.has_jitter:
                 delay_ns = int(delay_ns * draw)
@@ -330,6 +340,14 @@ def _together(step: PlannedStep, all_: list[_Instance]) -> Done:
 def _failure(error: AkiosError, step: PlannedStep) -> StepFailure:
     where = f"step {step.name}" + (f": {error.where}" if error.where else "")
     return StepFailure(error.what, where, error.next)
+
+
+def _may_be_tried(start: Start, failure: StepFailure) -> bool:
+    """Again, after this failure."""
+    request = start.request
+    return not failure.may_be_done or may_retry(
+        start.step.agent, start.step.action, request.config, request.parameters
+    )
 
 
 def _unknown(step: PlannedStep) -> StepFailure:

@@ -752,6 +752,32 @@ def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project:
     assert (own_project / "data/output/x").read_text() == "a"
 
 
+@pytest.mark.parametrize(("service", "times"), [("slack", 1), ("generic", 3)])
+def test_a_webhook_that_may_be_sent_is_sent_again_only_with_a_key(
+    akios: Daemon, hook: Hook, project: Path, service: str, times: int
+) -> None:
+    """It comes, and its answer comes too late; the generic one is the control."""
+    (project / "w.yml").write_text(
+        f"name: w\nsteps:\n- {{name: send, agent: webhook, action: send, parameters: {{text: {service}}}, "
+        f"config: {{service: {service}, url: 'https://{HOOK}/x', timeout: 1}}, "
+        "retry: {attempts: 3, delay: 0}}\n"
+    )
+    answers, before = threading.Event(), len(hook.texts)
+    hook.then = lambda: answers.wait(60) and None
+    try:
+        status, report = run(akios, project, "w.yml")
+        assert (status, len(hook.texts) - before) == (1, times), report
+        assert "no answer came in time" in report["steps"][0]["failure"]["what"]
+    finally:
+        hook.then = lambda: None
+        answers.set()
+    if service == "slack":
+        _, report = run(akios, project, "w.yml", "--resume")
+        assert (report["unknown"], len(hook.texts) - before) == (["send"], 1), report
+        status, _ = run(akios, project, "w.yml", "--resume", "--repeat")
+        assert (status, len(hook.texts) - before) == (0, 2)
+
+
 ASK = (
     "agent: llm, action: complete, continue_on_error: true, parameters: {prompt: hello}, "
     "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}"

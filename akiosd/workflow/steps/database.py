@@ -89,6 +89,7 @@ def _run(work: Work, config: Config, sql: str, params: Any, *, writes: bool) -> 
                 "database",
                 f"add a LIMIT, set max_rows (at most {_MAX_ROWS}), or truncate: true",
             )
+        work.may_be_done = writes  # what fails from here on is the commit
     work.received += rows.size
     if rows.is_cut:
         work.notes.append(f"the answer was cut after {most} rows")

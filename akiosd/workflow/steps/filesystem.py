@@ -136,6 +136,7 @@ def append(work: Work, config: Config, wanted: Write) -> None:
     with Place(wanted.path, config.allowed()) as place:
         place.make_parents()
         fd = place.open_regular(os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    work.may_be_done = True
     with open(fd, "ab") as file:
         file.write(data)
         work.outputs |= {"path": wanted.path, "bytes": len(data), "size": file.tell()}

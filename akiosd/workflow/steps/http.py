@@ -63,6 +63,7 @@ def _perform(method: str, work: Work, config: Config, wanted: Request) -> None:
     passed: list[str] = []
     while True:
         work.sent += len(body or b"")
+        work.may_be_done = True
         reply = _ask(method, url, headers, body, seconds(config.timeout), passed)
         try:
             target = reply.headers.get("location")
@@ -135,6 +136,7 @@ def _keep(work: Work, config: Config, reply: Reply, url: Url, passed: list[str])
         work.outputs["truncated"] = True
     work.outputs |= _body(data, reply.headers.get("content-type", ""), is_cut)
     if reply.status >= 400 and not config.any_status:
+        work.may_be_done = bool(passed) or not http_client.is_undone(reply.status)
         raise AkiosError(
             f"the answer is {reply.status} {reply.reason}: {_shown(data)}".rstrip(": "),
             str(url),

@@ -61,6 +61,10 @@ def read_url(text: str) -> Url:
     return Url(parts.scheme, host, port, quote(target, safe=_KEPT))
 
 
+class NotSentError(AkiosError):
+    """Nothing of the request came to the other side."""
+
+
 class Reply:
     """An answer whose head is there; the body comes with :meth:`pieces`.  Header names are in
     lower case.
@@ -115,7 +119,8 @@ def ask(
 ) -> Reply:
     """Send a request and wait for the head of its answer, which the caller closes.
 
-    Raises :class:`AkiosError`: no such name here, no connection, refused by the gateway.
+    Raises :class:`AkiosError`: no such name here, no connection, refused by the gateway; where
+    nothing was sent, :class:`NotSentError`.
     """
     where = f"{method} {url.scheme}://{url.host}"
     connection = (
@@ -126,6 +131,11 @@ def ask(
         else http.client.HTTPConnection(url.host, url.port, timeout=seconds)
     )
     try:
+        try:
+            with explained(where):
+                connection.connect()
+        except AkiosError as error:
+            raise NotSentError(error.what, error.where, error.next) from None
         with explained(where):
             connection.putrequest(method, url.target, skip_accept_encoding=True)
             names = {name.lower() for name in headers}
@@ -157,11 +167,19 @@ def _refusal(reply: Reply, where: str) -> AkiosError:
         said = {}
     text = {name: str(said.get(name) or "") for name in ("message", "rule", "hint")}
     rule = f" ({text['rule']})" if text["rule"] else ""
-    return AkiosError(
+    is_denied = reply.headers["akios-verdict"] == "denied"  # else it may have been passed on
+    return (NotSentError if is_denied else AkiosError)(
         f"{text['message'] or 'the request was refused'}{rule}",
         where,
         text["hint"] or "see akiosctl why",
     )
+
+
+def is_undone(status: int) -> bool:
+    """Whether an answer says that what was asked for was not done: RFC 9110, 15.5, and servers that
+    are too busy.
+    """
+    return 400 <= status < 500 or status == 503
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Work:
         self.notes: list[str] = []
         self.sent = self.received = 0
         self.usage: StepUsage | None = None
+        self.may_be_done = False
+        """Whether a failure from here on leaves open what the other side did."""
 
 
 class Action(NamedTuple):

@@ -188,7 +188,9 @@ def call(work: Work, config: Config, wanted: CallTool) -> None:
     with Server(work, config) as server:
         server.begin()
         params = {"name": wanted.tool, "arguments": wanted.arguments}
+        work.may_be_done = True
         result = server.ask("tools/call", params)
+    work.may_be_done = False
     content = result.get("content")
     blocks = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
     texts = [one["text"] for one in blocks if isinstance(one.get("text"), str)]

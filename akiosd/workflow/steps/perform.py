@@ -25,6 +25,7 @@ from akiosd.values.step_call import (
     StepResult,
 )
 from akiosd.workflow.steps import kinds
+from akiosd.workflow.steps.http_client import NotSentError
 from akiosd.workflow.steps.kind import Work, read_form
 
 _PIECE = 1 << 20
@@ -74,6 +75,7 @@ def perform(request: StepRequest) -> StepResult:
         _dispatch(work, request)
     except AkiosError as error:
         failure = StepFailure(error.what, error.where or request.kind, error.next)
+        work.may_be_done &= not isinstance(error, NotSentError)
     except MemoryError:
         failure = StepFailure(
             "the step needs more memory than it has", request.kind, "give it less at a time"
@@ -88,6 +90,8 @@ def perform(request: StepRequest) -> StepResult:
             request.kind,
             "please report it, with what akiosctl logs prints",
         )
+    if failure is not None and work.may_be_done:
+        failure = msgspec.structs.replace(failure, may_be_done=True)
     return StepResult(
         outputs=work.outputs,
         failure=failure,

@@ -121,6 +121,7 @@ def send(work: Work, config: Config, wanted: Send) -> None:
     if has_key:
         headers["Idempotency-Key"] = work.idempotency_key
     work.sent += len(data)
+    work.may_be_done = True
     reply = http_client.ask("POST", url, headers, data, seconds(config.timeout))
     try:
         body, _ = reply.read(_MAX_REPLY)
@@ -130,6 +131,7 @@ def send(work: Work, config: Config, wanted: Send) -> None:
     text = body.decode("utf-8", "replace")
     work.outputs |= {"status": reply.status, "body": text, "idempotent": has_key}
     if not 200 <= reply.status < 300:
+        work.may_be_done = not http_client.is_undone(reply.status)
         called = config.service or config.platform or "the server"
         raise AkiosError(
             f"{called} answers {reply.status} {reply.reason}: {text[:300]}".rstrip(": "),

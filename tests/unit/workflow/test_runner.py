@@ -134,6 +134,48 @@ def test_what_failed_ends_the_run_unless_it_may_go_on() -> None:
     assert run(runner, failing)[-1] == "c" and runner.done["a"].status == "failed"
 
 
+UNCLEAR = StepFailure("no answer came in time", may_be_done=True)
+DATABASE = "agent: database, action: execute, parameters: {query: x}, config: {database: d, "
+HTTP = "agent: http, parameters: {url: 'https://h.example/'}, action: "
+
+
+@pytest.mark.parametrize(
+    ("row", "again"),
+    [
+        (f"{SEND}, parameters: {{text: t}}", False),
+        (f"{SIGNED}, parameters: {{text: t}}", True),
+        (f"{HTTP}post", False),
+        (f"{HTTP}patch", False),
+        (f"{HTTP}put", True),
+        (f"{HTTP}get", True),
+        (HTTP.replace("'}", "', headers: {idempotency-key: '7'}}") + "post", True),
+        (DATABASE + "allow_write: true}", False),
+        ("agent: filesystem, action: append, parameters: {path: q, content: c}", False),
+        (f"{WRITE}, parameters: {{path: q, content: c}}", True),
+        ("agent: tool, action: run, config: {allow: [a]}, parameters: {argv: [a]}", True),
+        (f"{ASK}, parameters: {{prompt: p}}", True),
+    ],
+)
+def test_a_failure_that_leaves_open_what_was_done_is_not_tried_again(row: str, again: bool) -> None:
+    """The control: a failure that says that nothing was done.  Who resumes has to ask for it."""
+    plan = plan_of(f"name: a, retry: {{attempts: 3, delay: 0}}, {row}")
+    runner = runner_of(plan)
+    assert run(runner, {"a": [Outcome(failure=FAILED)] * 3}) == ["a"] * 3
+    runner = runner_of(plan)
+    (start,) = runner.ready(0)
+    runner.take(start, Outcome(failure=UNCLEAR), 0, 0)
+    assert [one.attempt for one in runner.ready(0)] == ([2] if again else [])
+    assert runner.status() == ("" if again else "failed")
+    place: Any = {"step": "a", "instance": 0, "attempt": 1, "key": start.key}
+    begun = Begun(run="r", workflow="x", file="", workspace="/w", digest="")
+    result = Result(**place, status="failed", failure=UNCLEAR)
+    past = look_back([begun, Intent(**place), result])
+    resumed = runner_of(plan, past)
+    assert len(resumed.ready(0)) == again and (resumed.unknown() == []) is again
+    for more in ({"repeat": True}, {"from_step": "a"}):
+        assert len(runner_of(plan, past, **more).ready(0)) == 1
+
+
 @pytest.mark.parametrize(
     ("row", "again"),
     [(SEND, False), (WRITE, False), (SIGNED, True), (ASK, True), (READ, True)],

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import sqlite3
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,97 @@ from akiosd.workflow.steps.models.streams import read_events
 from akiosd.workflow.steps.perform import encode, perform, perform_bytes
 from akiosd.workflow.steps.statements import Rows, check_statement
 from tests.unit.gateway.pack_headers import pack_headers
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What the path says: a status, ``cut`` for half an answer, ``hang`` for none."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"] or 0))
+        what = self.path.strip("/")
+        if what == "hang":
+            self.server.over.wait(30)  # type: ignore[attr-defined]
+            return
+        self.send_response(200 if what == "cut" else int(what))
+        if what in ("303", "307"):
+            self.send_header("location", "http://127.0.0.1:1/")
+        self.send_header("content-length", "9" if what == "cut" else "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def answers() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.over = threading.Event()  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.over.set()  # type: ignore[attr-defined]
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["webhook", "http"])
+@pytest.mark.parametrize(
+    ("answer", "may_be_done"),
+    [
+        *((status, False) for status in ("400", "404", "429", "503")),
+        *((status, True) for status in ("500", "502", "cut", "hang", "303", "307")),
+        ("nobody", False),
+    ],
+)
+def test_what_may_be_done_is_known_of_a_request(
+    answers: str, kind: str, answer: str, may_be_done: bool
+) -> None:
+    """The control, 200, is no failure."""
+
+    def ask(url: str) -> StepResult:
+        if kind == "http":
+            values: Any = {"action": "post", "parameters": {"url": url, "body": "x"}}
+            return perform(StepRequest(kind="http", config={"timeout": 1}, **values))
+        values = {"config": {"url": url, "timeout": 1}, "parameters": {"text": "x"}}
+        return perform(StepRequest(kind="webhook", action="send", **values))
+
+    assert ask(f"{answers}/200").failure is None
+    result = ask("http://127.0.0.1:1/" if answer == "nobody" else f"{answers}/{answer}")
+    assert result.failure is not None and result.failure.may_be_done is may_be_done, result
+
+
+def test_what_may_be_done_is_known_of_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, database = tmp_path / "f", tmp_path / "d"
+    with sqlite3.connect(database) as made:
+        made.execute("create table t (a unique, b check (b < 9))")
+
+    def execute(query: str) -> StepResult:
+        return perform(
+            StepRequest(
+                kind="database",
+                action="execute",
+                config={"database": str(database), "allow_write": True},
+                parameters={"query": query},
+            )
+        )
+
+    assert execute("insert into t values (1, 1)").failure is None
+    refused = execute("insert into t values (1, 1)").failure
+    assert refused is not None and not refused.may_be_done, "it is rolled back"
+    path.mkdir()
+    values: Any = {"parameters": {"path": str(path), "content": "x"}}
+    failed = perform(StepRequest(kind="filesystem", action="append", **values)).failure
+    assert failed is not None and not failed.may_be_done, "nothing was opened"
+    path.rmdir()
+    resource_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource_limit[1]))
+    try:
+        values = {"parameters": {"path": str(path), "content": "x" * (1 << 17)}}
+        failed = perform(StepRequest(kind="filesystem", action="append", **values)).failure
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, resource_limit)
+    assert failed is not None and failed.may_be_done and path.stat().st_size == 1 << 16
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
