@@ -163,7 +163,9 @@ PARAMETERS: dict[tuple[str, str], dict[str, str]] = {
 }
 """Of each action, the fields of parameters."""
 
-_ROWS = "columns, rows (a list of lists), row_count; truncated where it was cut"
+_ROWS = (
+    "columns, rows (a list of tables, from column to value), row_count; truncated where it was cut"
+)
 BRINGS: dict[tuple[str, str], str] = {
     **{
         ("llm", name): "text, model, stop_reason; data (with schema); tool_calls (with tools);"
@@ -186,10 +188,13 @@ BRINGS: dict[tuple[str, str], str] = {
     " delivered once)",
     ("database", "query"): _ROWS,
     ("database", "execute"): f"{_ROWS}; changed (how many rows)",
-    ("database", "count"): "count",
+    ("database", "count"): "count, columns, rows, row_count (as of a query)",
     ("mcp", "call"): "content, text; data where the tool gives some",
     ("mcp", "list"): "tools",
-    ("approve", "ask"): "message, state (approved), by, comment",
+    (
+        "approve",
+        "ask",
+    ): "message, state (approved), by, comment, asked_ns, until_ns, answered_ns (Unix times)",
 }
 """What each action brings: the names below steps.NAME.outputs."""
 
