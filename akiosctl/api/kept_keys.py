@@ -2,8 +2,8 @@
 
 A line is written before the work begins, and one when it is known what came of it.  Where only the
 first is there, the server was ended between them, and nobody knows.  Keys are hashed with the
-token's id; what was made is the id of a cage.  One server has the file: another with the same
-tokens keeps its keys in memory.
+token's id; what was made is the id of a cage, or of a run of a workflow.  One server has the file:
+another with the same tokens keeps its keys in memory.
 """
 
 from __future__ import annotations

@@ -46,8 +46,16 @@ class Once:
             begun.made, begun.is_lost = line.made, not line.made
             begun.ended.set()
 
-    def do(self, owner: str, key: str, asked: bytes, work: Callable[[], str]) -> str:
+    def do(
+        self,
+        owner: str,
+        key: str,
+        asked: bytes,
+        work: Callable[[], str],
+        seen: str = "GET /api/v1/cages",
+    ) -> str:
         """What ``work`` returns, or what it returned when the same was asked for with this key.
+        ``seen``: the request that shows what was begun.
 
         A second request waits for the first; where that failed, it does the work itself.
         """
@@ -73,7 +81,7 @@ class Once:
                     HTTPStatus.CONFLICT,
                     "the server was ended while it was at the first request with this key",
                     "Idempotency-Key",
-                    "see whether it began: GET /api/v1/cages; if not, ask with a new key",
+                    f"see whether it began: {seen}; if not, ask with a new key",
                 )
             if not begun.ended.wait(_PATIENCE_S):
                 raise Refusal(

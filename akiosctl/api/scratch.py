@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -75,14 +76,16 @@ class Scratch:
 
     @contextmanager
     def keep(self, place: str) -> Iterator[None]:
-        """One that is there stays while the block lasts.  Raises :class:`AkiosError`."""
+        """One that is there stays while the block lasts.  Raises :class:`AkiosError`, also where
+        somebody has it: who waited would go on with it when nobody asks for that any more.
+        """
         try:
             fd = os.open(place, _DIRECTORY)
         except OSError as error:
             what = f"the directory of this run is gone: {error.strerror}"
             raise AkiosError(what, place, "begin a new run, with the same files") from None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, place)
             yield
         finally:
             os.close(fd)
@@ -104,6 +107,20 @@ class Scratch:
         for name in free:
             if name not in used:
                 _remove(str(self.base / name))
+
+
+def _lock(fd: int, place: str) -> None:
+    for _ in range(20):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)  # who only asks whether it is locked has it for a moment
+        else:
+            return
+    what = "a run in this directory has not ended yet"
+    raise AkiosError(
+        what, place, "wait for its end, or stop it: POST /api/v1/workflows/runs/ID/stop"
+    )
 
 
 def _write(directory: int, path: str, data: bytes, executable: bool, made: set[str]) -> None:

@@ -254,6 +254,28 @@ def test_a_server_that_was_killed_leaves_a_run_to_be_gone_on_with(daemon: Daemon
         assert wait_over(other, run)["state"] == "failed"
 
 
+def test_a_key_of_a_run_outlives_the_server_that_took_it(daemon: Daemon) -> None:
+    text = text_of(tool("a", "python3", "slow.py"))
+    asked: dict[str, Any] = {"text": text, "files": [{"path": "slow.py", "text": SLOW}]}
+    with ApiServer(daemon, OTHER) as killed:
+        token = killed.token
+        run = started(begin(killed, RUNS, token, key="a-run", **asked))
+        assert started(begin(killed, RUNS, token, key="a-run", **asked)) == run
+        wait_step(killed, run, "a", "running")
+        killed.process.kill()
+        killed.process.wait(30)
+    with ApiServer(daemon, OTHER) as other:
+        assert wait_over(other, run)["state"] == "unfinished"
+        assert started(begin(other, RUNS, token, key="a-run", **asked)) == run
+        assert look(other, run)["state"] == "unfinished"  # nothing was begun
+        assert begin(other, RUNS, token, key="a-run", text=text).status == 422
+        # control: it is the key
+        again = started(begin(other, RUNS, token, key="another", **asked))
+        assert again != run
+        assert begin(other, f"{RUNS}/{again}/stop", token).status == 200
+        wait_over(other, again)
+
+
 def test_another_process_own_run_is_seen_and_not_stopped_here(
     own: ApiServer, daemon: Daemon
 ) -> None:

@@ -46,15 +46,19 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Index = Annotated[int, Path(ge=0, le=1 << 53, description="The number of a record.")]
 OldSize = Annotated[int, Query(alias="from", ge=1, le=1 << 53, description="The earlier size.")]
 TilePath = Annotated[str, Path(max_length=120, description="As in tile/0/000 or tile/entries/000.")]
-Key = Annotated[
-    str,
-    Header(
+
+
+def _key(how_long: str) -> Any:
+    return Header(
         alias="Idempotency-Key",
         max_length=128,
         pattern="^[!-~]*$",
-        description="A request that comes again with it begins nothing new.",
-    ),
-]
+        description=f"A request that comes again with it begins nothing new, {how_long}.",
+    )
+
+
+Key = Annotated[str, _key("while this server runs")]
+KeptKey = Annotated[str, _key("also when this server was restarted between them")]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fastapi import Request, Response
 from akiosctl.api.forms import DownJob, GivenFile, NewCage, NewProgram
 from akiosctl.api.handlers.cages import describe_one
 from akiosctl.api.handlers.changes import find_own
-from akiosctl.api.handlers.ledger import Key
+from akiosctl.api.handlers.ledger import KeptKey, Key
 from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import CageId, Discard, Fast, KeepOutput
 from akiosctl.api.problems import Refusal
@@ -43,7 +43,7 @@ _SETTINGS = ("mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trac
 
 
 def begin_run(
-    service: Service, request: Request, response: Response, body: NewCage, key: Key = ""
+    service: Service, request: Request, response: Response, body: NewCage, key: KeptKey = ""
 ) -> dict[str, object]:
     """Run a program in a new cage, or make a standing cage; the answer comes when it has started.
     What the program prints is kept: see `output` of the cage.  A request that comes again with its
@@ -53,7 +53,10 @@ def begin_run(
     _check(service, body)
     asked = msgspec.json.encode(body)
     cage = service.once.do(
-        request.state.token.id, key, asked, lambda: _begin(service, body, input_of(body))
+        request.state.token.id,
+        key,
+        asked,
+        lambda: _begin(service, body, input_of(body)),
     )
     response.headers["Location"] = f"/api/v1/cages/{cage}"
     return describe_one(service, cage)

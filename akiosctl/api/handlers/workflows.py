@@ -23,7 +23,7 @@ from akiosctl.api.forms import (
     WorkflowChecked,
     WorkflowNow,
 )
-from akiosctl.api.handlers.ledger import Key
+from akiosctl.api.handlers.ledger import KeptKey
 from akiosctl.api.handlers.running import check_shown, conflicts, own_place
 from akiosctl.api.params import RunId
 from akiosctl.api.problems import Refusal
@@ -52,6 +52,7 @@ from akiosd.workflow.explain import explain_plan
 from akiosd.workflow.schema import read_workflow
 
 _TEXT = "the text"
+_SEEN = "GET /api/v1/workflows/runs"
 AtOnce = Annotated[int, Query(ge=1, le=8, description="How many steps may run at the same time.")]
 QuestionId = Annotated[
     str, Path(pattern="^[A-Za-z0-9_.-]{1,200}$", description="The id of a question that waits.")
@@ -81,17 +82,18 @@ def begin_run(
     response: Response,
     body: NewWorkflowRun,
     at_once: AtOnce = 4,
-    key: Key = "",
+    key: KeptKey = "",
 ) -> WorkflowNow:
     """Run a workflow: each step in a cage of its own, by its policy.  The answer comes when the
     first may start; then ask for the run, or follow the events of its cages.  A request that comes
-    again with its Idempotency-Key begins no second run, while this server runs.  The run ends with
+    again with its Idempotency-Key begins no second run, also when the server was restarted between
+    them; one that it was at when it ended is refused, since it may have begun.  The run ends with
     this server; then it can be gone on with.
     """
     _check(service, body)
     asked = msgspec.json.encode((body, at_once))
     token = request.state.token.id
-    run = service.once.do(token, key, asked, lambda: _begin(service, body, at_once))
+    run = service.once.do(token, key, asked, lambda: _begin(service, body, at_once), _SEEN)
     response.headers["Location"] = f"/api/v1/workflows/runs/{run}"
     return describe_now(service, run)
 
@@ -148,14 +150,16 @@ def resume_run(
     response: Response,
     run: RunId,
     body: NewResumption,
-    key: Key = "",
+    key: KeptKey = "",
 ) -> WorkflowNow:
     """Go on with a run that ended without success, or whose driver was killed: what is done is not
     done again, and a step of which nobody knows whether it was done ends it anew, unless `repeat`.
+    A request that comes again with its Idempotency-Key goes on with nothing, as with a new run.
     """
     asked = b"resume " + run.encode() + msgspec.json.encode(body)
     token = request.state.token.id
-    service.once.do(token, key, asked, lambda: _resume(service, find_kept(run), body))
+    seen = f"GET /api/v1/workflows/runs/{run}"
+    service.once.do(token, key, asked, lambda: _resume(service, find_kept(run), body), seen)
     response.headers["Location"] = f"/api/v1/workflows/runs/{run}"
     return describe_now(service, run)
 

@@ -99,8 +99,9 @@ def test_keys_outlive_the_server(tmp_path: Path) -> None:
     later.close()
     third = KeptKeys(path, MOST)
     with pytest.raises(Refusal, match="was ended while") as refused:
-        Once(third).do("token", "at it", b"a", work)
+        Once(third).do("token", "at it", b"a", work, "GET /api/v1/workflows/runs")
     assert refused.value.status == 409 and len(count) == 4
+    assert "began: GET /api/v1/workflows/runs;" in refused.value.next
     third.close()
 
 
