@@ -19,7 +19,8 @@ from wsproto.events import (
     TextMessage,
 )
 
-from akiosctl.api.endpoints import BASE
+from akiosctl.api.endpoints import BASE, ENDPOINTS, Endpoint
+from akiosctl.api.tokens import SCOPES
 from tests.e2e.api_server import ApiServer
 from tests.e2e.api_streams import connect
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
@@ -281,3 +282,74 @@ def test_a_token_that_is_revoked_leaves_the_terminal(server: ApiServer, daemon: 
     trio.run(talk)
     assert is_running(server, cage)
     assert daemon.ctl("stop", cage, "--grace", "0", uid=NOBODY).returncode == 0
+
+
+def test_each_way_in_asks_for_the_same_rights(server: ApiServer, daemon: Daemon) -> None:
+    """Every WebSocket there is: with no token, one that does not hold, and from elsewhere."""
+    words = ("sh", "-c", SIZES)
+    cage, theirs = left_running(daemon, *words), left_running(daemon, *words, uid=OTHER)
+    standing = begin(server, standing=True, name="rights").json()["cage"]
+    made = {"attach": (cage, theirs), "exec": (standing, theirs), "events": ("", "")}
+    paths = {
+        "attach": "/cages/{cage}/attach",
+        "exec": "/cages/{cage}/exec?argv=true&rows=5&columns=5",
+        "events": "/events?cage={cage}",
+    }
+    rows = {row.path.rpartition("/")[2]: row for row in ENDPOINTS if row.method == "WS"}
+    assert set(rows) == set(paths)
+    every = server.new_token(*SCOPES)
+    expired = server.new_token(*SCOPES, expires="1s")
+    revoked = server.new_token(*SCOPES)
+    assert daemon.ctl("token", "revoke", revoked.split("_")[1], uid=NOBODY).returncode == 0
+    own_origin = f"http://127.0.0.1:{server.port}"
+
+    async def allowed(path: str, **how: str) -> int:
+        with trio.move_on_after(PATIENCE_S):
+            while found := await refusal(server, path, **how):
+                await trio.sleep(0.1)  # who had the terminal before has not left it yet
+        return found
+
+    async def ask(name: str, row: Endpoint) -> dict[str, int]:
+        own, foreign = made[name]
+        path = paths[name].format(cage=own or cage)
+        wanted = {row.scope, row.besides} - {""}
+        found = {
+            "no token": await refusal(server, path, Authorization=""),
+            "no such token": await refusal(server, path, token="akt_00000000_" + "x" * 43),
+            "expired": await refusal(server, path, token=expired),
+            "revoked": await refusal(server, path, token=revoked),
+            "a token in the query": await refusal(
+                server, f"{path}&token={every}".replace("attach&", "attach?"), Authorization=""
+            ),
+            "another's": await refusal(server, paths[name].format(cage=foreign or theirs)),
+            "another origin": await refusal(server, path, Origin="https://evil.example"),
+            "no origin at all": await refusal(server, path, Origin="null"),
+            "another host": await refusal(server, path, Host="evil.example"),
+            "own origin": await allowed(path, Origin=own_origin),
+            "own": await allowed(path, token=every),
+        }
+        for lacking in wanted:
+            token = server.new_token(*(scope for scope in SCOPES if scope != lacking))
+            found[f"without {lacking}"] = await refusal(server, path, token=token)
+        only = server.new_token(*wanted)
+        found["only what is needed"] = await allowed(path, token=only)
+        return found
+
+    async def all_of_them() -> None:
+        with trio.fail_after(PATIENCE_S):
+            while await refusal(server, "/events", token=expired) != 401:
+                await trio.sleep(0.1)
+        for name, row in rows.items():
+            found = await ask(name, row)
+            lacks = {how: 403 for how in found if how.startswith("without")}
+            assert found == {
+                "no token": 401, "no such token": 401, "expired": 401, "revoked": 401,
+                "a token in the query": 401, "another's": 404, "another origin": 403,
+                "no origin at all": 403, "another host": 421, **lacks,
+                "own origin": 0, "own": 0, "only what is needed": 0,  # controls
+            }, name  # fmt: skip
+
+    trio.run(all_of_them)
+    for uid, name in ((NOBODY, cage), (OTHER, theirs)):
+        assert daemon.ctl("stop", name, "--grace", "0", uid=uid).returncode == 0
+    finish(server, server.ask(f"{BASE}/cages/{standing}/down?fast=true", "POST"))
