@@ -267,10 +267,28 @@ class Terminal:
             raise gone
         await self._say("away", {"what": gone.what})
         absence = Absence(self._path, self._whom, gone, self._come_back_s)
-        while (back := await trio.to_thread.run_sync(absence.look)) is None:
-            await trio.sleep(_RETRY_SECONDS)
-        self._client, self._number = back
+        with trio.move_on_after(self._come_back_s) as limit:
+            while not await self._is_back(absence):
+                await trio.sleep(_RETRY_SECONDS)
+        if limit.cancelled_caught:
+            raise gone
         await self._say("back", {})
+
+    async def _is_back(self, absence: Absence) -> bool:
+        """Whether akiosd says something: one that is being killed still takes connections, and
+        systemd does in the place of one that is not there yet.
+        """
+        back = await trio.to_thread.run_sync(absence.look)
+        if back is None:
+            return False
+        self._client, self._number = back
+        try:
+            await trio.lowlevel.wait_readable(self._client.fileno())
+            self._client.feed()
+        except GoneError:
+            self._client.close()
+            return False
+        return True
 
     # ---- the end
 
