@@ -340,6 +340,23 @@ def test_what_an_agent_wrote_is_text(visitor: Visitor, daemon: Daemon) -> None:
     page.wait_for_selector("h1")
 
 
+TURNED, LONG = "safe\u202etxt.exe\u2066", "w" * 65_000
+
+
+def test_what_turns_text_around_is_spelled_out(visitor: Visitor, daemon: Daemon) -> None:
+    """A command that would read as another one, and words of any length."""
+    agent = "import sys; print('done', flush=True); sys.stdin.read()"
+    page = visitor.page
+    with Running(daemon, "turned", "python3", "-c", agent, TURNED, "line\nline", LONG):
+        row = page.locator("li.cage", has_text="turned")
+        row.get_by_text("safe\\u202etxt.exe\\u2066").wait_for()
+        row.get_by_role("link", name="turned").click()
+        page.get_by_text("safe\\u202etxt.exe\\u2066").first.wait_for()
+        text = page.evaluate("document.body.textContent")
+        assert "\u202e" not in text and "\u2066" not in text
+        assert "safe" in text  # control: it is there
+
+
 ASKER = """
 import sys, time
 from akiosctl.approvals import wait_answer

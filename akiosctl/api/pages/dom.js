@@ -13,7 +13,13 @@ function fill(made, given, children) {
   return made;
 }
 
-const real = (children) => children.flat(3).filter((one) => one !== null && one !== undefined && one !== false);
+// What nobody sees, or what turns the text around it, is spelled out, as the command line does.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const spelled = (found) => `\\u${found.codePointAt(0).toString(16).padStart(4, "0")}`;
+const plain = (one) => (typeof one === "string" ? one.replace(HIDDEN, spelled) : one);
+
+const real = (children) =>
+  children.flat(3).filter((one) => one !== null && one !== undefined && one !== false).map(plain);
 
 // These children, and no others.
 export const put = (element, ...children) => element.replaceChildren(...real(children));
@@ -28,5 +34,6 @@ export const find = (id) => document.getElementById(id);
 
 // Only where it changed: a screen reader repeats nothing, and a selection stays.
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = plain(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
