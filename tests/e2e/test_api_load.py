@@ -67,6 +67,7 @@ FLOOD = "import sys\nfor n in range(2000): sys.stdout.write('x' * 8191 + chr(10)
 HEAD = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
 
 
+@pytest.mark.named_set("api")
 def test_thousands_of_connections_keep_nobody_waiting(server: ApiServer) -> None:
     """Silent ones, half requests, streams and large answers that nobody reads."""
     greedy, other = server.token, server.new_token("read")

@@ -17,6 +17,8 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.test_api_running import begin
 from tests.e2e.test_api_terminals import dialogue, left_running
 
+pytestmark = pytest.mark.named_set("api")
+
 ECHO = 'while read word; do echo "got $word"; test "$word" = bye && exit 7; done'
 SHORT = "read word; exit 9"
 WAYS = ("attach", "exec", "pipes")
