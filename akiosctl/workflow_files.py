@@ -65,9 +65,11 @@ def policy_here(globals_: Globals) -> Merged:
 
 
 def load(name: str, base: Merged | None) -> tuple[Read, Plan | None]:
-    """A file and its plan; the plan is None where ``places.errors`` has mistakes."""
+    """A file and its plan; the plan is None where ``places.errors`` has mistakes, of which what
+    ``base`` will deny for certain is one.
+    """
     read = read_workflow(read_file(name), shown_name(name))
-    return read, make_plan(read, base)
+    return read, make_plan(read, base, foresees=True)
 
 
 def load_good(name: str, base: Merged | None) -> Plan:

@@ -24,6 +24,7 @@ from akiosd.workflow.inputs import check_input, has_default
 from akiosd.workflow.plan import Attempts, Plan, PlannedStep, all_before, digest_of, rank_steps
 from akiosd.workflow.references import Known, Path
 from akiosd.workflow.schema import Places, Read
+from akiosd.workflow.sure_denials import find_denials
 
 
 class Placed(NamedTuple):
@@ -35,19 +36,23 @@ class Placed(NamedTuple):
     group: str
 
 
-def make_plan(read: Read, base: Merged | None) -> Plan | None:
+def make_plan(read: Read, base: Merged | None, *, foresees: bool = False) -> Plan | None:
     """The plan of a workflow; None where ``read.places`` has errors.
 
-    ``base`` is the policy of a run here, None where no policy is asked for.
+    ``base`` is the policy of a run here, None where no policy is asked for.  With ``foresees`` what
+    it will deny for certain is a mistake.
     """
     if read.workflow is None or read.places.errors:
         return None
-    return _Planner(read.workflow, read.places, base).plan()
+    return _Planner(read.workflow, read.places, base, foresees).plan()
 
 
 class _Planner:
-    def __init__(self, workflow: Workflow, places: Places, base: Merged | None) -> None:
+    def __init__(
+        self, workflow: Workflow, places: Places, base: Merged | None, foresees: bool
+    ) -> None:
         self._workflow, self._places, self._base = workflow, places, base
+        self._foresees = foresees
         self._placed = list(place_steps(workflow.steps))
         self._groups: dict[str, tuple[str, ...]] = {}
         self._numbers = {
@@ -171,6 +176,9 @@ class _Planner:
         )
         StepChecker(step, path, known, frozenset(self._workflow.env), self._places).check()
         policy = self._narrowed(top, step.policy, (*path, "policy"), "step")
+        if policy is not None and self._foresees:
+            for denial in find_denials(step, policy.policy):
+                self._places.add((*path, *denial.path), denial.what, denial.next)
         planned = PlannedStep(
             name=one.name,
             agent="" if step.agent is UNSET else str(step.agent),

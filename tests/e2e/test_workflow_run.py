@@ -778,6 +778,29 @@ def test_a_webhook_that_may_be_sent_is_sent_again_only_with_a_key(
         assert (status, len(hook.texts) - before) == (0, 2)
 
 
+FORESEEN = (
+    "agent: http, action: get, parameters: {{url: 'https://{0}/'}}",
+    "agent: webhook, action: send, parameters: {{text: a}}, config: {{url: 'https://{0}/'}}",
+    "agent: filesystem, action: write, parameters: {{path: {1}/x, content: c}}",
+    "agent: filesystem, action: write, parameters: {{path: data/output/{2}/x, content: c}}",
+)
+
+
+@pytest.mark.parametrize("row", FORESEEN)
+def test_what_validate_foresees_is_denied(akios: Daemon, project: Path, row: str) -> None:
+    """The control is the same step where it is allowed."""
+    values = ((HOOK, "data/output", "a"), ("other.example", "data/input", ".."))
+    for good, words in zip((True, False), values, strict=True):
+        (project / "w.yml").write_text(f"name: w\nsteps:\n- {{name: a, {row.format(*words)}}}\n")
+        told = akios.ctl("workflow", "validate", "w.yml", uid=NOBODY, cwd=project)
+        assert (told.returncode == 0) is good, told.stderr
+        assert good or "line 3, column" in told.stderr
+        if good and "agent: http" in row:
+            continue  # the hook takes posts only
+        status, report = run(akios, project, "w.yml")
+        assert (status == 0) is good, report
+
+
 ASK = (
     "agent: llm, action: complete, continue_on_error: true, parameters: {prompt: hello}, "
     "config: {provider: openai, model: gpt-4o-mini, max_tokens: 50}"

@@ -60,6 +60,11 @@ def test_a_bad_file_is_told_with_its_place(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("--json", "workflow", "validate", "w.yml")
     assert code == 1 and json.loads(out)[0]["errors"][0]["next"] == "did you mean agent?"
     (tmp_path / "w.yml").write_text(GOOD)
+    code, out, error = run("workflow", "validate", "w.yml")
+    assert (code, out) == (1, "w.yml: 1 mistake\n"), "this project allows no site"
+    assert "does not allow example.com" in error and "w.yml, line 3, column 43" in error
+    unknown = GOOD.replace("https://example.com/", "${X}").replace("steps", "env: [X]\nsteps")
+    (tmp_path / "w.yml").write_text(unknown)
     assert run("workflow", "validate", "w.yml")[:2] == (0, "w.yml: OK, 1 step\n")
 
 
