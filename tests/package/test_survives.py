@@ -25,6 +25,7 @@ from tests.package.machine import DEBS, cage, install, run, sh
 
 pytestmark = [
     pytest.mark.named_set("package"),
+    pytest.mark.timeout(1800),  # fifty cages are begun by the first, and taken over by each
     pytest.mark.skipif("newer" not in DEBS, reason="one package only (tests/vm/package --all)"),
 ]
 CONFIG = Path("/etc/akios/akiosd.yaml")
