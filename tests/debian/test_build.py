@@ -31,7 +31,8 @@ def build(
     done = subprocess.run(command, cwd=repo, env=env, umask=umask, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     built = sorted(out.glob("*.deb"))
-    assert [deb.name.partition("_")[0] for deb in built] == ["akios", "akios-api", "akios-workflow"]
+    names = {deb.name.partition("_")[0] for deb in built}
+    assert names == {"akios", "akios-api", "akios-workflow"} and len(built) == len(names)
     return b"".join(deb.read_bytes() for deb in built)
 
 
