@@ -15,6 +15,7 @@ MESSAGE_IDS = {
     "the disk is full: cages are paused until there is room": "ec16b6053aed49bdae09766b35b45667",
     "a gateway died": "2d47bb0b8d40481f80583c261e1c61e2",
     "a cage does not die": "dc60d625f5944cd69af4243a8d897d5d",
+    "a cage is ended": "873eee3077be43e9912826c02ef2f521",
     "changes of a killed agent were kept": "c19f9f3fff5a44c0a93e0970abc8cc8c",
     "the clock jumped: nothing is destroyed by age for a day": "1f868871ca974779be0924bf500b3160",
     "peer refused": "cbe9b6c242ea4db38cc1d9734599f0a6",
