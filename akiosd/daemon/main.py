@@ -213,6 +213,8 @@ async def _serve_until_told(
                 _say_ready(service, supervisor, host, arguments.ready_fd)
                 _log.info(
                     "ready",
+                    version=__version__,
+                    cages=len(supervisor.registry.running),
                     control=str(Path(config.runtime_dir, CONTROL)),
                     state=config.state_dir,
                     sockets="of the service" if listeners.outlive else "own",

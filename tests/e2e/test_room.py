@@ -100,6 +100,8 @@ def test_a_standing_cage_leaves_room_and_goes_on(tmp_path: Path) -> None:
             # Another akiosd does not let it go on.
             daemon.stop(signal.SIGKILL)
             daemon.start()
+            lines = (json.loads(line) for line in daemon.log.read_text().splitlines())
+            assert [one["cages"] for one in lines if one["event"] == "ready"] == [0, 1]
             assert wait_until(lambda: stands_still(daemon, project), 60)
             assert free(project) > 0
             refused = daemon.ctl("cage", "up", "two", cwd=project)

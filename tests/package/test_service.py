@@ -197,6 +197,10 @@ def test_the_journal_has_fields_and_the_catalog_has_words() -> None:
     ready = json.loads(read_journal(MESSAGE_IDS["ready"]))
     assert ready["AKIOS_CONTROL"] == "/run/akios/control.sock"
     assert ready["PRIORITY"] == "6" and ready["_SYSTEMD_UNIT"] == "akiosd.service"
+    assert (
+        int(ready["AKIOS_CAGES"]) >= 0
+        and ready["AKIOS_VERSION"] in sh("akiosd", "--version").stdout
+    )
     assert ready["MESSAGE"].startswith("ready (") and "\n" not in ready["MESSAGE"]
     words = ("journalctl", "-x", "-u", "akiosd", f"MESSAGE_ID={MESSAGE_IDS['ready']}")
     assert "What to do: Nothing." in sh(*words, "--no-pager").stdout
