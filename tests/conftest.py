@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import stat
 from collections.abc import Generator
 
@@ -24,6 +25,14 @@ settings.load_profile("akios")
 # What ten thousand tests consist of is needed to the end: to look through it for garbage again and
 # again, while it is made and later, takes seconds.
 gc.disable()
+
+
+# A shell's background job ignores SIGINT and SIGQUIT, nohup SIGHUP, and what they start does, too:
+# no test could end anything by them.
+for _signal in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        _is_int = _signal == signal.SIGINT
+        signal.signal(_signal, signal.default_int_handler if _is_int else signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
