@@ -674,13 +674,19 @@ class TemplateText(Form):
     text: str
 
 
+class FailureText(ErrorText):
+    """``may_be_done``: what the step was to do may be done all the same: its request was sent."""
+
+    may_be_done: bool = False
+
+
 class StepOfRun(Form):
     """``failure`` is null where there is none; of a step with a matrix an output is a list."""
 
     name: str
     status: Literal["success", "failed", "skipped", "unknown", "not finished"]
     outputs: dict[str, Any]
-    failure: ErrorText | None
+    failure: FailureText | None
 
 
 class WorkflowRun(Form):
@@ -784,7 +790,7 @@ class KeptStep(Form):
     instance: int
     status: Literal["success", "failed"]
     outputs: dict[str, Any]
-    failure: ErrorText | None
+    failure: FailureText | None
     notes: list[str]
     cage: str
     seconds: float
