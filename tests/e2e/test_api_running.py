@@ -136,7 +136,9 @@ def test_a_workspace_of_the_users_is_shown_and_changed_by_a_commit(
     ended = run(server, "sh", "-c", "echo new > made", workspace=str(workspace), cwd="sub")
     assert ended["changes"] and not (workspace / "sub/made").exists()
     base = f"{BASE}/cages/{ended['cage']}"
-    tag = server.ask(f"{base}/diff").headers["etag"]
+    looked = server.ask(f"{base}/diff")
+    assert looked.status == 200, looked.body
+    tag = looked.headers["etag"]
     assert finish(server, server.ask(f"{base}/commit", "POST", If_Match=tag))["committed"]
     assert (workspace / "sub" / "made").read_text() == "new\n"
     others = daemon.workspace(uid=OTHER)
