@@ -28,7 +28,8 @@ MARKER = b"marker-of-what-is-to-be-gone-"
 
 @pytest.fixture
 def private() -> Iterator[Daemon]:
-    own = Daemon("quotas: {cages_per_user: 200, cages_total: 200}\n")
+    # What is written fills its disk: cages are to be left no room on purpose.
+    own = Daemon("quotas: {cages_per_user: 200, cages_total: 200, keep_free_bytes: 0}\n")
     try:
         yield own.start()
     finally:
