@@ -33,7 +33,7 @@ START_STEPS = (
     "add the Landlock scope",
 )
 """What init does to start a program, in its order."""
-CHANGE_DIRECTORY, _EXECUTE = 0, 1
+_CHANGE_DIRECTORY, _EXECUTE = 0, 1
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -55,7 +55,8 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """One program.  ``argv`` may be cut.  ``cwd`` is where it is to start, inside.
+    """One program.  ``argv`` may be cut.  ``cwd`` is where it is to start, inside; ``copies`` what
+    ``akiosctl cp`` has it for, empty for every other.
 
     ``cause`` is why akiosd ended it, a kind of :mod:`akiosd.cage.reasons`; empty for one that ended
     by itself.  ``start_index`` and ``end_index`` are where the log of the cage has, or was to have,
@@ -152,21 +153,24 @@ def signal_of(program: Program) -> int:
 def explain(program: Program) -> End:
     """How it ended: kind, exit code and the line for people."""
     if program.err:
-        return explain_end(_facts_of_failure(program))
+        name = b"".join(program.argv[:1])
+        return explain_end(explain_start(name, program.cwd, program.step, program.err, program.why))
     signal = signal_of(program)
     code = -1 if program.status < 0 else signal + 128 if signal else program.status >> 8
     facts = EndFacts(program.cause, code, signal, usage_of(program), detail=program.detail)
     return explain_end(facts)
 
 
-def _facts_of_failure(program: Program) -> EndFacts:
-    name = escape(program.argv[0][:_SHOWN_NAME]) if program.argv else ""
-    if program.step == _EXECUTE:
-        if program.err == _NO_ENTRY:
-            return EndFacts("not_found", detail=name)
-        return EndFacts("cannot_execute", detail=f"{name}: {program.why}")
-    if program.step == CHANGE_DIRECTORY:
-        entering = describe_entering(escape(program.cwd), program.err, program.why)
-        return EndFacts("failed_start", detail=entering)
-    step = START_STEPS[program.step] if program.step < len(START_STEPS) else "start"
-    return EndFacts("failed_start", detail=f"{program.why}: cannot {step}")
+def explain_start(name: bytes, cwd: bytes, step: int, err: int, why: str) -> EndFacts:
+    """Why init could not start ``name`` in ``cwd``: ``why`` are the words of the errno ``err``, and
+    ``step`` is the place in ``START_STEPS`` that it came from, or a higher number.
+    """
+    shown = escape(name[:_SHOWN_NAME])
+    if step == _EXECUTE:
+        if err == _NO_ENTRY:
+            return EndFacts("not_found", detail=shown)
+        return EndFacts("cannot_execute", detail=f"{shown}: {why}")
+    if step == _CHANGE_DIRECTORY:
+        return EndFacts("failed_start", detail=describe_entering(escape(cwd), err, why))
+    does = START_STEPS[step] if step < len(START_STEPS) else "start"
+    return EndFacts("failed_start", detail=f"{why}: cannot {does}")

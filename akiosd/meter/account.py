@@ -118,6 +118,11 @@ class Account(msgspec.Struct, frozen=True):
         return chain(self.open.values(), self.lent.values())
 
 
-def lent_to(cage: str, call: int = 0) -> str:
-    """The key in ``lent`` of a call; of no call, what all keys of the cage begin with."""
-    return f"{cage}/{call or ''}"
+def lent_to(cage: str, call: int) -> str:
+    """The key in ``lent`` of a call of this cage's."""
+    return f"{cage}/{call}"
+
+
+def borrower_of(key: str) -> str:
+    """The cage whose call has this key in ``lent``."""
+    return key.partition("/")[0]

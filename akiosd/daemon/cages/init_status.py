@@ -10,14 +10,13 @@ import os
 from collections.abc import Callable
 
 from akiosd.cage.machine import Event
-from akiosd.cage.programs import CHANGE_DIRECTORY, START_STEPS
+from akiosd.cage.programs import explain_start
 from akiosd.cage.reasons import describe_entering
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
 from akiosd.values.plan import Plan, StatusMessage, decode_status
 
-_SHOWN_NAME = 256
 _OF_THE_AGENT = ("execed", "exec_failed", "exited")
 _OF_PROGRAMS = ("program_started", "program_failed", "program_ended")
 
@@ -115,25 +114,10 @@ class InitStatus:
             return Event("execed")
         if message.kind == "exec_failed":
             self.exec_failed = True
-            return self._say_exec_failed(message)
+            why = os.strerror(message.err)
+            facts = explain_start(self._program, self._cwd, message.step, message.err, why)
+            return Event("exec_failed", facts.cause, detail=facts.detail)
         if message.kind == "exited":
             self.rusage = message.rusage
             return Event("exited", status=message.value)
         return None
-
-    def _say_exec_failed(self, message: StatusMessage) -> Event:
-        name = records.escape(self._program[:_SHOWN_NAME])
-        if message.step == CHANGE_DIRECTORY:
-            why = os.strerror(message.err)
-            detail = describe_entering(records.escape(self._cwd), message.err, why)
-            return Event("exec_failed", "failed_start", detail=detail)
-        step = START_STEPS[message.step] if message.step < len(START_STEPS) else "start"
-        if message.step == 1 and message.err == 2:
-            return Event("exec_failed", "not_found", detail=name)
-        if message.step == 1:
-            return Event(
-                "exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}"
-            )
-        return Event(
-            "exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}"
-        )

@@ -22,7 +22,7 @@ import trio
 
 from akiosd.daemon.gateways.spend_memory import Book, Refused, SpendMemory, SpendState
 from akiosd.errors import GatewayFaultError
-from akiosd.meter.account import Account, Open, Settled, lent_to
+from akiosd.meter.account import Account, Open, Settled, borrower_of, lent_to
 from akiosd.meter.budget import Other, lend, let_go, lose, reserve, settle, take_back
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
 from akiosd.values.policy import Budget, Most
@@ -54,11 +54,11 @@ class Sharing:
 
     def __init__(self, cage: str, find: Callable[[], tuple[str, Spend] | None]) -> None:
         """``find`` brings what the other cage is called and its account, while it runs."""
-        self._cage, self._look = cage, find
+        self._cage, self._find_named = cage, find
 
     def look(self, call: int) -> Other | Denial:
         """The other account as it is without ``call``."""
-        found = self._look()
+        found = self._find_named()
         if found is None:
             words = "the cage whose budget this shares is down"
             return Denial("budget.usd", words, status=PAYMENT_REQUIRED)
@@ -67,7 +67,7 @@ class Sharing:
         return Other(msgspec.structs.replace(account, lent=lent), found[0])
 
     def _find(self) -> Spend | None:
-        found = self._look()
+        found = self._find_named()
         return found[1] if found is not None else None
 
     def lend(self, call: int, held: Open) -> None:
@@ -87,11 +87,8 @@ class Sharing:
         spend = self._find()
         if spend is not None:
             keys = {lent_to(self._cage, call) for call in calls}
-            whole = lent_to(self._cage)
-            spend.let_go(
-                [key for key in spend.account.lent if key.startswith(whole) and key not in keys],
-                spent=False,
-            )
+            own = [key for key in spend.account.lent if borrower_of(key) == self._cage]
+            spend.let_go([key for key in own if key not in keys], spent=False)
 
 
 class Spend:
@@ -217,7 +214,10 @@ class Spend:
         if isinstance(other, Denial):
             return other
         state.account, verdict = reserve(
-            *(state.account, call, ask, self._clock_ns()),
+            state.account,
+            call,
+            ask,
+            self._clock_ns(),
             patient=patient,
             waited_ns=waited_ns,
             other=other,

@@ -30,6 +30,7 @@ from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd
+from akiosd.meter.account import borrower_of
 from akiosd.meter.budget import least_of
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.values.ids import LogId
@@ -165,7 +166,7 @@ class RunRequests:
         running = self._registry.running
         for cage in running.values():
             lent = cage.spend.account.lent
-            lost = [key for key in lent if key.partition("/")[0] not in running]
+            lost = [key for key in lent if borrower_of(key) not in running]
             cage.spend.let_go(lost, spent=True)
 
     def adopt(self, cage: Cage) -> None:
