@@ -158,7 +158,7 @@ def go_on(
 
 
 def _open_cages(daemon: Daemon, place: Place) -> StepCages:
-    return StepCages(*(daemon.path, place.workspace, place.data, place.foreign), shares=place.cage)
+    return StepCages(daemon.path, place.workspace, place.data, place.foreign, shares=place.cage)
 
 
 def _make(

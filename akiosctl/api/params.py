@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 
 CageId = Annotated[str, Path(pattern="^c-[0-9a-z]{12}$", description="The id of a cage.")]
 RunId = Annotated[
@@ -27,3 +27,16 @@ Offset = Annotated[int, Query(ge=0, le=1 << 50, description="The first byte.")]
 Wait = Annotated[
     int, Query(ge=0, le=25, description="So many seconds at most the answer waits for the end.")
 ]
+
+
+def _key(how_long: str) -> Any:
+    return Header(
+        alias="Idempotency-Key",
+        max_length=128,
+        pattern="^[!-~]*$",
+        description=f"A request that comes again with it begins nothing new, {how_long}.",
+    )
+
+
+Key = Annotated[str, _key("while this server runs")]
+KeptKey = Annotated[str, _key("also when this server was restarted between them")]

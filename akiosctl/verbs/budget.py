@@ -61,17 +61,15 @@ def describe(reply: BudgetReply) -> list[str]:
     limits, tokens = reply.limits, reply.input_tokens + reply.output_tokens
     lines = [
         _line(
-            *("money", limits.usd_micro, reply.usd_micro, reply.reserved_usd_micro, format_usd),
+            "money",
+            limits.usd_micro,
+            reply.usd_micro,
+            reply.reserved_usd_micro,
+            format_usd,
             reply.shared_usd_micro,
         ),
-        _line(
-            *("tokens", limits.tokens, tokens, reply.reserved_tokens, _number),
-            reply.shared_tokens,
-        ),
-        _line(
-            *("calls", limits.calls, reply.calls, reply.open_calls, _number),
-            reply.shared_calls,
-        ),
+        _line("tokens", limits.tokens, tokens, reply.reserved_tokens, _number, reply.shared_tokens),
+        _line("calls", limits.calls, reply.calls, reply.open_calls, _number, reply.shared_calls),
     ]
     if limits.usd_micro_per_minute:
         lines.append(

@@ -303,18 +303,12 @@ def find_texts(words: Sequence[str]) -> set[int]:
 
 def find_open(words: Sequence[str]) -> set[int]:
     """The places of words that begin with what is filled in, where a program reads options."""
-    found = _Found()
-    for _ in _read_command(words, 0, found):
-        pass
-    return found.open
+    return _read_whole(words).open
 
 
 def find_at_files(words: Sequence[str]) -> set[int]:
     """The places of words that begin with what is filled in, where ``@FILE`` brings options."""
-    found = _Found()
-    for _ in _read_command(words, 0, found):
-        pass
-    return found.at_files
+    return _read_whole(words).at_files
 
 
 class Words(NamedTuple):
@@ -328,10 +322,7 @@ class Words(NamedTuple):
 
 def find_added(words: Sequence[str]) -> Words | None:
     """Words of the standard input that become options; None where none do."""
-    found = _Found()
-    for _ in _read_command(words, 0, found):
-        pass
-    for reading in found.read:
+    for reading in _read_whole(words).read:
         added = reading.find_added()
         if added is not None:
             return added
@@ -340,10 +331,14 @@ def find_added(words: Sequence[str]) -> Words | None:
 
 def reads_program(words: Sequence[str]) -> bool:
     """Whether a program of this command takes its standard input for the text of a program."""
+    return any(reading.reads_program() for reading in _read_whole(words).read)
+
+
+def _read_whole(words: Sequence[str]) -> _Found:
     found = _Found()
     for _ in _read_command(words, 0, found):
         pass
-    return any(reading.reads_program() for reading in found.read)
+    return found
 
 
 def names_program(variable: str) -> bool:

@@ -237,12 +237,11 @@ class Runner:
         result = self._past.results.get(place)
         if result is None or step.name in self._redo:
             return
-        may_be_done = result.failure is not None and result.failure.may_be_done
-        if may_be_done and not self._repeat and not step.continue_on_error:
-            config, parameters = request.config, request.parameters
-            if not may_retry(step.agent, step.action, config, parameters):
-                self._settle(step, one, "unknown", failure=result.failure)
-                return
+        failure = result.failure
+        is_open = failure is not None and not _may_be_tried(step, request, failure)
+        if is_open and not self._repeat and not step.continue_on_error:
+            self._settle(step, one, "unknown", failure=failure)
+            return
         is_last = result.status == "success" or step.continue_on_error
         if result.key == one.key and is_last:
             self.told.append(Told(*place, "taken over"))
@@ -262,7 +261,7 @@ class Runner:
         elif (
             one.attempt < step.attempts.most
             and not self._stopped
-            and _may_be_tried(start, outcome.failure)
+            and _may_be_tried(step, start.request, outcome.failure)
         ):
             delay_ns = step.attempts.delays_ns()[one.attempt - 1]
             if step.attempts.has_jitter:
@@ -342,11 +341,10 @@ def _failure(error: AkiosError, step: PlannedStep) -> StepFailure:
     return StepFailure(error.what, where, error.next)
 
 
-def _may_be_tried(start: Start, failure: StepFailure) -> bool:
+def _may_be_tried(step: PlannedStep, request: StepRequest, failure: StepFailure) -> bool:
     """Again, after this failure."""
-    request = start.request
     return not failure.may_be_done or may_retry(
-        start.step.agent, start.step.action, request.config, request.parameters
+        step.agent, step.action, request.config, request.parameters
     )
 
 

@@ -16,9 +16,8 @@ import msgspec
 from fastapi import Header, Query, Request, Response
 
 from akiosctl.api.forms import CommitJob
-from akiosctl.api.handlers.ledger import Key
 from akiosctl.api.jobs import AnyJob
-from akiosctl.api.params import CageId
+from akiosctl.api.params import CageId, Key
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service, find_cage
 from akiosctl.api.tokens import Token

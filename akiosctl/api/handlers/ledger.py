@@ -9,12 +9,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import trio
-from fastapi import Header, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from akiosctl.api.forms import Consistency, VerifyJob
 from akiosctl.api.handlers.events import Kinds, check_kinds
 from akiosctl.api.jobs import AnyJob
-from akiosctl.api.params import Wait
+from akiosctl.api.params import Key, Wait
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
@@ -46,19 +46,6 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Index = Annotated[int, Path(ge=0, le=1 << 53, description="The number of a record.")]
 OldSize = Annotated[int, Query(alias="from", ge=1, le=1 << 53, description="The earlier size.")]
 TilePath = Annotated[str, Path(max_length=120, description="As in tile/0/000 or tile/entries/000.")]
-
-
-def _key(how_long: str) -> Any:
-    return Header(
-        alias="Idempotency-Key",
-        max_length=128,
-        pattern="^[!-~]*$",
-        description=f"A request that comes again with it begins nothing new, {how_long}.",
-    )
-
-
-Key = Annotated[str, _key("while this server runs")]
-KeptKey = Annotated[str, _key("also when this server was restarted between them")]
 
 
 @contextmanager

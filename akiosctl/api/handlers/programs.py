@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 
 from akiosctl.api.forms import ExecJob, NewProgram, Written
-from akiosctl.api.handlers.ledger import Key
 from akiosctl.api.handlers.running import find_standing, input_of
 from akiosctl.api.jobs import AnyJob
-from akiosctl.api.params import CageId, Inside, Offset, Piece
+from akiosctl.api.params import CageId, Inside, Key, Offset, Piece
 from akiosctl.api.service import Service
 from akiosctl.client import PlainClient
 from akiosctl.library.files import read_piece, write_piece

@@ -19,9 +19,8 @@ from fastapi import Request, Response
 from akiosctl.api.forms import DownJob, GivenFile, NewCage, NewProgram
 from akiosctl.api.handlers.cages import describe_one
 from akiosctl.api.handlers.changes import find_own
-from akiosctl.api.handlers.ledger import KeptKey, Key
 from akiosctl.api.jobs import AnyJob
-from akiosctl.api.params import CageId, Discard, Fast, KeepOutput
+from akiosctl.api.params import CageId, Discard, Fast, KeepOutput, KeptKey, Key
 from akiosctl.api.problems import Refusal
 from akiosctl.api.scratch import File
 from akiosctl.api.service import Service
@@ -53,10 +52,7 @@ def begin_run(
     _check(service, body)
     asked = msgspec.json.encode(body)
     cage = service.once.do(
-        request.state.token.id,
-        key,
-        asked,
-        lambda: _begin(service, body, input_of(body)),
+        request.state.token.id, key, asked, lambda: _begin(service, body, input_of(body))
     )
     response.headers["Location"] = f"/api/v1/cages/{cage}"
     return describe_one(service, cage)

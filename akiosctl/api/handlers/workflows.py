@@ -23,9 +23,8 @@ from akiosctl.api.forms import (
     WorkflowChecked,
     WorkflowNow,
 )
-from akiosctl.api.handlers.ledger import KeptKey
 from akiosctl.api.handlers.running import check_shown, conflicts, own_place
-from akiosctl.api.params import RunId
+from akiosctl.api.params import KeptKey, RunId
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service, find_kept
 from akiosctl.api.views.workflows import Known, cages_of, facts_of, mistake_of, show_run
