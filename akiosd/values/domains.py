@@ -55,10 +55,11 @@ def _canonical_host(name: str, text: str) -> str:
 
 def covers(pattern: str, entry: str) -> bool:
     """Whether the canonical ``pattern`` allows everything that the canonical ``entry`` allows."""
-    if pattern == entry:
-        return True
     pattern_host, _, pattern_port = pattern.partition(":")
     host, _, port = entry.partition(":")
-    return (
-        port == pattern_port and pattern_host.startswith("*.") and host.endswith(pattern_host[1:])
-    )
+    return port == pattern_port and is_of_host(pattern_host, host)
+
+
+def is_of_host(pattern: str, host: str) -> bool:
+    """Whether a canonical ``pattern`` without a port means this canonical ``host``, too."""
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from akiosd.errors import AkiosError, PolicyError
-from akiosd.values.domains import canonical_domain
+from akiosd.values.domains import canonical_domain, is_of_host
 from akiosd.values.places import DATA
 from akiosd.values.policy import Network, Policy
 from akiosd.values.providers import FACTS
@@ -91,8 +91,7 @@ def _denied_site(written: Any, network: Network, agent: str, action: str) -> tup
 
 def _holds(entry: str, host: str, port: int, ports: tuple[int, ...]) -> bool:
     name, _, own = entry.partition(":")
-    is_name = host.endswith(name[1:]) if name.startswith("*.") else host == name
-    return is_name and (port == int(own) if own else port in ports)
+    return is_of_host(name, host) and (port == int(own) if own else port in ports)
 
 
 def _is_provider(host: str, pattern: str) -> bool:
@@ -107,13 +106,13 @@ def _denied_paths(step: Step, action: str, policy: Policy) -> Iterator[Denial]:
     if not path or path.startswith("/") or "\0" in path:
         return  # what is shown outside of the project is known when it runs
     at: Path = ("parameters", "path")
-    names = [name for name in path.split("/") if name not in ("", ".")]
+    names = _names(path)
     done = names if is_whole or path.endswith("/") else names[:-1]
     if ".." in done:
         yield Denial(at, f"{path} goes up, and no step follows ..", "name it from the project")
         return
     allowed = _allowed(step)
-    roots = [[name for name in one.split("/") if name not in ("", ".")] for one in allowed]
+    roots = [_names(one) for one in allowed]
     if is_whole and allowed and not any(names[: len(root)] == root for root in roots):
         what = f"{path} is not below the step's paths: {', '.join(allowed)}"
         yield Denial(at, what, "name a path below one of them, or add its directory to them")
@@ -129,6 +128,10 @@ def _denied_paths(step: Step, action: str, policy: Policy) -> Iterator[Denial]:
     if step.config.get("read_only") is True:
         what = "this step may only read: its config says read_only"
         yield Denial(("config", "read_only"), what, "take that out, if the step is to write")
+
+
+def _names(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]
 
 
 def _allowed(step: Step) -> list[str]:

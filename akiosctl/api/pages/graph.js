@@ -145,11 +145,13 @@ export class Graph {
     const many = step.matrix.length && all ? ` · ${done} of ${all}` : "";
     const words = `${step.state}${many || (step.agent ? ` · ${step.agent}` : "")}`;
     box.group.dataset.state = step.state;
-    setText(box.mark, MARKS[step.state]);
-    setText(box.state, fit(words, WORD));
     // As it is read on the screen, and more.
     const label = `${MARKS[step.state]} ${step.name} ${words}${step.needs.length ? `; needs ${step.needs.join(", ")}` : ""}`;
-    if (box.group.getAttribute("aria-label") !== label) box.group.setAttribute("aria-label", label);
+    if (box.group.getAttribute("aria-label") !== label) {
+      box.group.setAttribute("aria-label", label);
+      setText(box.mark, MARKS[step.state]);
+      setText(box.state, fit(words, WORD));
+    }
     box.group.setAttribute("aria-pressed", String(run.chosen === step.name));
   }
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from akiosd.errors import PolicyError
-from akiosd.values.domains import canonical_domain
+from akiosd.values.domains import canonical_domain, is_of_host
 from akiosd.values.policy import PROVIDERS, Network, Policy
 from akiosd.values.providers import FACTS
 
@@ -88,9 +88,7 @@ class _Entry(msgspec.Struct, frozen=True):
         return cls(pattern, host, int(port or 0))
 
     def holds(self, host: str) -> bool:
-        if self.host.startswith("*."):
-            return host.endswith(self.host[1:])
-        return host == self.host
+        return is_of_host(self.host, host)
 
 
 class Names:
