@@ -111,9 +111,9 @@ def describe_entering(path: str, error: int, why: str) -> str:
     what = f"the cage cannot enter {path}: {why}"
     if error == _NO_PERMISSION:
         what += (
-            "; next: see whom its mode lets in (ls -ld): a cage acts with the uid and the first"
-            " group of who runs it, without other groups, and as root without rights over others'"
-            " files; run it as the owner of that directory, or let that user in"
+            "; next: see whom its mode lets in (ls -ld): an agent has the uid and the first group"
+            " of who runs it and no other group, and root's has no rights over the files of others;"
+            " run it as the owner of that directory, or let that user in"
         )
     elif error == _NO_ENTRY:
         what += "; next: see that it is there inside: akiosctl run -- ls -ld DIRECTORY"

@@ -17,7 +17,7 @@ from akiosd.values.units import format_size
 
 _log = get_log("cage")
 _FROZEN_AGAIN_S = 0.25
-_NEXT = "see what ails that file system: stat -f DIRECTORY as root, and dmesg"
+_LOOK = "see what ails that file system: stat -f DIRECTORY as root, and dmesg"
 
 
 class RoomWatch:
@@ -36,22 +36,20 @@ class RoomWatch:
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room to begin."""
         room = await self._measure()
-        if isinstance(room, OSError):
-            raise DeniedError(self._describe(room), "quotas.keep_free_bytes", _NEXT)
-        if is_short(room, self._keep_free):
-            raise DeniedError(
-                self._describe(room),
-                "quotas.keep_free_bytes",
-                f"make room there (df -h), or have an administrator lower quotas.keep_free_bytes in"
-                f" {self._host.settings.config_file} and reload akiosd",
-            )
+        if self._is_short(room):
+            next = _LOOK
+            if isinstance(room, Room):
+                next = (
+                    "make room there (df -h), or have an administrator lower quotas.keep_free_bytes"
+                    f" in {self._host.settings.config_file} and reload akiosd"
+                )
+            raise DeniedError(self._describe(room), "quotas.keep_free_bytes", next)
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
         while True:
             room = await self._measure()
-            # What a file system in trouble has left is unknown, and may be nothing.
-            short = isinstance(room, OSError) or is_short(room, self._keep_free, bool(self.why))
+            short = self._is_short(room, bool(self.why))
             if short != bool(self.why):
                 try:
                     self._freeze(short)
@@ -73,6 +71,12 @@ class RoomWatch:
     @property
     def _keep_free(self) -> int:
         return self._host.config.quotas.keep_free_bytes
+
+    def _is_short(self, room: Room | OSError, was_short: bool = False) -> bool:
+        if isinstance(room, OSError):
+            # What a file system in trouble has left is unknown, and may be nothing.
+            return self._keep_free > 0
+        return is_short(room, self._keep_free, was_short)
 
     async def _measure(self) -> Room | OSError:
         # A file system over a network may take any time to answer, or be gone (ESTALE, EIO).

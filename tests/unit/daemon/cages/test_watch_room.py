@@ -16,10 +16,13 @@ from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd
 
-HOST = SimpleNamespace(
-    config=SimpleNamespace(quotas=SimpleNamespace(keep_free_bytes=1)),
-    settings=SimpleNamespace(config_file="/etc/akios/akiosd.yaml"),
-)
+
+def host(keep_free: int) -> Host:
+    made = SimpleNamespace(
+        config=SimpleNamespace(quotas=SimpleNamespace(keep_free_bytes=keep_free)),
+        settings=SimpleNamespace(config_file="/etc/akios/akiosd.yaml"),
+    )
+    return cast(Host, made)
 
 
 class Frozen:
@@ -49,7 +52,7 @@ def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_stands_still_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = Frozen()
     with Fd(os.open(tmp_path, os.O_PATH)) as directory:
-        watch = RoomWatch(cast(Host, HOST), "c", directory, frozen.freeze)
+        watch = RoomWatch(host(1), "c", directory, frozen.freeze)
         break_it(monkeypatch)
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
@@ -67,9 +70,18 @@ async def test_it_stands_still_and_goes_on(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_nothing_begins_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Fd(os.open(tmp_path, os.O_PATH)) as directory:
-        watch = RoomWatch(cast(Host, HOST), "c", directory, Frozen().freeze)
+        watch = RoomWatch(host(1), "c", directory, Frozen().freeze)
         await watch.check()  # the control
         break_it(monkeypatch)
         with pytest.raises(DeniedError, match="cannot be measured") as caught:
             await watch.check()
         assert "dmesg" in caught.value.next
+
+
+async def test_where_nothing_is_to_stay_free_nothing_has_to_be_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Fd(os.open(tmp_path, os.O_PATH)) as directory:
+        watch = RoomWatch(host(0), "c", directory, Frozen().freeze)
+        break_it(monkeypatch)
+        await watch.check()
