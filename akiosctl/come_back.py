@@ -14,13 +14,16 @@ from akiosd.errors import AkiosError
 _LONGER_S = 10.0
 """An akiosd that came back at the last moment needs some time to start."""
 _QUIET_S = 2.0
+_RETRY_S = 0.1
 _MOST_KEPT = 16
 
 
 class Absence:
-    """One time that akiosd is away.  ``gone`` is what the user is told if it stays away for longer
-    than ``come_back_s``, when the cage has ended; ``whom`` names the cage, and the program of a
-    standing one.
+    """One time that akiosd is away, until it answers: one that is being ended still takes
+    connections, and systemd does in the place of one that has not started.
+
+    ``gone`` is what the user is told if it stays away for longer than ``come_back_s``, when the
+    cage has ended; ``whom`` names the cage, and the program of a standing one.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Absence:
         self._path, self._whom, self._gone = path, whom, gone
         self._since = time.monotonic()
         self._said = False
+        self._was_reached = False
         self.kept: list[tuple[str, dict[str, object]]] = []
         """Requests that wait until it is back."""
 
@@ -40,10 +44,13 @@ class Absence:
 
     def look(self) -> tuple[PlainClient, int] | None:
         """Try to come back: a connection and the number of the request to rejoin, or None for not
-        yet.  Raises AkiosError when it has been away for too long.
+        yet.  To be asked again where the connection ends unanswered.  Raises AkiosError when akiosd
+        has been away for too long.
         """
         away = time.monotonic() - self._since
         try:
+            if self._was_reached and away > self._patience_s:
+                raise self._gone
             client = PlainClient(self._path)
         except AkiosError:
             if away > self._patience_s:
@@ -55,4 +62,13 @@ class Absence:
                 cage = self._whom["cage"]
                 note(f"akiosd is away; {cage} goes on, and waits for it where it needs it")
             return None
+        self._was_reached = True
         return client, client.request("rejoin", self._whom)
+
+    def wait(self) -> tuple[PlainClient, int]:
+        """Look until it is back, as :meth:`look` does."""
+        if self._was_reached:
+            time.sleep(_RETRY_S)
+        while (back := self.look()) is None:
+            time.sleep(_RETRY_S)
+        return back

@@ -77,7 +77,7 @@ class Relay:
         self.left_by = 0
         """The signal at which the cage was left, 0 for keys."""
         self._absence: Absence | None = None
-        """akiosd is away, and comes back perhaps."""
+        """akiosd is away, and comes back perhaps: until it has answered ``_rejoining``."""
         self._rejoining = 0
         self._unanswered: set[int] = set()
         self._interrupted_at = float("-inf")
@@ -171,14 +171,18 @@ class Relay:
             if self._copiers.ended in ready:
                 poll.unregister(self._copiers.ended)
                 self._outputs_ended = True
-            if self._absence is None and self._client.fileno() in ready:
+            if self._is_connected and self._client.fileno() in ready:
                 if self._ended is None:
                     self._feed()
                 else:
                     poll.unregister(self._client.fileno())
 
+    @property
+    def _is_connected(self) -> bool:
+        return self._absence is None or self._rejoining != 0
+
     def _patience_ms(self) -> float | None:
-        if self._absence is not None:
+        if not self._is_connected:
             return 100
         return _LEAVE_MS if self._leaving else None
 
@@ -197,22 +201,19 @@ class Relay:
             self._poll.unregister(self._client.fileno())
             self._client.close()
             self._unanswered.clear()
-            self._detach_request = 0
-            self._absence = Absence(self._client.path, self._whom, gone, self._come_back_s)
+            self._detach_request = self._rejoining = 0
+            if self._absence is None:
+                self._absence = Absence(self._client.path, self._whom, gone, self._come_back_s)
 
     def _look_for_akiosd(self) -> bool:
         """Go on where it is back; True when the cage is left, for it needs no client."""
         assert self._absence is not None
         if self._leaving and self._watches:
             return True
-        back = self._absence.look()
-        if back is not None:
-            absence, self._absence = self._absence, None
+        if not self._rejoining and (back := self._absence.look()) is not None:
             self._client, self._request = back
             self._rejoining = self._request
             self._poll.register(self._client.fileno(), select.POLLIN)
-            for name, fields in absence.kept:
-                self._ask(name, fields)
         return False
 
     def _rejoined(self, fds: list[int]) -> None:
@@ -220,7 +221,10 @@ class Relay:
         from akiosctl.render import note
 
         note(f"akiosd was restarted; {self._cage} goes on")
-        self._rejoining = 0
+        kept = self._absence.kept if self._absence is not None else []
+        self._absence, self._rejoining = None, 0
+        for name, fields in kept:
+            self._ask(name, fields)
         if fds and self._keep is not None:
             self._keep.go_on(fds.pop())
 

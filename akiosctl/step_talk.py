@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import Any
 
 from akiosctl.client import GoneError, PlainClient
@@ -20,7 +19,6 @@ from akiosd.values.step_call import MAX_RESULT
 
 _PIECE = 1 << 16
 _MAX_ERRORS = 1 << 14
-_RETRY_S = 0.1
 
 
 def connect(path: str) -> PlainClient:
@@ -47,6 +45,7 @@ class Talk:
         self._client, self._number = client, number
         self.cage = str(started["cage"])
         self._come_back_s = int(started.get("come_back_s", 0))
+        self._absence: Absence | None = None
         self._stdin, self._stdout, self._stderr = fds
         self.said, self.errors = bytearray(), bytearray()
 
@@ -87,6 +86,7 @@ class Talk:
                     raise
                 self._come_back(gone)
                 continue
+            self._absence = None
             close_fds(received)
             if message["m"] == "ended":
                 return message
@@ -98,10 +98,10 @@ class Talk:
 
     def _come_back(self, gone: AkiosError) -> None:
         self._client.close()
-        absence = Absence(self._client.path, {"cage": self.cage}, gone, self._come_back_s)
-        while (back := absence.look()) is None:
-            time.sleep(_RETRY_S)
-        self._client, self._number = back
+        if self._absence is None:
+            whom: dict[str, object] = {"cage": self.cage}
+            self._absence = Absence(self._client.path, whom, gone, self._come_back_s)
+        self._client, self._number = self._absence.wait()
 
 
 def _drain(fd: int, into: bytearray, most: int) -> None:

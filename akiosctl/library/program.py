@@ -24,7 +24,6 @@ from akiosd.kernel.scm_rights import close_fds
 
 _READ = 1 << 16
 _MOST_WAITING = 64
-_RETRY_SECONDS = 0.1
 
 
 class Program:
@@ -45,6 +44,7 @@ class Program:
         self.number = int(started.get("program", 0))
         self._whom["program"] = self.number
         self._come_back_s = int(started.get("come_back_s", 0))
+        self._absence: Absence | None = None
         self._left = int(started.get("output", 0)) or None
         self._pieces = _Pieces(len(fds) - 1)
         stdin, *outputs = fds
@@ -95,6 +95,7 @@ class Program:
                 except GoneError as gone:
                     self._come_back(gone)
                     continue
+                self._absence = None
                 close_fds(fds)
                 if message.get("id", 0) not in (0, self._asked):
                     continue
@@ -164,10 +165,9 @@ class Program:
         if not self._come_back_s:
             raise gone
         self._client.close()
-        absence = Absence(self._path, self._whom, gone, self._come_back_s)
-        while (back := absence.look()) is None:
-            time.sleep(_RETRY_SECONDS)
-        self._client, self._asked = back
+        if self._absence is None:
+            self._absence = Absence(self._path, self._whom, gone, self._come_back_s)
+        self._client, self._asked = self._absence.wait()
 
 
 class _Pieces:

@@ -5,7 +5,9 @@ arrives.
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +111,32 @@ def test_signals_and_ctrl_c_meanwhile_arrive(private: Daemon) -> None:
         private.start()
         out, _ = client.communicate(timeout=60)
     assert (client.returncode, out) == (5, b"told\n")
+
+
+def test_what_is_asked_for_outlives_an_akiosd_that_takes_connections_and_ends(
+    private: Daemon,
+) -> None:
+    """As one does that is being ended, or that fails at its start."""
+    says = "trap 'echo told; exit 5' INT; echo up; while :; do sleep 0.1; done"
+    with begin(private, says) as client:
+        kill(private)
+        os.unlink(private.socket)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(private.socket))
+            listener.listen()
+            listener.settimeout(30)
+            taken, _ = listener.accept()
+            client.send_signal(signal.SIGINT)
+            for _ in range(3):
+                taken.close()
+                taken, _ = listener.accept()
+            taken.close()
+        os.unlink(private.socket)
+        assert client.poll() is None
+        private.start()
+        out, words = client.communicate(timeout=60)
+    assert (client.returncode, out) == (5, b"told\n"), words
+    assert words.count(b"akiosd was restarted") == 1
 
 
 @pytest.mark.named_set("survival")
