@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from akiosctl.client import Client
+from akiosd.wire.messages import CageInfo, Cages, List
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 from tests.e2e.test_which_cage import verb
 
@@ -167,3 +169,18 @@ def test_following_goes_on_over_a_restart(private: Daemon) -> None:
             process.kill()
             process.communicate()
     assert verb(private, where, "logs", cage).stdout == "up\n"
+
+
+def test_nobody_sees_an_end_before_its_exit_code(private: Daemon) -> None:
+    """Asked all the time, also between its last process and its last record."""
+    where, seen = private.workspace(), list[int]()
+    with Client(str(private.socket)) as client:
+        for number in range(1, 21):
+            words = ("run", "-q", "--detach", "--", "sh", "-c", "sleep 0.1; exit 3")
+            assert private.ctl(*words, cwd=where).returncode == 0
+            ended: list[CageInfo] = []
+            while len(ended) < number:
+                reply, _ = client.call(List(everyone=True), Cages)
+                ended = [one for one in reply.cages if one.ended_ns]
+                seen += [one.exit_code for one in ended]
+    assert set(seen) == {3}

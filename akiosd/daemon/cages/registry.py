@@ -292,7 +292,8 @@ class Registry:
             argv=cut_argv(cage.request.argv),
             workspace=cage.workspace_name,
             started_ns=cage.started_ns,
-            ended_ns=cage.ended_ns,
+            # It has not ended for anybody before it is known how.
+            ended_ns=cage.ended_ns if result else 0,
             exit_code=result.exit_code if result else 0,
             reason=result.reason if result else cage.stands_still,
             changes=cage.changes,

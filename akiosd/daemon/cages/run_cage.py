@@ -943,9 +943,7 @@ class Cage:
         self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         programs = self.programs.count
-        await record_end(
-            self.host.ledger, self.log, self.id, end, self.life.status, rusage, programs
-        )
+        # Before its record: whoever read that one and asks how it ended is told.
         self.result = Ended(
             cage=self.id,
             exit_code=end.exit_code,
@@ -954,6 +952,9 @@ class Cage:
             usage=usage,
             changes=self.changes,
             expires_ns=self.expires_ns,
+        )
+        await record_end(
+            self.host.ledger, self.log, self.id, end, self.life.status, rusage, programs
         )
         if self.changes:
             self.on_changes(self)
