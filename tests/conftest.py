@@ -35,6 +35,10 @@ for _signal in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(_signal, signal.default_int_handler if _is_int else signal.SIG_DFL)
 
 
+_SET_TIMEOUT_S = 1800
+"""Of a test in a named set that sets none: it is there since it takes long."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--set", default="", metavar="NAME", help="run only the tests of this named set (or: all)"
@@ -48,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sets = {mark.args[0] for mark in item.iter_markers("named_set")}
         fits = not sets if not wanted else bool(sets) if wanted == "all" else wanted in sets
         (chosen if fits else left_out).append(item)
+        if sets and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_SET_TIMEOUT_S))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen

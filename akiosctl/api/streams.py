@@ -22,8 +22,8 @@ from akiosctl.api.tokens import Token
 from akiosd.errors import AkiosError
 
 BEAT_SECONDS = 15.0
-MOST_STREAMS = 208
-MOST_OF_ONE = 200
+MOST_STREAMS = 224
+MOST_OF_ONE = 208
 """akiosd takes 256 connections of one user; the others are for requests and programs."""
 
 
