@@ -91,7 +91,7 @@ def test_it_is_installed_and_waits_to_be_asked_for() -> None:
     assert sh("systemctl", "is-enabled", UNIT, ok=False).stdout == "disabled\n"
     assert show("ActiveState") == "inactive" and not is_served()
     groups = sh("id", "-Gn", "akios-api").stdout.split()
-    assert groups == ["akios-api", "akios", "akios-monitor"]
+    assert sorted(groups) == ["akios", "akios-api", "akios-monitor"]
     assert pwd.getpwnam("akios-api").pw_shell.endswith("nologin")
     done = sh("systemd-analyze", "verify", "--man=no", UNIT, ok=False)
     assert (done.returncode, "akios" in done.stderr) == (0, False), done.stderr
