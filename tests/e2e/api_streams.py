@@ -49,6 +49,14 @@ class Followed:
                 return
             data += piece
 
+    def is_held(self, server: ApiServer) -> bool:
+        """Whether the server has its end open: proc_pid_net(5), whose state 1 is ESTABLISHED."""
+        here = self._stream.socket.getsockname()[1]
+        ends = f":{server.port:04X}", f":{here:04X}"
+        with open("/proc/net/tcp") as file:
+            rows = [line.split() for line in file][1:]
+        return any((row[1][8:], row[2][8:], row[3]) == (*ends, "01") for row in rows)
+
 
 @asynccontextmanager
 async def follow(
