@@ -181,6 +181,7 @@ def test_nobody_sees_an_end_before_its_exit_code(private: Daemon) -> None:
             ended: list[CageInfo] = []
             while len(ended) < number:
                 reply, _ = client.call(List(everyone=True), Cages)
-                ended = [one for one in reply.cages if one.ended_ns]
+                here = [one for one in reply.cages if one.workspace == bytes(where)]
+                ended = [one for one in here if one.ended_ns]
                 seen += [one.exit_code for one in ended]
     assert set(seen) == {3}
