@@ -46,6 +46,10 @@ def resident(server: ApiServer) -> int:
     return int(line.split()[1]) << 10
 
 
+def descriptors(server: ApiServer) -> int:
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
 async def seen_of_one_cage(events: Any) -> list[int]:
     """Numbers of the records of the first cage that is born, up to its end."""
     cage, seen = "", []

@@ -424,6 +424,7 @@ def test_an_agent_starts_the_tools_that_local_bin_links_to(daemon: Daemon) -> No
     venv = home / ".local/share/pipx/venvs/greet"
     for directory in (venv / "bin", home / ".local/bin"):
         directory.mkdir(parents=True, exist_ok=True)
+    shutil.chown(home / ".local", NOBODY)  # the user's own programs keep their state there
     (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
     for program in (venv / "bin/greet", home / ".local/bin/unknown"):
         program.write_text("#!/usr/bin/python3\nprint('hello')\n")

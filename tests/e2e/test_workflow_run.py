@@ -759,7 +759,7 @@ def test_a_webhook_that_may_be_sent_is_sent_again_only_with_a_key(
     """It comes, and its answer comes too late; the generic one is the control."""
     (project / "w.yml").write_text(
         f"name: w\nsteps:\n- {{name: send, agent: webhook, action: send, parameters: {{text: {service}}}, "
-        f"config: {{service: {service}, url: 'https://{HOOK}/x', timeout: 1}}, "
+        f"config: {{service: {service}, url: 'https://{HOOK}/x', timeout: 3}}, "
         "retry: {attempts: 3, delay: 0}}\n"
     )
     answers, before = threading.Event(), len(hook.texts)
