@@ -253,6 +253,25 @@ def test_a_killed_down_is_given_again(standing: Standing) -> None:
     assert len(destroyed(standing.daemon, standing.cage)) == 1
 
 
+def test_several_at_once_destroy_it_once(private: Daemon) -> None:
+    """So does one that is given again while akiosd still works for one that was killed."""
+    for _ in range(4):
+        standing = Standing(private, "work")
+        many = "for n in $(seq 60); do head -c 20000 /dev/urandom >data/output/$n; done"
+        assert standing.run("sh", "-c", many).returncode == 0
+        pipe, down = subprocess.PIPE, ("cage", "down", "work")
+        begun = [
+            private.popen(*down, uid=NOBODY, cwd=standing.project, stdout=pipe, stderr=pipe)
+            for _ in range(4)
+        ]
+        told = [one.communicate(timeout=60)[1].decode() for one in begun]
+        failed = [words for one, words in zip(begun, told, strict=True) if one.returncode]
+        assert len(failed) < len(begun), failed
+        assert all("no standing cage" in words for words in failed), failed
+        assert len(destroyed(private, standing.cage)) == 1
+        assert os.listdir(standing.project / "data/output") == []
+
+
 def test_a_link_in_the_place_of_the_output_is_not_followed(standing: Standing) -> None:
     project = standing.project
     (project / "data/output").rename(project / "data/away")

@@ -196,7 +196,9 @@ class Registry:
         DeniedError.
         """
         info = self._find_ended(name)
-        if info is None or not self.may_destroy_log(peer, name) or not info.standing:
+        # What is remembered of one that was destroyed is forgotten only when cages are listed.
+        there = info is not None and (self._host.cages_dir / name).exists()
+        if info is None or not there or not self.may_destroy_log(peer, name) or not info.standing:
             raise DeniedError(
                 f"no standing cage {name} that is down", next="list cages with: akiosctl cage list"
             )

@@ -147,13 +147,15 @@ EVERY_OWNER = {"root", "its user", "its user, an admin", "monitor"}
     ],
 )
 def test_one_table_says_who_may_destroy_what(
-    standing: bool, changes: bool, door: str, may: set[str]
+    standing: bool, changes: bool, door: str, may: set[str], tmp_path: Path
 ) -> None:
     cage = of(8, 2, standing=standing, ended_ns=1)
     name = cage.info.cage
+    (tmp_path / name).mkdir()
     found = set()
     for who, (role, uid) in WHO.items():
         asker = Asker([cage] if changes else [], role, uid)
+        asker.registry._host.cages_dir = tmp_path  # type: ignore[misc]
         if not changes:
             asker.registry.ended.add(cage.info)
         doors = {
@@ -166,6 +168,17 @@ def test_one_table_says_who_may_destroy_what(
         except DeniedError:
             continue
     assert found == may
+
+
+def test_what_was_destroyed_is_not_down(tmp_path: Path) -> None:
+    cage = of(8, 2, standing=True, ended_ns=1)
+    asker = Asker([], "root", 0)
+    asker.registry.ended.add(cage.info)
+    asker.registry._host.cages_dir = tmp_path  # type: ignore[misc]
+    with pytest.raises(DeniedError, match="no standing cage"):
+        asker.registry.find_down(asker._peer, cage.info.cage)
+    (tmp_path / cage.info.cage).mkdir()  # the control
+    assert asker.registry.find_down(asker._peer, cage.info.cage) == cage.info
 
 
 def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
