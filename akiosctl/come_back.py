@@ -48,9 +48,9 @@ class Absence:
         has been away for too long.
         """
         away = time.monotonic() - self._since
+        if self._was_reached and away > self._patience_s:
+            raise self._gone
         try:
-            if self._was_reached and away > self._patience_s:
-                raise self._gone
             client = PlainClient(self._path)
         except AkiosError:
             if away > self._patience_s:

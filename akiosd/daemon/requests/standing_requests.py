@@ -41,8 +41,8 @@ class StandingRequests:
         self._changes, self._logs = changes, logs
         self._awaited: dict[tuple[str, int], trio.Event] = {}
         """Programs that an earlier akiosd started, and that wait for their clients."""
-        self._destroyed: dict[str, trio.Event] = {}
-        """Cages that are being destroyed; set when that is over."""
+        self._being_destroyed: dict[str, trio.Event] = {}
+        """By cage; set when its data is destroyed, or that failed."""
         self.leaving = False
         """This akiosd ends and its cages do not: that a client goes means nothing."""
 
@@ -172,21 +172,21 @@ class StandingRequests:
         if not 1 <= request.passes <= _MOST_PASSES:
             raise DeniedError("files cannot be overwritten that often", "--passes", "write 1 to 35")
         # Asked again, as after a client that was killed: the first one's work is waited for.
-        while (over := self._destroyed.get(request.cage)) is not None:
+        while (over := self._being_destroyed.get(request.cage)) is not None:
             await over.wait()
         self._registry.find_down(peer, request.cage)
         await client.reply(await self._destroy(peer, request))
 
     async def _destroy(self, peer: Peer, request: wire.Down) -> wire.Destroyed:
         log, how = LogId(request.cage), How(request.passes, request.fast)
-        over = self._destroyed[request.cage] = trio.Event()
+        over = self._being_destroyed[request.cage] = trio.Event()
         try:
             with trio.CancelScope(shield=True):
                 await self._changes.take_down(request.cage, peer.uid, how)
                 reply = await self._logs.take_down(log, how, peer.uid, request.outside)
             return reply
         finally:
-            del self._destroyed[request.cage]
+            del self._being_destroyed[request.cage]
             over.set()
 
     def _find(self, peer: Peer, name: str) -> Cage:
