@@ -1,6 +1,6 @@
 """A fresh Debian or Ubuntu in a directory, with a user who has sudo and a clean clone in their home.
 
-It is made by mmdebstrap once for each release and kept in ``.cache/first_hour``.  What runs in it
+It is made once for each release and kept in ``.cache/first_hour``.  What runs in it
 has own namespaces and control groups, and a ``/dev`` without loop devices, as in a container; it
 reaches the package registries as this host does.
 """
@@ -24,19 +24,13 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def find_base(suite: str) -> Path:
-    """The packed root of a release; made if it can be.  CalledProcessError with apt's words."""
+    """The packed root of a release; made if it can be.  CalledProcessError with the words why not."""
     base = CACHE / f"{suite}.tar"
     if not base.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         fresh = base.with_suffix(".new.tar")
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"]
-        recommends = '--aptopt=Apt::Install-Recommends "false"'
-        subprocess.run(
-            [*command, recommends, f"--include={PACKAGES}", suite, fresh],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        command = [REPO / "packaging" / "fresh_root", suite, fresh, f"--include={PACKAGES}"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
         fresh.rename(base)
     return base
 

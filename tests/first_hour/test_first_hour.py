@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.first_hour.fresh_root import CACHE, FreshRoot
+from tests.first_hour.fresh_root import FreshRoot
 from tests.first_hour.readme_lines import CODES, REPO, Line, read_pages, read_readme
 
 pytestmark = [
@@ -48,8 +48,6 @@ PROJECT = """mkdir -p ~/project && cd ~/project && python3 -m venv .venv &&
 
 @pytest.fixture(scope="module", params=list(SUITES), ids=lambda suite: SUITES[suite])
 def root(request: pytest.FixtureRequest) -> Iterator[FreshRoot]:
-    if request.param == "noble" and not (CACHE / "noble.tar").exists():
-        pytest.skip(f"no root of Ubuntu 24.04 as {CACHE / 'noble.tar'}")
     try:
         fresh = FreshRoot(request.param)
     except subprocess.CalledProcessError as error:
