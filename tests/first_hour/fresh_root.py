@@ -101,11 +101,13 @@ class FreshRoot:
             env={"PATH": _PATH[5:]},
         )
 
-    def run(self, script: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-        """A login shell of the user's that runs ``script``; both outputs are one."""
+    def run(
+        self, script: str, timeout: float = 1500, user: str = USER
+    ) -> subprocess.CompletedProcess[str]:
+        """A login shell of ``user``, who may be root, that runs ``script``; both outputs are one."""
         enter = ["nsenter", f"--target={self._first}", *["-m", "-p", "-u", "-i", "-C", "-r", "-w"]]
         return subprocess.run(
-            [*enter, "env", "-i", _PATH, "TERM=dumb", "su", "-l", USER, "-c", script],
+            [*enter, "env", "-i", _PATH, "TERM=dumb", "su", "-l", user, "-c", script],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

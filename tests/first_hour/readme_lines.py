@@ -43,6 +43,8 @@ LEFT_OUT = {
     "sudo akiosctl ledger witness https://witness.example/ --witness-key witness.vkey": (
         "there is no such witness"
     ),
+    "sudo systemctl edit akiosd": "a container has no systemd, and it asks in an editor",
+    "sudo systemctl restart akiosd": "a container has no systemd",
 }
 # Lines that are right to end so: the default policy allows no name but those of models, and who
 # follows or watches ends that by a signal.

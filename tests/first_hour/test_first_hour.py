@@ -10,10 +10,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.first_hour.fresh_root import FreshRoot
+from tests.first_hour.fresh_root import USER, FreshRoot
 from tests.first_hour.readme_lines import CODES, REPO, Line, read_pages, read_readme
 
 pytestmark = [
@@ -48,10 +49,19 @@ PROJECT = """mkdir -p ~/project && cd ~/project && python3 -m venv .venv &&
 
 @pytest.fixture(scope="module", params=list(SUITES), ids=lambda suite: SUITES[suite])
 def root(request: pytest.FixtureRequest) -> Iterator[FreshRoot]:
+    with enter(request.param) as fresh:
+        yield fresh
+
+
+@contextmanager
+def enter(suite: str, by: str = USER) -> Iterator[FreshRoot]:
+    """A fresh system, and the file for what ``by`` types and sees there."""
     try:
-        fresh = FreshRoot(request.param)
+        fresh = FreshRoot(suite)
     except subprocess.CalledProcessError as error:
-        pytest.fail(f"{SUITES[request.param]} cannot be had: {error.stderr[-600:]}")
+        pytest.fail(f"{SUITES[suite]} cannot be had: {error.stderr[-600:]}")
+    if by != USER:
+        fresh.record = fresh.record.with_name(f"{suite}-seen-by-{by}.txt")
     fresh.record.unlink(missing_ok=True)
     try:
         yield fresh.start()
@@ -137,15 +147,36 @@ def test_the_quickstart_leaves_nothing_behind(root: FreshRoot) -> None:
     assert "akios-quickstart" not in root.run("ls /var/tmp").stdout
 
 
+@pytest.mark.parametrize("suite", list(SUITES), ids=list(SUITES.values()))
+def test_root_of_a_container_without_sudo_types_the_same(suite: str) -> None:
+    """All lines of the README, without the word that is not there."""
+    with enter(suite, by="root") as fresh:
+        taken = fresh.run(
+            "rm /usr/bin/sudo && mv /home/dev/akios ~ && chown -R 0:0 akios", user="root"
+        )
+        assert taken.returncode == 0, taken.stdout
+        setup, afterwards = (
+            [line._replace(typed=line.typed.replace("sudo ", "")) for line in part]
+            for part in read_readme()
+        )
+        script = ["cd ~/akios"]
+        for number, line in enumerate(setup):
+            script += typed(number, line)
+        script.append(PROJECT)
+        for number, line in enumerate(afterwards, len(setup)):
+            script += typed(number, line)
+        follow(fresh, script, setup + afterwards, user="root")
+
+
 def typed(number: int, line: Line, before: str = "true") -> list[str]:
     """The line between marks, with its exit code."""
     mark = shlex.quote(MARK)
     return [before, f"echo {mark} {number}", line.typed, f"echo {mark} =$?"]
 
 
-def follow(root: FreshRoot, script: list[str], lines: list[Line]) -> None:
-    """Type the script as the user; every line must end as it should."""
-    seen = read_answers(root.run("\n".join(script)).stdout)
+def follow(root: FreshRoot, script: list[str], lines: list[Line], user: str = USER) -> None:
+    """Type the script as ``user``; every line must end as it should."""
+    seen = read_answers(root.run("\n".join(script), user=user).stdout)
     write_record(root, lines, seen)
     wrong = [
         f"{line.page}:{line.number}: {line.printed}\n  {code}: {text[-800:]}"

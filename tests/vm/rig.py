@@ -1,11 +1,11 @@
-"""A Debian guest under emulation, for what a container or a hybrid-cgroup host cannot show.
+"""A Debian or Ubuntu guest under emulation, for what a container or a hybrid-cgroup host cannot show.
 
     rig.py build                  fetch and make the image          (minutes, cached)
     rig.py create                 boot it once, save its state      (seconds, cached)
     rig.py run [--out DIR] [--file FILE] -- CMD
                                   restore it, run CMD as root in /srv/akios, exit with its exit code
 
-$AKIOS_VM_SUITE says which Debian it is: trixie (the default) or bookworm. The guest runs an
+$AKIOS_VM_SUITE says which it is: trixie (the default), bookworm, or noble. The guest runs an
 unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside this file.
 """
 
@@ -93,12 +93,19 @@ def qemu_dir() -> Path:
 
 
 def base_dir() -> Path:
-    return CACHE / (f"base-{SUITE}-" + key((HERE / "base.sh").read_bytes()))
+    made_by = (HERE / "base.sh", REPO / "packaging" / "fresh_root")
+    return CACHE / (f"base-{SUITE}-" + key(*(path.read_bytes() for path in made_by)))
 
 
 def image_dir() -> Path:
     files = sorted(path for path in HERE.iterdir() if path.suffix in (".sh", ".service", ".target"))
-    words = [KERNEL_ARGUMENTS, str(MEMORY_MIB), *requirements(), *console_scripts()]
+    words = [
+        base_dir().name,
+        KERNEL_ARGUMENTS,
+        str(MEMORY_MIB),
+        *requirements(),
+        *console_scripts(),
+    ]
     return CACHE / (f"image-{SUITE}-" + key(*(path.read_bytes() for path in files), *words))
 
 
@@ -166,7 +173,7 @@ def build() -> Path:
                 both.submit(
                     make_once,
                     base_dir(),
-                    f"fetching Debian {SUITE}",
+                    f"fetching {SUITE}",
                     ["bash", str(HERE / "base.sh"), SUITE, "TARGET"],
                 ),
             ]
