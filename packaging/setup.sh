@@ -137,6 +137,20 @@ install_project() { # run|test
   fi
 }
 
+# An extra of pyproject.toml that only a named set of tests needs, after setup.
+install_extra() { # NAME
+  local made=$venv/akios-extra-$1 names
+  [ "$(cat "$made" 2>/dev/null)" != "$(digest pyproject.toml)" ] || return 0
+  names=$("$python" -I -c '
+import re, sys, tomllib
+extras = tomllib.load(open(sys.argv[1] + "/pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print(*(re.split("[^A-Za-z0-9_.-]", one)[0] for one in extras[sys.argv[2]]))' "$repo" "$1")
+  echo "setup: into .venv, from PyPI: $names, with what they need"
+  quiet "pip install -e .[$1]" "$online; packages come from PyPI, or as pip's own settings say" \
+    pip_install --retries 2 -e "$repo[test,workflow,api,$1]" 'setuptools>=77'
+  digest pyproject.toml >"$made"
+}
+
 # An environment of the system's Python with the official SDK, which the quickstart's project gets a copy of.
 chat_venv=$venv/quickstart
 install_chat() {
