@@ -56,7 +56,15 @@ def works() -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def installed(before: dict[str, set[str]]) -> Iterator[None]:
     """A host in use: a log, changes that wait, a cage that runs."""
-    install(DEBS["akios"])
+    # Tests before may have left a newer one.
+    sh(
+        "apt-get",
+        "install",
+        "-y",
+        "--no-install-recommends",
+        "--allow-downgrades",
+        str(DEBS["akios"]),
+    )
     join_groups()
     run("--name", "waits", "--", "sh", "-c", "echo kept >new")
     run("--detach", "--name", "runs", "--", "sleep", "3600")
