@@ -15,7 +15,21 @@ from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import Daemon
 
 
+WATCHED = re.compile(
+    r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py"
+)
+ALONE = re.compile(r"test_(host_watch|api_load|leaks|large_answers)\.py")
+"""Beside those that are watched: files that measure what all programs of the machine use, or take
+most of it.
+"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/e2e" in str(item.path) and (
+            WATCHED.fullmatch(item.path.name) or ALONE.fullmatch(item.path.name)
+        ):
+            item.add_marker(pytest.mark.alone)
     if os.geteuid() != 0:
         for item in items:
             if "tests/e2e" in str(item.path):
@@ -44,11 +58,6 @@ def private() -> Iterator[Daemon]:
 @pytest.fixture(scope="session")
 def programs(daemon: Daemon) -> Programs:
     return Programs(daemon)
-
-
-WATCHED = re.compile(
-    r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py"
-)
 
 
 @pytest.fixture(scope="module")
