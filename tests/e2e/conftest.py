@@ -14,21 +14,19 @@ from tests.e2e import host_watch
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import Daemon
 
-
 WATCHED = re.compile(
     r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py"
 )
-ALONE = re.compile(r"test_(host_watch|api_load|leaks|large_answers)\.py")
-"""Beside those that are watched: files that measure what all programs of the machine use, or take
-most of it.
-"""
+ALONE = re.compile(
+    r"test_(attack_(files|kernel_memory|processes|shared_\w+)|limits|starvation|host_watch"
+    r"|api_load|leaks|large_answers)\.py"
+)
+"""Files that measure what all programs of the machine use together, or take most of it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "tests/e2e" in str(item.path) and (
-            WATCHED.fullmatch(item.path.name) or ALONE.fullmatch(item.path.name)
-        ):
+        if "tests/e2e" in str(item.path) and ALONE.fullmatch(item.path.name):
             item.add_marker(pytest.mark.alone)
     if os.geteuid() != 0:
         for item in items:
