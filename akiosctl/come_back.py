@@ -38,8 +38,11 @@ class Absence:
         """Requests that wait until it is back."""
 
     def keep(self, name: str, fields: dict[str, object]) -> None:
-        """Ask for this when akiosd is back; too many of them are dropped."""
-        if len(self.kept) < _MOST_KEPT:
+        """Ask for this when akiosd is back.  Too many signals are dropped, an end never is."""
+        if name == "stop":
+            if (name, fields) not in self.kept:
+                self.kept.append((name, fields))
+        elif len(self.kept) < _MOST_KEPT:
             self.kept.append((name, fields))
 
     def look(self) -> tuple[PlainClient, int] | None:

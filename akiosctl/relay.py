@@ -35,7 +35,7 @@ _LEAVE_MS = 1000
 _TERMINAL_ONLY = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 _TWICE_SECONDS = 2.0
 # Unanswered signals beyond these are dropped: the kernel, too, keeps one of a kind.
-_MAX_UNANSWERED = 8
+_MAX_UNANSWERED = 16
 
 
 class Relay:
@@ -79,7 +79,8 @@ class Relay:
         self._absence: Absence | None = None
         """akiosd is away, and comes back perhaps: until it has answered ``_rejoining``."""
         self._rejoining = 0
-        self._unanswered: set[int] = set()
+        self._unanswered: dict[int, tuple[str, dict[str, object]]] = {}
+        """What was asked for and perhaps not done yet, by the number of the request."""
         self._interrupted_at = float("-inf")
         self._detach_read, self._detach_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -200,10 +201,13 @@ class Relay:
 
             self._poll.unregister(self._client.fileno())
             self._client.close()
-            self._unanswered.clear()
             self._detach_request = self._rejoining = 0
             if self._absence is None:
                 self._absence = Absence(self._client.path, self._whom, gone, self._come_back_s)
+            # A signal that arrives twice does less harm than one that never does.
+            for name, fields in self._unanswered.values():
+                self._absence.keep(name, fields)
+            self._unanswered.clear()
 
     def _look_for_akiosd(self) -> bool:
         """Go on where it is back; True when the cage is left, for it needs no client."""
@@ -231,8 +235,8 @@ class Relay:
     def _ask(self, name: str, fields: dict[str, object]) -> None:
         if self._absence is not None:
             self._absence.keep(name, fields)
-        elif len(self._unanswered) < _MAX_UNANSWERED:
-            self._unanswered.add(self._client.request(name, fields))
+        elif len(self._unanswered) < _MAX_UNANSWERED or name == "stop":
+            self._unanswered[self._client.request(name, fields)] = name, fields
 
     def _take_message(self) -> bool:
         """Handle one message; True when the cage was left running."""
@@ -241,7 +245,7 @@ class Relay:
         if message["m"] == "started" and answered == self._rejoining:
             self._rejoined(fds)
         close_fds(fds)
-        self._unanswered.discard(answered)
+        self._unanswered.pop(answered, None)
         if message["m"] == "error" and answered in (0, self._request):
             raise DaemonError(
                 message.get("what", ""),

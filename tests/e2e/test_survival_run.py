@@ -113,6 +113,47 @@ def test_signals_and_ctrl_c_meanwhile_arrive(private: Daemon) -> None:
     assert (client.returncode, out) == (5, b"told\n")
 
 
+def test_a_signal_that_akiosd_never_took_up_arrives(private: Daemon) -> None:
+    says = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"
+    with begin(private, says) as client:
+        assert private.process is not None
+        private.process.send_signal(signal.SIGSTOP)
+        client.send_signal(signal.SIGTERM)
+        time.sleep(0.5)  # it is sent: nobody takes it there
+        kill(private)
+        private.start()
+        out, _ = client.communicate(timeout=60)
+    assert (client.returncode, out) == (5, b"told\n")
+
+
+# More than a pipe holds is written once akiosd stands still, by what needs no call of akiosd's.
+WRITES = (
+    """x=$(head -c 60000 /dev/zero | tr '\\0' x); echo up; read go; while :; do echo $x; done"""
+)
+
+
+def test_a_bound_on_output_that_akiosd_never_heard_of_holds(private: Daemon) -> None:
+    workspace = private.workspace()
+    (workspace / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
+    words = ("run", "--no-logs", "--workspace", str(workspace), "--", "sh", "-c", WRITES)
+    pipe = subprocess.PIPE
+    with private.popen(*words, cwd=workspace, stdin=pipe, stdout=pipe, stderr=pipe) as client:
+        assert client.stdin is not None and client.stdout is not None
+        assert client.stdout.readline() == b"up\n" and private.process is not None
+        private.process.send_signal(signal.SIGSTOP)
+        client.stdin.write(b"go\n")
+        client.stdin.close()
+        client.stdin = None
+        read = 0
+        while read < (1 << 20) - 3:
+            read += len(client.stdout.read1(1 << 16))
+        kill(private)
+        private.start()
+        more, said = client.communicate(timeout=60)
+    assert client.returncode == 137 and b"output limit 1 MiB reached" in said
+    assert read + len(more) <= 1 << 20
+
+
 def test_what_is_asked_for_outlives_an_akiosd_that_takes_connections_and_ends(
     private: Daemon,
 ) -> None:
