@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -100,13 +100,19 @@ def _as_sse(item: Item) -> bytes:
 
 
 class EventStream(StreamingResponse):
-    """``items`` as Server-Sent Events."""
+    """``items`` as Server-Sent Events.  ``close`` lets go of what they need: it is called once the
+    stream is over, also where it is refused, and where its client left before the first item.
+    """
 
-    def __init__(self, items: Items, token: str) -> None:
-        check_room(token)
+    def __init__(self, items: Items, token: str, close: Callable[[], None] = lambda: None) -> None:
+        try:
+            check_room(token)
+        except Refusal:
+            close()
+            raise
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(_sse_bytes(items), media_type="text/event-stream", headers=headers)
-        self._items, self._token = items, token
+        self._items, self._token, self._close = items, token, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with Open(self._token):
@@ -117,6 +123,7 @@ class EventStream(StreamingResponse):
             finally:
                 with trio.CancelScope(shield=True):
                     await self._items.aclose()
+                self._close()
 
 
 async def send_items(socket: WebSocket, items: Items) -> None:

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from akiosctl.api.endpoints import BASE
 from tests.e2e.api_server import Answer, ApiServer, Follower
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.resources import wait_until
 
 JSON = {"Content_Type": "application/json"}
 
@@ -279,3 +282,25 @@ def test_what_a_workflow_asks_is_answered(daemon: Daemon, server: ApiServer) -> 
     runs = server.ask(f"{BASE}/workflows/runs").json()["runs"]
     assert [one["status"] for one in runs if one["workspace"] == str(project)] == ["success"]
     assert begin(server, f"/approvals/{asked[0]['id']}", yes=True).status == 404
+
+
+def test_followers_of_output_that_leave_at_once_leave_no_descriptor(server: ApiServer) -> None:
+    cage = begin(server, argv=["sh", "-c", "echo said; sleep 1000"]).json()["cage"]
+    asked = (
+        f"GET {BASE}/cages/{cage}/output/follow HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Authorization: Bearer {server.token}\r\n\r\n"
+    )
+
+    def held() -> int:
+        names = (os.readlink(fd) for fd in Path(f"/proc/{server.process.pid}/fd").iterdir())
+        return sum(name.endswith("/output.log") for name in names)
+
+    with Follower(server, path=f"/cages/{cage}/output/follow") as follower:
+        follower.next("output")
+        assert wait_until(lambda: held() > 0)  # the control
+    for number in range(40):
+        with socket.create_connection(("127.0.0.1", server.port)) as left:
+            left.sendall(asked.encode())
+            time.sleep(0.002 * number)  # at every moment of the answer
+    assert wait_until(lambda: held() == 0), held()
+    assert server.ask(f"{BASE}/cages/{cage}/stop", "POST").status == 200

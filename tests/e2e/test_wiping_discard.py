@@ -85,3 +85,22 @@ def test_of_what_a_wiped_cage_changed_and_printed_nothing_is_left(
     own_image = "image that all cages share" not in done.stderr
     assert ("not overwritten" in done.stderr) is not own_image, done.stderr
     assert marks(daemon, path)["wiped"] <= (0 if own_image else 400)
+
+
+def test_one_whose_client_leaves_is_done_all_the_same(daemon: Daemon) -> None:
+    workspace = daemon.workspace()
+    writes = "head -c 90000000 /dev/urandom > new"
+    daemon.run("sh", "-c", writes, flags=("--disk", "400M", "--name", "left"), cwd=workspace)
+    [cage] = [found["cage"] for found in listed(daemon) if found["name"] == "left"]
+    notes = daemon.state / "cages" / cage
+    assert (notes / "kept.msgpack").exists()
+    client = daemon.popen("discard", "--wipe", cage, stderr=subprocess.DEVNULL)
+    while (notes / "kept.msgpack").exists():
+        assert client.poll() is None
+    client.kill()
+    assert client.wait() == -9, "the wipe was over before its client was killed"
+    assert wait_until(
+        lambda: not next(one["changes"] for one in listed(daemon) if one["cage"] == cage), 100
+    )
+    again = daemon.ctl("discard", cage)
+    assert again.returncode != 0 and "overwritten" not in again.stderr, again.stderr

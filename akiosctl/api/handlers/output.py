@@ -158,29 +158,27 @@ async def follow(
     """Follow what it prints: `output` (a piece, as `logs` has it; its id is the offset behind it),
     `missing` (bytes that were not kept), `away` and `back` (of akiosd), `end` (no more will come).
     """
-    kept = await anyio.to_thread.run_sync(open_output, service, cage)
     start = int(last_event_id) if last_event_id else offset
     token: Token = request.state.token
-    return EventStream(_follow(service, token, kept, cage, start), token.id)
+    kept = await anyio.to_thread.run_sync(open_output, service, cage)
+    # Not by the generator: one that never began does not come to its end.
+    return EventStream(_follow(service, token, kept, cage, start), token.id, kept.close)
 
 
 async def _follow(service: Service, token: Token, kept: KeptOutput, cage: str, next: int) -> Items:
-    try:
-        while True:
-            if not is_valid(service, token):  # it may have been revoked while nothing came
-                yield [ENDED]
-                return
-            frames = behind(await anyio.to_thread.run_sync(kept.read), next)
-            yield list(_items_of(frames, next))
-            next = max([next, *(frame.offset + len(frame.data) for frame in frames)])
-            if not kept.running:
-                yield [Item("end", {"cage": cage})]
-                return
-            await trio.sleep(_PAUSE_SECONDS)
-            async for items in _wait(service, kept, cage):
-                yield items
-    finally:
-        kept.close()
+    while True:
+        if not is_valid(service, token):  # it may have been revoked while nothing came
+            yield [ENDED]
+            return
+        frames = behind(await anyio.to_thread.run_sync(kept.read), next)
+        yield list(_items_of(frames, next))
+        next = max([next, *(frame.offset + len(frame.data) for frame in frames)])
+        if not kept.running:
+            yield [Item("end", {"cage": cage})]
+            return
+        await trio.sleep(_PAUSE_SECONDS)
+        async for items in _wait(service, kept, cage):
+            yield items
 
 
 def _items_of(frames: Sequence[Frame], next: int) -> Iterator[Item]:

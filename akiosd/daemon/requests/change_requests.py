@@ -149,7 +149,9 @@ class ChangeRequests:
         wipe: bool = False,
         how: How = _ONE_PASS,
     ) -> str:
-        """Returns in words what was not overwritten."""
+        """Returns in words what was not overwritten.  Once begun it is done, whether or not whoever
+        asked still waits: changes that are half gone can neither be compared nor committed.
+        """
         name = kept.info.cage
         if name in self._busy:
             raise DeniedError(
@@ -159,26 +161,27 @@ class ChangeRequests:
             )
         self._busy.add(name)
         try:
-            # Told first: what was destroyed without a word could not be told apart from a loss.
-            record = records.CageSettled(
-                ts=time.time_ns(),
-                cage=name,
-                uid=uid,
-                committed=settled == "committed",
-                paths=paths,
-            )
-            await self._host.ledger.commit(HOST_LOG, record)
-            disks, directory = self._host.disks, self._host.cages_dir / name
-            assert disks is not None
-            said = UNLINKED
-            if wipe:
-                said = await trio.to_thread.run_sync(
-                    wipe_changes, directory, disks, kept.disk_size, how
+            with trio.CancelScope(shield=True):
+                # Told first: what was destroyed without a word could not be told apart from a loss.
+                record = records.CageSettled(
+                    ts=time.time_ns(),
+                    cage=name,
+                    uid=uid,
+                    committed=settled == "committed",
+                    paths=paths,
                 )
-            info = await trio.to_thread.run_sync(
-                pending_changes.forget, directory, disks, kept, settled
-            )
-            self._registry.forget_changes(info)
+                await self._host.ledger.commit(HOST_LOG, record)
+                disks, directory = self._host.disks, self._host.cages_dir / name
+                assert disks is not None
+                said = UNLINKED
+                if wipe:
+                    said = await trio.to_thread.run_sync(
+                        wipe_changes, directory, disks, kept.disk_size, how
+                    )
+                info = await trio.to_thread.run_sync(
+                    pending_changes.forget, directory, disks, kept, settled
+                )
+                self._registry.forget_changes(info)
         finally:
             self._busy.discard(name)
         return said
@@ -199,8 +202,7 @@ class ChangeRequests:
         for name, kept in list(self._registry.kept.items()):
             seen = name in self._busy or self._is_seen(name)
             if name in self._registry.kept and not seen and is_old(name):
-                with trio.CancelScope(shield=True):
-                    await self._destroy(kept, "expired", 0)
+                await self._destroy(kept, "expired", 0)
                 gone.append(name)
         return gone
 
