@@ -123,4 +123,4 @@ class FreshRoot:
             return
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
-        self._keeper.wait(120)
+        self._keeper.wait(600)
