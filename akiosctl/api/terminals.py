@@ -74,7 +74,8 @@ class Terminal:
         if started.get("program"):
             self._whom["program"] = int(started["program"])
         self._come_back_s = int(started.get("come_back_s", 0))
-        self._left = int(started.get("output", 0)) or math.inf
+        self._left: float = int(started.get("output", 0)) or math.inf
+        self._is_beyond = False
         kept = bool(started.get("kept")) and self._fds
         self._copy = OutputCopy(self._fds.pop()) if kept else None
         outputs = 1 if self.tty or started.get("one_output") else 2
@@ -139,9 +140,13 @@ class Terminal:
                 return
             if not data:
                 return
+            if len(data) > self._left:
+                data = data[: int(self._left)] if await self._is_ended_for_output() else data
+            self._left -= len(data)
+            if not data:
+                return
             if self._copy is not None:
                 self._copy.take(data)
-            self._count(len(data))
             with trio.move_on_after(STALL_SECONDS) as limit:
                 async with self._lock:
                     await self._socket.send_bytes(data)
@@ -168,13 +173,21 @@ class Terminal:
             nursery.cancel_scope.cancel()
         return ready
 
-    def _count(self, size: int) -> None:
-        """The policy's bound on output is held where the output is read."""
-        self._left -= size
-        if self._left < 0:
-            self._left = math.inf
-            with contextlib.suppress(AkiosError):
-                self._client.request("stop", {**self._whom, "cause": "output"})
+    async def _is_ended_for_output(self) -> bool:
+        """The policy's bound on output is held where the output is read; nothing is read beyond it
+        while akiosd is away.  False where it ended by itself before: then it is told whole.
+        """
+        self._is_beyond = True
+        self._ask_end_for_output()
+        await self._over.wait()
+        if self._ended is None or self._ended.get("kind") == "output":
+            return True
+        self._left = math.inf
+        return False
+
+    def _ask_end_for_output(self) -> None:
+        with contextlib.suppress(AkiosError):  # while akiosd is away; it is asked when it is back
+            self._client.request("stop", {**self._whom, "cause": "output"})
 
     async def _watch_token(self) -> None:
         while True:
@@ -272,6 +285,8 @@ class Terminal:
                 await trio.sleep(_RETRY_SECONDS)
         if limit.cancelled_caught:
             raise gone
+        if self._is_beyond:
+            self._ask_end_for_output()
         await self._say("back", {})
 
     async def _is_back(self, absence: Absence) -> bool:

@@ -6,6 +6,7 @@ Threads do the work, by AnyIO (``pip install 'akios[async]'``); what is cancelle
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -28,6 +29,7 @@ from akiosctl.library.values import (
     failed,
     with_denials,
 )
+from akiosd.errors import AkiosError
 
 _Found = TypeVar("_Found")
 
@@ -111,15 +113,14 @@ class AsyncCage:
             try:
                 while found := await killed_at_cancel(program, partial(next, pieces, None)):
                     yield found
+                done, ended = done_of(await killed_at_cancel(program, program.finish)), True
             except ProgramTimeout as slow:
                 ended = True
                 raise with_denials(slow, tuple(await self.denials(program))) from None
-            ended = True
-            done = done_of(await killed_at_cancel(program, program.finish))
         finally:
             if not ended:
                 with anyio.CancelScope(shield=True):
-                    await _in_thread(program.end)
+                    await _in_thread(program.kill)
         if done.exit_code:
             raise failed(done, program.command, tuple(await self.denials(program)))
 
@@ -181,6 +182,7 @@ async def killed_at_cancel(
     try:
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=threads)
     except anyio.get_cancelled_exc_class():
-        with anyio.CancelScope(shield=True):
+        # Where akiosd does not answer, this is cancelled all the same.
+        with anyio.CancelScope(shield=True), suppress(AkiosError):
             await _in_thread(program.kill)
         raise

@@ -171,7 +171,8 @@ class Cage:
         env: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Stream, bytes]]:
         """Run a program, and yield (stream, bytes) as it prints.  Raises :class:`ProgramFailed` at
-        its end, where its exit code is not 0.
+        its end, where its exit code is not 0; :class:`ProgramTimeout` when it has not ended within
+        ``timeout`` seconds.
         """
         program = self.start(*command, cwd=cwd, env=env)
         program.give(input or b"")
@@ -179,13 +180,13 @@ class Cage:
         try:
             try:
                 yield from program.pieces(timeout)
+                found, ended = done_of(program.finish()), True
             except ProgramTimeout as slow:
                 ended = True
                 raise with_denials(slow, tuple(self.denials(program))) from None
-            found, ended = done_of(program.finish()), True
         finally:
             if not ended:
-                program.end()
+                program.kill()
         if found.exit_code:
             raise failed(found, program.command, tuple(self.denials(program)))
 

@@ -1,13 +1,11 @@
 """A program in a cage, with its pipes: output as it comes, input, and its end.
 
 Two threads read its outputs into a bounded buffer, so a program that prints faster than anybody
-reads waits.  The connection belongs to the one thread that iterates and waits for the end; whoever
-kills asks by another connection, and wakes that thread.
+reads waits; a third hears of its end (``follow.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -15,15 +13,19 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from akiosctl.client import DaemonError, GoneError, PlainClient
-from akiosctl.come_back import Absence
+from akiosctl.client import PATIENCE_S, GoneError, PlainClient
+from akiosctl.library.follow import Followed
 from akiosctl.library.values import Done, ProgramTimeout, Stream, as_bytes, done_of, too_slow
 from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
-from akiosd.kernel.scm_rights import close_fds
 
 _READ = 1 << 16
 _MOST_WAITING = 64
+_MOST_LATE = 2 * _MOST_WAITING * _READ
+"""Bytes beyond the bound that one may have printed which ended before it could be killed: what
+waits here, and what two pipes hold.
+"""
+_LONGER_S = 10.0
 
 
 class Program:
@@ -32,20 +34,23 @@ class Program:
     """
 
     def __init__(self, path: str, request: dict[str, object], command: str) -> None:
-        self._path, self.command = path, command
-        self._client = PlainClient(path)
+        self.command = command
+        client = PlainClient(path)
         try:
-            self._asked = self._client.request("program", request)
-            started, fds = take_started(self._client, self._asked)
+            asked = client.request("program", request)
+            started, fds = take_started(client, asked)
         except BaseException:
-            self._client.close()
+            client.close()
             raise
-        self._whom: dict[str, object] = {"cage": started["cage"]}
         self.number = int(started.get("program", 0))
-        self._whom["program"] = self.number
-        self._come_back_s = int(started.get("come_back_s", 0))
-        self._absence: Absence | None = None
+        whom: dict[str, object] = {"cage": started["cage"], "program": self.number}
+        come_back_s = int(started.get("come_back_s", 0))
+        self._followed = Followed(client, asked, whom, come_back_s)
+        self._longest_kill_s = come_back_s + PATIENCE_S + _LONGER_S
         self._left = int(started.get("output", 0)) or None
+        self._is_late = False
+        self._timeout: float | None = None
+        self._until: float | None = None
         self._pieces = _Pieces(len(fds) - 1)
         stdin, *outputs = fds
         self._stdin = os.fdopen(stdin, "wb", buffering=0)
@@ -70,76 +75,101 @@ class Program:
         self._stdin.close()
 
     def pieces(self, timeout: float | None = None) -> Iterator[tuple[Stream, bytes]]:
-        """(stream, bytes) as they come, up to the end of both.  Raises :class:`ProgramTimeout` when
-        that takes longer than ``timeout`` seconds.
+        """(stream, bytes) as they come, up to the end of both, or to the policy's bound on output.
+        Raises :class:`ProgramTimeout` when that takes longer than ``timeout`` seconds, which hold
+        for :meth:`finish`, too.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        if timeout is not None:
+            self._timeout, self._until = timeout, time.monotonic() + timeout
         while True:
-            left = None if until is None else max(until - time.monotonic(), 0)
             try:
-                piece = self._pieces.get(left)
+                piece = self._pieces.get(self._seconds_left())
             except TimeoutError:
-                self.end()
-                raise too_slow(timeout or 0, self.command) from None
+                raise self._kill_for_time() from None
             if piece is None:
                 return
-            self._count(len(piece[1]))
+            name, data = piece
+            if self._left is not None and len(data) > self._left and self._is_ended_for_output():
+                if self._left:
+                    yield name, data[: self._left]
+                self._pieces.close()
+                return
+            if self._left is not None:
+                self._left -= len(data)
             yield piece
 
     def finish(self) -> dict[str, Any]:
-        """Wait for its end, which akiosd tells: ``exit_code``, ``kind``, ``reason``."""
+        """Wait for its end, which akiosd tells: ``exit_code``, ``kind``, ``reason``.  Raises
+        :class:`ProgramTimeout` where :meth:`pieces` got a ``timeout``, and that is over;
+        ``GoneError`` where akiosd stays away for so long that its cage ends.
+        """
         try:
-            while True:
-                try:
-                    message, fds = self._client.receive()
-                except GoneError as gone:
-                    self._come_back(gone)
-                    continue
-                self._absence = None
-                close_fds(fds)
-                if message.get("id", 0) not in (0, self._asked):
-                    continue
-                if message["m"] == "error":
-                    what, where = message.get("what", ""), message.get("where", "")
-                    raise DaemonError(what, where, message.get("next", ""))
-                if message["m"] == "ended":
-                    return message
+            if not self._followed.wait(self._seconds_left()):
+                raise self._kill_for_time()
+            return self._followed.end()
         finally:
             self._close()
 
     def collect(self, timeout: float | None = None, input: bytes | str | None = None) -> Done:
-        """Give it ``input`` and no more; all of its output, and its end."""
+        """Give it ``input`` and no more; all of its output, and its end.  Raises
+        :class:`ProgramTimeout` when that takes longer than ``timeout`` seconds.
+        """
         self.give(input or b"")
         found: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
         try:
             for name, data in self.pieces(timeout):
                 found[name].append(data)
+            ended = self.finish()
         except ProgramTimeout:
             out, err = (b"".join(found[name]) for name in get_args(Stream))
             raise too_slow(timeout or 0, self.command, out, err) from None
-        return done_of(self.finish(), *(b"".join(found[name]) for name in get_args(Stream)))
+        return done_of(ended, *(b"".join(found[name]) for name in get_args(Stream)))
 
     def kill(self) -> None:
-        """End it at once, and whoever iterates.  Any thread may."""
-        client = PlainClient(self._path)
+        """End it at once, and whoever iterates; returns when it has ended, so while akiosd is
+        restarted it waits for that.  Any thread may.  Raises ``GoneError`` where akiosd is there,
+        and does not answer.
+        """
         try:
-            client.request("stop", {**self._whom, "grace_ns": 0})
-            _, fds = client.receive()
-            close_fds(fds)
+            if self._followed.wait(0):
+                return
+            self._followed.stop(grace_ns=0)
+            # Where akiosd stays away its cage ends, and it is gone all the same.
+            if not self._followed.wait(self._longest_kill_s):
+                what = f"akiosd did not end it within {self._longest_kill_s:.0f} s"
+                raise GoneError(what, self.command, "see whether it hangs: akiosctl doctor")
         finally:
-            client.close()
-            self._pieces.close()
+            self._close()
 
-    def end(self) -> None:
-        """Kill it, and wait until akiosd says that it ended.  By the thread that iterated."""
+    def _seconds_left(self) -> float | None:
+        return None if self._until is None else max(self._until - time.monotonic(), 0)
+
+    def _kill_for_time(self) -> ProgramTimeout:
         self.kill()
-        with contextlib.suppress(AkiosError):  # its cage was taken down: it is gone all the same
-            self.finish()
+        return too_slow(self._timeout or 0, self.command)
+
+    def _is_ended_for_output(self) -> bool:
+        """It printed more than it may: whether it was ended for that, and not by itself before.
+
+        Nobody reads its outputs meanwhile, so it waits.
+        """
+        if self._is_late:
+            return True
+        if not self._followed.wait(0):
+            self._followed.stop(cause="output")
+            if not self._followed.wait(self._seconds_left()):
+                raise self._kill_for_time()
+        try:
+            if self._followed.end().get("kind") == "output":
+                return True
+        except AkiosError:
+            return True  # finish tells
+        self._is_late, self._left = True, _MOST_LATE
+        return False
 
     def _close(self) -> None:
         self._pieces.close()
         self._stdin.close()
-        self._client.close()
 
     def _give(self, data: bytes | str) -> None:
         self.write(data)
@@ -150,24 +180,6 @@ class Program:
             while (data := pipe.read(_READ)) and self._pieces.put((name, data)):
                 pass
         self._pieces.end_one()
-
-    def _count(self, size: int) -> None:
-        """The bound of the policy on output is held where the output is read."""
-        if self._left is None:
-            return
-        self._left -= size
-        if self._left < 0:
-            self._left = None
-            self._client.request("stop", {**self._whom, "cause": "output"})
-
-    def _come_back(self, gone: AkiosError) -> None:
-        """akiosd was restarted; the program goes on, if it may."""
-        if not self._come_back_s:
-            raise gone
-        self._client.close()
-        if self._absence is None:
-            self._absence = Absence(self._path, self._whom, gone, self._come_back_s)
-        self._client, self._asked = self._absence.wait()
 
 
 class _Pieces:

@@ -4,6 +4,7 @@ they; where it does not, they end in words.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from urllib.parse import urlencode
@@ -13,7 +14,7 @@ import trio
 
 from akiosctl.api.endpoints import BASE
 from tests.e2e.api_server import ApiServer
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.test_api_running import begin
 from tests.e2e.test_api_terminals import dialogue, left_running
 
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.named_set("api")
 
 ECHO = 'while read word; do echo "got $word"; test "$word" = bye && exit 7; done'
 SHORT = "read word; exit 9"
+PRINTS_MUCH = (
+    "x=$(head -c 60000 /dev/zero | tr '\\0' x); echo ready; read word; n=0;"
+    " while [ $n -lt 140 ]; do n=$((n+1)); echo $x; done; exit 5"
+)
+"""Eight million bytes, by the shell alone: it needs akiosd for no program."""
 WAYS = ("attach", "exec", "pipes")
 
 
@@ -93,6 +99,30 @@ def test_what_ends_meanwhile_tells_its_own_end(
             await trio.to_thread.run_sync(private.start)
             end = await one.end()
             assert (end["event"], end["data"].get("exit_code")) == ("end", 9), one.told
+
+    trio.run(talk)
+
+
+def test_the_bound_on_output_holds_while_akiosd_is_away(server: ApiServer, private: Daemon) -> None:
+    project = private.workspace(uid=NOBODY)
+    (project / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
+    up = private.ctl("cage", "up", "bound", "--json", uid=NOBODY, cwd=project)
+    assert up.returncode == 0, up.stderr
+    (made,) = json.loads(private.ctl("cage", "list", "--json", uid=NOBODY).stdout)
+    argv = [("argv", word) for word in ("sh", "-c", PRINTS_MUCH)]
+    path = f"/cages/{made['cage']}/exec?{urlencode([*argv, ('tty', 'false')])}"
+
+    async def talk() -> None:
+        async with dialogue(server, path) as one:
+            await one.until(lambda: b"ready" in one.output)
+            await trio.to_thread.run_sync(private.stop, signal.SIGKILL)
+            await one.until(lambda: one.told[-1]["event"] == "away")
+            await one.send(b"now\n")
+            await one.until(lambda: len(one.output) >= 1 << 19)
+            await trio.to_thread.run_sync(private.start)
+            end = await one.end()
+            assert (end["event"], end["data"].get("kind")) == ("end", "output"), one.told
+            assert len(one.output) <= 1 << 20
 
     trio.run(talk)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import impatient_daemon
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.models import Models, Plan
-from tests.e2e.survival import kill_and_start
+from tests.e2e.resources import wait_until
+from tests.e2e.survival import kill, kill_and_start
 
 PROGRAMS = Path(__file__).parent / "library"
 
@@ -89,6 +91,46 @@ def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
         kill_and_start(own)
         out, _ = client.communicate(b"go on\n", timeout=90)
         assert client.returncode == 0 and out == b"done\n"
+    finally:
+        own.close()
+
+
+def running(daemon: Daemon) -> int:
+    """How many programs of the cage ``waits`` run."""
+    done = daemon.ctl("cage", "status", "waits", "--json", uid=NOBODY)
+    assert done.returncode == 0, done.stderr
+    return sum(one["state"] == "running" for one in json.loads(done.stdout)["programs"])
+
+
+def test_who_waits_for_output_comes_back_to_a_restarted_akiosd() -> None:
+    """That akiosd ends what nobody comes back to is the control."""
+    own = Daemon(prefix=[sys.executable, impatient_daemon.__file__])
+    try:
+        own.start()
+        project = own.workspace(uid=NOBODY)
+        options = own.as_user(NOBODY)
+        options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
+        client = subprocess.Popen(
+            [sys.executable, "-u", PROGRAMS / "waits.py"],
+            cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
+        )  # fmt: skip
+        assert client.stdout is not None and client.stdin is not None
+        assert client.stdout.readline() == b"up\n"
+        words = ("exec", "waits", "--", "sleep", "1000")
+        left = own.popen(*words, uid=NOBODY, cwd=project, stdin=subprocess.DEVNULL)
+        assert wait_until(lambda: running(own) == 3)
+        kill(own)
+        left.kill()
+        left.wait()
+        client.stdin.write(b"away\n")
+        client.stdin.flush()
+        own.start()
+        assert client.stdout.readline() == b"timeout\n"
+        assert wait_until(lambda: running(own) == 1), running(own)
+        done = own.ctl("exec", "waits", "--", "touch", "go", uid=NOBODY, cwd=project)
+        assert done.returncode == 0, done.stderr
+        out, _ = client.communicate(timeout=90)
+        assert client.returncode == 0 and out == b"7 late\n"
     finally:
         own.close()
 

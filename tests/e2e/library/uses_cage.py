@@ -62,6 +62,12 @@ with Cage(budget="0.50", memory="512M") as cage:
         assert timeout.done.stdout == b"before\n" and "2 s" in timeout.what
     else:
         raise AssertionError("it ended")
+    try:
+        cage.run("sh", "-c", "exec >/dev/null 2>&1; sleep 1000", timeout=2)
+    except ProgramTimeout as timeout:
+        assert timeout.done.stdout == b"" and "2 s" in timeout.what
+    else:
+        raise AssertionError("it ended")
     # It was killed, as the log says too.
     ends = (event for event in cage.events(follow=True) if event["kind"] == "program_ended")
     assert any(event.get("exit_code") == 137 for event in ends)

@@ -1,0 +1,260 @@
+"""A program of the library while akiosd is away, too slow, or out of its bound; akiosd is played by
+a thread, which is told when to go, and what to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akiosctl.client import GoneError
+from akiosctl.library.aio import killed_at_cancel
+from akiosctl.library.program import Program
+from akiosctl.library.values import ProgramTimeout
+from akiosctl.plain_msgpack import pack, unpack
+from akiosd.kernel.scm_rights import close_fds, receive_blocking, send_blocking
+from akiosd.wire.frame import MAX_FDS, FrameReader, encode_frame
+
+LONG = 20.0
+BOUND = 100_000
+
+
+class Akiosd:
+    """One program, whose outputs the test writes; a ``stop`` ends it, and closes them."""
+
+    def __init__(self, path: Path, come_back_s: int = 60) -> None:
+        self.path, self.come_back_s = path, come_back_s
+        self.asked: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._open: list[socket.socket] = []
+        self._followers: list[tuple[socket.socket, int]] = []
+        self.ended: dict[str, Any] | None = None
+        pipes = [os.pipe() for _ in range(3)]
+        self.stdin, self.stdout, self.stderr = pipes[0][0], pipes[1][1], pipes[2][1]
+        self._theirs = [pipes[0][1], pipes[1][0], pipes[2][0]]
+        self.come()
+
+    def come(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def go(self) -> None:
+        """As a daemon that was killed."""
+        self.path.unlink()
+        with self._changed:
+            for one in (self._listener, *self._open):
+                with contextlib.suppress(OSError):  # its other end is closed
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            self._open.clear()
+            self._followers.clear()
+
+    def until(self, holds: Callable[[], object]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, LONG), self.asked
+
+    def names(self) -> list[str]:
+        return [one["m"] for one in self.asked]
+
+    def close_outputs(self) -> None:
+        close_fds([fd for fd in (self.stdout, self.stderr) if fd >= 0])
+        self.stdout = self.stderr = -1
+
+    def end(self, **how: Any) -> None:
+        with self._changed:
+            if self.ended is None:
+                self.close_outputs()
+                self.ended = how
+            for one, number in self._followers:
+                with contextlib.suppress(OSError):  # it was told before
+                    send(one, {"m": "ended", "id": number, **self.ended})
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with self._changed:
+                self._open.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        frames = FrameReader()
+        try:
+            while (got := receive_blocking(client, 1 << 16, MAX_FDS + 1)).data:
+                for frame in frames.receive(got.data, got.fds, truncated=got.truncated):
+                    message = unpack(frame.payload)
+                    assert isinstance(message, dict)
+                    self._answer(client, message)
+        except OSError:
+            return
+
+    def _answer(self, client: socket.socket, message: dict[str, Any]) -> None:
+        name, number = message["m"], message.get("id", 0)
+        if name == "hello":
+            send(client, {"m": "hello", "protocol": 1})
+            return
+        if name in ("program", "rejoin"):
+            started = {"m": "started", "id": number, "cage": "c-1", "program": 1}
+            started |= {"come_back_s": self.come_back_s, "output": BOUND}
+            fds, self._theirs = (self._theirs, []) if name == "program" else ([], self._theirs)
+            if self.ended is None:
+                send(client, started, fds)
+            close_fds(fds)
+            with self._changed:
+                self._followers.append((client, number))
+            if self.ended is not None:
+                self.end()
+        with self._changed:
+            self.asked.append(message)
+            self._changed.notify_all()
+        if name == "stop":
+            self.end(exit_code=137, kind=message.get("cause") or "stopped", reason="killed")
+            send(client, {"m": "ok", "id": number})
+
+
+def send(client: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
+    send_blocking(client, encode_frame(pack(message)), fds or [])
+
+
+@pytest.fixture
+def akiosd(tmp_path: Path, aside: ThreadPoolExecutor) -> Iterator[Akiosd]:
+    played = Akiosd(tmp_path / "s")
+    yield played
+    played.end()
+    played.go()
+    os.close(played.stdin)
+
+
+@pytest.fixture
+def program(akiosd: Akiosd) -> Program:
+    return Program(str(akiosd.path), {"cage": "c-1"}, "make")
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as threads:
+        yield threads
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_it_comes_back_as_soon_as_akiosd_does(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor, reads: bool
+) -> None:
+    """Whether somebody waits for output or is busy with something else, as between two calls."""
+    done = aside.submit(program.collect) if reads else None
+    akiosd.go()
+    akiosd.come()
+    akiosd.until(lambda: "rejoin" in akiosd.names())
+    os.write(akiosd.stdout, b"after")
+    akiosd.end(exit_code=3, reason="exited 3")
+    found = done.result(LONG) if done else program.collect()
+    assert (found.exit_code, found.stdout, found.kind) == (3, b"after", "exited")
+
+
+def test_over_the_bound_it_is_ended_and_no_more_is_read(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor
+) -> None:
+    done = aside.submit(program.collect)
+    for _ in range(2):
+        os.write(akiosd.stdout, b"x" * 60_000)
+    found = done.result(LONG)
+    assert (len(found.stdout), found.kind) == (BOUND, "output")
+
+
+def test_the_bound_holds_while_akiosd_is_away(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor
+) -> None:
+    """What ends it is asked for again by who comes back; until then nothing is read on."""
+    akiosd.go()
+    written = 0
+    os.set_blocking(akiosd.stdout, False)
+    done = aside.submit(program.collect)
+    full_since = time.monotonic()
+    while time.monotonic() - full_since < 1:  # it reads no more: there is nothing to be awaited
+        try:
+            written += os.write(akiosd.stdout, bytes(1 << 16))
+            full_since = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.02)
+        assert written < 16 << 20, "it reads on"
+    akiosd.come()
+    akiosd.until(lambda: "stop" in akiosd.names())
+    assert akiosd.names()[-2:] == ["rejoin", "stop"] and akiosd.asked[-1]["cause"] == "output"
+    found = done.result(LONG)
+    assert (len(found.stdout), found.kind) == (BOUND, "output")
+
+
+def test_what_ended_by_itself_is_told_whole(akiosd: Akiosd, program: Program) -> None:
+    os.write(akiosd.stderr, b"x" * 60_000)
+    os.write(akiosd.stdout, b"x" * 60_000)
+    akiosd.end(exit_code=0, reason="exited 0")
+    assert program._followed.wait(LONG)
+    done = program.collect()
+    assert (len(done.stdout) + len(done.stderr), done.kind) == (120_000, "exited")
+
+
+def test_a_time_holds_for_who_closed_its_outputs(akiosd: Akiosd, program: Program) -> None:
+    os.write(akiosd.stdout, b"before")
+    akiosd.close_outputs()
+    with pytest.raises(ProgramTimeout) as slow:
+        program.collect(timeout=0.3)
+    assert slow.value.done.stdout == b"before"
+    assert akiosd.asked[-1]["m"] == "stop" and akiosd.asked[-1]["grace_ns"] == 0
+
+
+def test_a_time_that_ends_while_akiosd_is_away_kills_all_the_same(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor
+) -> None:
+    akiosd.go()
+    done = aside.submit(program.collect, 0.1)
+    with pytest.raises(TimeoutError):
+        done.result(1)
+    akiosd.come()
+    with pytest.raises(ProgramTimeout):
+        done.result(LONG)
+    assert akiosd.names()[-2:] == ["rejoin", "stop"]
+    assert os.read(akiosd.stdin, 1) == b""  # nobody has its other end
+
+
+def test_who_dies_with_akiosd_needs_nobody_to_kill_it(tmp_path: Path) -> None:
+    akiosd = Akiosd(tmp_path / "s", come_back_s=0)
+    program = Program(str(akiosd.path), {"cage": "c-1"}, "make")
+    akiosd.go()
+    with pytest.raises(ProgramTimeout):
+        program.collect(timeout=0.1)
+    assert os.read(akiosd.stdin, 1) == b""
+    with pytest.raises(GoneError):
+        program.finish()
+    akiosd.close_outputs()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_cancelled_while_akiosd_is_away_is_killed_and_cancelled(
+    akiosd: Akiosd, program: Program, backend: str
+) -> None:
+    async def main() -> bool:
+        with anyio.move_on_after(0.2) as limit:
+            await killed_at_cancel(program, partial(program.collect, None))
+        return limit.cancelled_caught
+
+    akiosd.go()
+    later = threading.Timer(1, akiosd.come)
+    later.start()
+    assert anyio.run(main, backend=backend)
+    later.join()
+    assert "stop" in akiosd.names()
