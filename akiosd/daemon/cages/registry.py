@@ -195,18 +195,25 @@ class Registry:
         """A standing cage that is down, and all of whose data this peer may destroy.  Raises
         DeniedError.
         """
+        info = self.check_down(peer, name)
+        if name in self.kept and not _may_settle(peer, self.kept[name]):
+            raise DeniedError(
+                f"{name} is down, and has changes that nobody committed",
+                name,
+                "only its user and root destroy them; ask its user to commit or discard",
+            )
+        return info
+
+    def check_down(self, peer: Peer, name: str) -> wire.CageInfo:
+        """A standing cage that is down, and that this peer may take down.  Raises DeniedError, the
+        same for unknown cages and for others'.
+        """
         info = self._find_ended(name)
         # What is remembered of one that was destroyed is forgotten only when cages are listed.
         there = info is not None and (self._host.cages_dir / name).exists()
         if info is None or not there or not self.may_destroy_log(peer, name) or not info.standing:
             raise DeniedError(
                 f"no standing cage {name} that is down", next="list cages with: akiosctl cage list"
-            )
-        if name in self.kept and not _may_settle(peer, self.kept[name]):
-            raise DeniedError(
-                f"{name} is down, and has changes that nobody committed",
-                name,
-                "only its user and root destroy them; ask its user to commit or discard",
             )
         return info
 

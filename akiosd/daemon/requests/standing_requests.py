@@ -165,8 +165,13 @@ class StandingRequests:
             cage = self._find(peer, request.cage)
             cage.end("down", user_name(peer.uid))
             await cage.ended.wait()
+            if not request.destroy:
+                await self._registry.wait_released(request.cage)
+                await client.reply(wire.Ok())
+                return
         await self._registry.wait_released(request.cage)
         if not request.destroy:
+            self._registry.check_down(peer, request.cage)
             await client.reply(wire.Ok())
             return
         if not 1 <= request.passes <= _MOST_PASSES:
