@@ -370,6 +370,28 @@ def test_a_client_that_leaves_at_once_leaves_no_program(own: Standing) -> None:
     assert "killed: the client went away" in codes.values(), codes
 
 
+def test_a_program_of_a_paused_cage_is_not_waited_for(own: Standing) -> None:
+    """It ends when the cage goes on; a stop of the whole cage lets it go on."""
+    with greeted(own.daemon) as client, greeted(own.daemon) as other:
+        client.sendall(program(own, 1, "/usr/bin/sleep", "1000"))
+        client.sendall(program(own, 2, "/usr/bin/sh", "-c", TOLD.format("")))
+        assert wait_until((own.project / "data/output/up").exists)
+        assert wait_until(lambda: states(own) == ["running"] * 2)
+        assert own.ctl("cage", "pause", "own").returncode == 0
+        for grace_ns in (0, 600 * 10**9):
+            ask = Stop(id=1, cage=own.cage, program=1, grace_ns=grace_ns)
+            other.sendall(frame(ask))
+            said = read_until(other, {"ok", "error"})
+            assert "is paused: program 1 ends when" in str(said["what"])
+        assert own.ctl("cage", "resume", "own").returncode == 0
+        assert wait_until(lambda: "ended" in states(own))
+        assert own.ctl("cage", "pause", "own").returncode == 0
+        done = own.ctl("stop", "--grace", "600s", own.cage)
+    assert done.returncode == 0, done.stderr
+    ended = [(one["program"], one["exit_code"]) for one in own.records("program_ended")]
+    assert ended == [(1, 137), (2, 7)]
+
+
 def test_down_of_a_cage_that_never_was_is_refused(own: Standing) -> None:
     """The control: one that was and is down may be asked for again."""
     with greeted(own.daemon) as client:

@@ -336,7 +336,10 @@ class Cage:
             await self.programs.signal(self._status, number, signo)
 
     async def ask_programs_to_end(self) -> None:
-        """Send SIGTERM to every program, and wait until all have ended."""
+        """Send SIGTERM to every program, and wait until all have ended.  A paused cage goes on for
+        that: nothing in it could hear of it, nor end.
+        """
+        self.pause(False)
         running = self.programs.following
         for one in running:
             await self.signal_program(one.number, signal.SIGTERM)
