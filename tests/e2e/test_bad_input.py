@@ -18,23 +18,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from akiosd.wire.messages import PROTOCOL, Run
+from akiosd.wire.messages import Run
 from tests.e2e import resources
 from tests.e2e.daemon import BIN, NOBODY, Daemon
+from tests.e2e.raw_client import HELLO, frame, greeted, read_until
 from tests.e2e.resources import wait_until
 
-HELLO = {"m": "hello", "protocol": PROTOCOL, "software": "a test"}
 SOCKETS = ("control.sock", "events.sock")
 FUZZ = settings(
     max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-def frame(message: object) -> bytes:
-    data = message if isinstance(message, bytes) else msgspec.msgpack.encode(message)
-    return struct.pack(">I", len(data)) + data
 
 
 def talk(daemon: Daemon, name: str, data: bytes, *, greet: bool = True, wait: bool = True) -> bytes:
@@ -224,28 +219,6 @@ def test_a_run_that_cannot_be(daemon: Daemon, field: str) -> None:
             assert said["m"] == "error" or said["exit_code"] in (125, 126, 127), said
     finally:
         os.close(workspace)
-
-
-@contextlib.contextmanager
-def greeted(daemon: Daemon) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
-        client.connect(str(daemon.socket))
-        client.sendall(frame(HELLO))
-        yield client
-
-
-def read_until(client: socket.socket, kinds: set[str]) -> dict[str, object]:
-    data = b""
-    while part := client.recv(65536):
-        data += part
-        while len(data) >= 4 and len(data) >= 4 + int.from_bytes(data[:4], "big"):
-            size = int.from_bytes(data[:4], "big")
-            message: dict[str, object] = msgspec.msgpack.decode(data[4 : 4 + size])
-            data = data[4 + size :]
-            if message["m"] in kinds:
-                return message
-    raise AssertionError("the daemon left without a word")
 
 
 def test_descriptors_where_none_belong(daemon: Daemon) -> None:

@@ -5,16 +5,22 @@ log, each with its own descriptors, signals and end.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from akiosd.cage.programs import MAX_ENDED
+from akiosd.values.ids import make_cage_id
+from akiosd.wire.messages import Down, Program, Stop
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.raw_client import frame, greeted, leave_at_once, read_until
 from tests.e2e.resources import wait_until
 from tests.e2e.terminal import PROMPT, Terminal
 
@@ -307,6 +313,96 @@ def test_a_system_policy_of_reading_only_holds_for_the_output() -> None:
         assert run.returncode == 0, run.stderr
     finally:
         daemon.close()
+
+
+@pytest.fixture
+def own(daemon: Daemon) -> Iterator[Standing]:
+    """A cage of root's, whom the test's own connections are from."""
+    made = Standing(daemon, "own", uid=0)
+    yield made
+    made.down("--discard")
+
+
+def program(standing: Standing, number: int, *argv: str) -> bytes:
+    """A request for a program; its answer has this number."""
+    words, cwd = tuple(word.encode() for word in argv), os.fsencode(standing.project)
+    return frame(Program(id=number, cage=standing.cage, argv=words, command=words[0], cwd=cwd))
+
+
+def states(standing: Standing) -> list[str]:
+    status = json.loads(standing.ctl("cage", "status", standing.name, "--json").stdout)
+    return [one["state"] for one in status["programs"]]
+
+
+TOLD = "trap '{}exit 7' TERM; echo >data/output/up; while :; do sleep 0.05; done"
+"""A program that ends with 7 when it is asked to, once there is a file ``up``."""
+
+
+def test_a_stop_asks_more_programs_than_are_remembered(own: Standing) -> None:
+    """All of them end while it waits for the first."""
+    count = MAX_ENDED + 8
+    with greeted(own.daemon) as first, greeted(own.daemon) as second:
+        first.sendall(program(own, 1, "/usr/bin/sh", "-c", TOLD.format("sleep 2; ")))
+        assert wait_until((own.project / "data/output/up").exists)
+        for n in range(count):
+            (first, second)[n % 2].sendall(program(own, n + 2, "/usr/bin/sleep", "1000"))
+        assert wait_until(lambda: states(own).count("running") == count + 1)
+        done = own.ctl("stop", "--grace", "60s", own.cage)
+    assert done.returncode == 0, done.stderr
+    (info,) = json.loads(own.ctl("cage", "list", "--json").stdout)
+    assert info["state"] == "down"
+    ended = [record["exit_code"] for record in own.records("program_ended")]
+    assert ended == [143] * count + [7]
+
+
+def test_a_client_that_leaves_at_once_leaves_no_program(own: Standing) -> None:
+    ask = Program(id=1, cage=own.cage, argv=(b"sleep", b"1000"), command=b"/usr/bin/sleep")
+    for turn in range(40):
+        if turn < 20:
+            leave_at_once(own.daemon, ask)
+            continue
+        with greeted(own.daemon) as client:
+            client.sendall(frame(ask))
+            time.sleep(0.001 * (turn % 8))  # at different moments of the start
+    assert wait_until(lambda: set(states(own)) <= {"ended"})
+    assert own.run("true").returncode == 0
+    codes = {one["exit_code"]: one["reason"] for one in own.records("program_ended")}
+    assert "killed: the client went away" in codes.values(), codes
+
+
+def test_a_program_of_a_paused_cage_is_not_waited_for(own: Standing) -> None:
+    """It ends when the cage goes on; a stop of the whole cage lets it go on."""
+    with greeted(own.daemon) as client, greeted(own.daemon) as other:
+        client.sendall(program(own, 1, "/usr/bin/sleep", "1000"))
+        client.sendall(program(own, 2, "/usr/bin/sh", "-c", TOLD.format("")))
+        assert wait_until((own.project / "data/output/up").exists)
+        assert wait_until(lambda: states(own) == ["running"] * 2)
+        assert own.ctl("cage", "pause", "own").returncode == 0
+        for grace_ns in (0, 600 * 10**9):
+            ask = Stop(id=1, cage=own.cage, program=1, grace_ns=grace_ns)
+            other.sendall(frame(ask))
+            said = read_until(other, {"ok", "error"})
+            assert "is paused: program 1 ends when" in str(said["what"])
+        assert own.ctl("cage", "resume", "own").returncode == 0
+        assert wait_until(lambda: "ended" in states(own))
+        assert own.ctl("cage", "pause", "own").returncode == 0
+        done = own.ctl("stop", "--grace", "600s", own.cage)
+    assert done.returncode == 0, done.stderr
+    ended = [(one["program"], one["exit_code"]) for one in own.records("program_ended")]
+    assert ended == [(1, 137), (2, 7)]
+
+
+def test_down_of_a_cage_that_never_was_is_refused(own: Standing) -> None:
+    """The control: one that was and is down may be asked for again."""
+    with greeted(own.daemon) as client:
+
+        def down(cage: str) -> dict[str, object]:
+            client.sendall(frame(Down(id=1, cage=cage)))
+            return read_until(client, {"ok", "error"})
+
+        said = down(make_cage_id(b"unknown!"))
+        assert said["m"] == "error" and "no standing cage" in str(said["what"])
+        assert [down(own.cage)["m"] for _ in range(2)] == ["ok", "ok"]
 
 
 FOR_COMPARISON = ("--no-pii", "--no-audit", "--no-budget")

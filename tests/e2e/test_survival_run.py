@@ -15,8 +15,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from akiosd.wire.messages import Rejoin
 from tests.e2e import resources
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.raw_client import leave_at_once
 from tests.e2e.resources import wait_until
 from tests.e2e.survival import (
     SEVERAL,
@@ -189,6 +191,19 @@ def test_a_client_that_does_not_come_back_takes_its_cage_with_it(private: Daemon
         client.communicate()
         private.start()
         assert wait_until(lambda: bool(host_ends(private)), 90)
+    assert host_ends(private) == {cage: "killed: the client went away"}
+
+
+def test_a_client_that_leaves_as_it_comes_back_takes_its_cage_with_it(private: Daemon) -> None:
+    """In the moment of its return it is waited for no more, and is not there yet."""
+    with begin(private, "echo up; sleep 1000") as client:
+        cage = the_cage(private)
+        kill(private)
+        client.kill()
+        client.communicate()
+        private.start()
+        leave_at_once(private, Rejoin(id=1, cage=cage))
+        assert wait_until(lambda: bool(host_ends(private)), 30)
     assert host_ends(private) == {cage: "killed: the client went away"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import trio
 
@@ -70,12 +70,38 @@ class Stdio:
         close_all((*self.theirs, *self.ours))
 
 
-class _Watch:
-    """Somebody who waits for a program."""
+class Followed:
+    """A program as it goes on.  Whoever has this hears how it began and how it ended, also when
+    that is forgotten by then: only the last ends are remembered.
+    """
 
-    def __init__(self, done: Callable[[Program], bool], event: trio.Event) -> None:
-        self.done, self.event = done, event
-        self.program: Program | None = None
+    def __init__(self, program: Program) -> None:
+        self.number = program.number
+        self.program = program
+        """As it was when something of it changed last."""
+        self._as_begun: Program | None = None
+        self._begun, self._ended = trio.Event(), trio.Event()
+        self.hear(program)
+
+    def hear(self, program: Program) -> None:
+        """It has changed."""
+        self.program = program
+        if program.state != "starting":
+            self._as_begun = self._as_begun or program
+            self._begun.set()
+        if program.state == "ended":
+            self._ended.set()
+
+    async def wait_begun(self) -> Program:
+        """Wait until it runs, or has ended without; how it was in that moment."""
+        await self._begun.wait()
+        assert self._as_begun is not None
+        return self._as_begun
+
+    async def wait_ended(self) -> Program:
+        """Wait until it has ended."""
+        await self._ended.wait()
+        return self.program
 
 
 class Programs:
@@ -87,7 +113,8 @@ class Programs:
         """``before``: what an earlier akiosd knew."""
         self._ledger, self._log, self._kept = ledger, log, kept
         self.all: dict[int, Program] = {one.number: one for one in before.known}
-        self._watches: dict[int, list[_Watch]] = {}
+        self._followed: dict[int, Followed] = {one.number: Followed(one) for one in self.running}
+        """Those that have not ended."""
         self.count = before.count
         """How many were asked for since the cage was made."""
 
@@ -96,14 +123,27 @@ class Programs:
         """Those that have not ended."""
         return [one for one in self.all.values() if one.state != "ended"]
 
+    @property
+    def following(self) -> list[Followed]:
+        """The same."""
+        return list(self._followed.values())
+
+    def follow(self, number: int) -> Followed | None:
+        """One that runs, or whose end is remembered."""
+        if number in self.all and number not in self._followed:
+            return Followed(self.all[number])
+        return self._followed.get(number)
+
     async def start(
         self,
         channel: StatusChannel,
         request: wire.Program,
         env: Mapping[bytes, bytes],
         stdio: Stdio,
-    ) -> int:
-        """Have init start a program; returns its number.  Raises DeniedError for one too many."""
+    ) -> Followed:
+        """Have init start a program.  Raises DeniedError for one too many, CageFailedError and
+        OSError.
+        """
         if len(self.running) >= MAX_PROGRAMS:
             cage = self._log
             raise DeniedError(
@@ -120,42 +160,35 @@ class Programs:
             tty=request.tty is not None,
         )
         self.count = number = self.count + 1
-        self._put(
-            Program(
-                number=number,
-                argv=_cut(request.argv),
-                cwd=request.cwd[:_SHOWN],
-                copies=request.copies[:_SHOWN],
-                tty=request.tty is not None,
-                asked_ns=time.time_ns(),
-            )
+        asked = Program(
+            number=number,
+            argv=_cut(request.argv),
+            cwd=request.cwd[:_SHOWN],
+            copies=request.copies[:_SHOWN],
+            tty=request.tty is not None,
+            asked_ns=time.time_ns(),
         )
+        followed = self._followed[number] = Followed(asked)
+        self._put(asked)
         try:
             await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
-        except CageFailedError as error:
-            # Nobody will ever say of it that it began, or that it ended.
-            none = len(programs.START_STEPS)
-            failed = Event("failed", ts=time.time_ns(), err=errno.EIO, why=error.what, step=none)
-            self._advance(self.all[number], failed)
+        except BaseException as error:
+            # Init never heard of it: nobody else would ever say that it began, or that it ended.
+            self._end_unsent(number, error)
             raise
-        return number
+        return followed
 
-    async def wait_begun(self, number: int) -> Program:
-        """Wait until a program runs, or has ended without."""
-        return await self._wait(number, lambda one: one.state != "starting")
-
-    async def wait_ended(self, number: int) -> Program:
-        """Wait until a program has ended."""
-        return await self._wait(number, lambda one: one.state == "ended")
-
-    async def _wait(self, number: int, done: Callable[[Program], bool]) -> Program:
-        if done(self.all[number]):
-            return self.all[number]
-        watch = _Watch(done, trio.Event())
-        self._watches.setdefault(number, []).append(watch)
-        await watch.event.wait()
-        assert watch.program is not None
-        return watch.program
+    def _end_unsent(self, number: int, error: BaseException) -> None:
+        one = self.all.get(number)
+        if one is None or one.state == "ended":
+            return
+        if isinstance(error, trio.Cancelled):
+            self._advance(programs.end(one, "client_gone"), Event("ended", ts=time.time_ns()))
+            return
+        why = error.what if isinstance(error, CageFailedError) else str(error)
+        none = len(programs.START_STEPS)
+        failed = Event("failed", ts=time.time_ns(), err=errno.EIO, why=why, step=none)
+        self._advance(one, failed)
 
     async def kill(self, channel: StatusChannel, number: int, cause: str, detail: str = "") -> None:
         """End a program; what it left running in other process groups runs on."""
@@ -166,8 +199,11 @@ class Programs:
 
     async def signal(self, channel: StatusChannel, number: int, signo: int) -> None:
         """Send a signal to the process group of a program, once there is one."""
-        if number in self.all and (await self.wait_begun(number)).state == "running":
-            await channel.send("program_signal", signo, number)
+        followed = self.follow(number)
+        if followed is not None:
+            await followed.wait_begun()
+            if followed.program.state == "running":
+                await channel.send("program_signal", signo, number)
 
     def hear(self, said: StatusMessage) -> None:
         """What init says of one; it may say it twice."""
@@ -210,12 +246,11 @@ class Programs:
         self._tell(self.all[one.number])
 
     def _tell(self, one: Program) -> None:
-        for watch in self._watches.get(one.number, ()):
-            if watch.program is None and watch.done(one):
-                watch.program = one
-                watch.event.set()
+        followed = self._followed.get(one.number)
+        if followed is not None:
+            followed.hear(one)
         if one.state == "ended":
-            self._watches.pop(one.number, None)
+            self._followed.pop(one.number, None)
 
     def _record_start(self, one: Program) -> None:
         record = records.ProgramStarted(

@@ -31,6 +31,7 @@ from akiosd.wire import messages as wire
 _log = get_log("cages")
 MAX_LISTED = 64
 """Cages in one page of a list."""
+_MOST_OWNERS = 4096
 _WARN_DAYS = 7
 _MAX_ARGV = 4096
 """Together with a path of PATH_MAX, far less than a 64th of a frame."""
@@ -59,6 +60,7 @@ class Registry:
         """Bytes that the output of each ended cage takes on disk."""
         self._boot = pending_changes.read_boot()
         self._owners: dict[str, int] = {}
+        """Of the logs of ended cages that were asked for last; all others are on disk."""
         self._claimed: set[tuple[int, str]] = set()
         """Names of cages that are being made."""
         self._removed = trio.Event()
@@ -95,7 +97,6 @@ class Registry:
         """A cage runs from now on."""
         cage.on_begin, cage.on_changes = self._begin, self._keep
         self.running[cage.id] = cage
-        self._owners[cage.id] = cage.peer.uid
 
     def find_spend(self, cage: str) -> tuple[str, Spend] | None:
         """What a cage is called, and its account; None where it does not run."""
@@ -107,6 +108,8 @@ class Registry:
     def remove(self, cage: Cage) -> None:
         """The cage has ended and given everything back."""
         del self.running[cage.id]
+        # Who follows its records is still to get the last ones.
+        self._put_owner(cage.id, cage.peer.uid)
         if not cage.changes:
             self._remember(msgspec.structs.replace(self._describe(cage), state="ended", pid=0))
         self._removed.set()
@@ -141,12 +144,22 @@ class Registry:
         """The uid of the caller whose cage this log is; None for the host's and for
         unknown ones.
         """
+        running = self.running.get(log)
+        if running is not None:
+            return running.peer.uid
         if log not in self._owners and is_cage_id(log):
             try:
-                self._owners[log] = int((self._host.cages_dir / log / "owner").read_text())
+                uid = int((self._host.cages_dir / log / "owner").read_text())
             except (OSError, ValueError):
                 return None
+            self._put_owner(log, uid)
         return self._owners.get(log)
+
+    def _put_owner(self, log: str, uid: int) -> None:
+        """Of an ended cage; its log may outlive what else is known of it."""
+        if len(self._owners) >= _MOST_OWNERS:
+            del self._owners[next(iter(self._owners))]
+        self._owners[log] = uid
 
     def find(self, peer: Peer, name: str) -> Cage:
         """A running cage that this peer may act on.  Raises DeniedError, the same for unknown cages
@@ -195,18 +208,25 @@ class Registry:
         """A standing cage that is down, and all of whose data this peer may destroy.  Raises
         DeniedError.
         """
+        info = self.check_down(peer, name)
+        if name in self.kept and not _may_settle(peer, self.kept[name]):
+            raise DeniedError(
+                f"{name} is down, and has changes that nobody committed",
+                name,
+                "only its user and root destroy them; ask its user to commit or discard",
+            )
+        return info
+
+    def check_down(self, peer: Peer, name: str) -> wire.CageInfo:
+        """A standing cage that is down, and that this peer may take down.  Raises DeniedError, the
+        same for unknown cages and for others'.
+        """
         info = self._find_ended(name)
         # What is remembered of one that was destroyed is forgotten only when cages are listed.
         there = info is not None and (self._host.cages_dir / name).exists()
         if info is None or not there or not self.may_destroy_log(peer, name) or not info.standing:
             raise DeniedError(
                 f"no standing cage {name} that is down", next="list cages with: akiosctl cage list"
-            )
-        if name in self.kept and not _may_settle(peer, self.kept[name]):
-            raise DeniedError(
-                f"{name} is down, and has changes that nobody committed",
-                name,
-                "only its user and root destroy them; ask its user to commit or discard",
             )
         return info
 

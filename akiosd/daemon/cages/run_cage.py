@@ -39,7 +39,7 @@ from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.keep_cage import NOT_KEPT, KeptCage
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
-from akiosd.daemon.cages.programs import Programs, Stdio
+from akiosd.daemon.cages.programs import Followed, Programs, Stdio
 from akiosd.daemon.cages.read_posture import read_posture
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
@@ -288,10 +288,10 @@ class Cage:
         """Whether it stands without an agent, and programs are started in it."""
         return self.request.standing
 
-    async def start_program(self, request: Program) -> tuple[int, Stdio]:
-        """Have init start a program; its number, and its descriptors, which are the caller's.
+    async def start_program(self, request: Program) -> tuple[Followed, Stdio]:
+        """Have init start a program; it, and its descriptors, which are the caller's.
 
-        Raises DeniedError, OSError.
+        Raises DeniedError, CageFailedError, OSError.  One that was cancelled has started nothing.
         """
         if self.life.state != "running" or self.is_paused:
             name = self.request.name
@@ -312,12 +312,12 @@ class Cage:
             stdio = Stdio.pipes(*ids, request.one_output)
         try:
             env = self._program_environment(request)
-            number = await self.programs.start(self._status, request, env, stdio)
+            followed = await self.programs.start(self._status, request, env, stdio)
         except BaseException:
             stdio.close()
             raise
         close_all(stdio.theirs)
-        return number, stdio
+        return followed, stdio
 
     def _program_environment(self, request: Program) -> dict[bytes, bytes]:
         """What the cage was made with, and what this program's client adds."""
@@ -336,12 +336,15 @@ class Cage:
             await self.programs.signal(self._status, number, signo)
 
     async def ask_programs_to_end(self) -> None:
-        """Send SIGTERM to every program, and wait until all have ended."""
-        running = self.programs.running
+        """Send SIGTERM to every program, and wait until all have ended.  A paused cage goes on for
+        that: nothing in it could hear of it, nor end.
+        """
+        self.pause(False)
+        running = self.programs.following
         for one in running:
             await self.signal_program(one.number, signal.SIGTERM)
         for one in running:
-            await self.programs.wait_ended(one.number)
+            await one.wait_ended()
 
     def pause(self, paused: bool) -> None:
         """Have everything in it stand still, or go on; another akiosd knows."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import trio
 
 from akiosd.cage.machine import Event
+from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry, user_name
 from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.errors import AkiosError
 from akiosd.kernel.user_tree import identify
 from akiosd.wire import messages as wire
+
+_log = get_log("cages")
 
 
 class CageRequests:
@@ -43,12 +47,16 @@ class CageRequests:
             cage.post(Event("limit", "output"))
             await cage.ended.wait()
         elif request.grace_ns:
-            with trio.move_on_after(request.grace_ns / 1e9):
-                if cage.is_standing:
-                    await cage.ask_programs_to_end()
-                else:
-                    await cage.signal(15)
-                    await cage.ended.wait()
+            try:
+                with trio.move_on_after(request.grace_ns / 1e9):
+                    if cage.is_standing:
+                        await cage.ask_programs_to_end()
+                    else:
+                        await cage.signal(15)
+                        await cage.ended.wait()
+            except (AkiosError, OSError) as error:
+                # It was to end, and does, without having been asked.
+                _log.warning("a cage cannot be asked to end", cage=cage.id, error=str(error))
         if not cage.ended.is_set():
             cage.end("stopped", user_name(peer.uid))
             await cage.ended.wait()

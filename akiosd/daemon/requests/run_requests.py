@@ -135,9 +135,12 @@ class RunRequests:
             assert cage.result is not None
             await client.reply(cage.result)
         except (trio.Cancelled, trio.BrokenResourceError):
-            if not cage.detached and not self.leaving:
-                cage.end("client_gone")
+            self._client_left(cage)
             raise
+
+    def _client_left(self, cage: Cage) -> None:
+        if not cage.detached and not self.leaving:
+            cage.end("client_gone")
 
     def _within(self, peer: Peer, run: wire.Run) -> wire.Run:
         """The request, with no more money than the cage has whose budget it shares.  Raises
@@ -222,8 +225,12 @@ class RunRequests:
             )
             try:
                 await self._hand_over(cage, client, started, [])
-            except trio.BrokenResourceError:
-                cage.end("client_gone")
+            except (trio.Cancelled, trio.BrokenResourceError):
+                # Nobody waits for this one any more: its return was what it waited for.
+                self._client_left(cage)
+                raise
+            except OSError:
+                cage.end("internal", _FAULT)
                 raise
             await self._answer_end(cage, client)
             return
@@ -296,8 +303,15 @@ class RunRequests:
                 "attach",
                 f"start a program in it: akiosctl exec {cage.request.name} -- COMMAND",
             )
+        if cage.ended.is_set():
+            # Its output stays with who reads it to the end.
+            raise DeniedError(
+                f"{cage.id} has just ended: there is nothing to connect to any more",
+                "attach",
+                f"see what it wrote: akiosctl logs {cage.id}",
+            )
         spool = self._spools.pop(cage.id, None)
-        if spool is None or cage.ended.is_set():
+        if spool is None:
             raise DeniedError(
                 f"{cage.id} is attached to another terminal",
                 "attach",

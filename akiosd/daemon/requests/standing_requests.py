@@ -51,23 +51,21 @@ class StandingRequests:
     ) -> None:
         """Start a program; answers when it has started, and again when it has ended."""
         cage = self.find_own(peer, request.cage)
-        number, stdio = await cage.start_program(request)
+        # Where the client leaves in the middle of it, nothing was started.
+        followed, stdio = await cage.start_program(request)
         try:
             try:
-                one = await cage.programs.wait_begun(number)
+                one = await followed.wait_begun()
                 if one.state != "ended":
-                    started = _describe_start(cage, number, request)
+                    started = _describe_start(cage, followed.number, request)
                     await client.reply(started, [fd.fileno() for fd in stdio.ours])
             finally:
                 # Our copies would keep it from ever seeing end of file or a broken pipe.
                 close_all(stdio.ours)
-            await self._answer_end(cage, number, client)
+            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
-            self._client_left(cage, number)
+            self._client_left(cage, followed.number)
             raise
-
-    async def _answer_end(self, cage: Cage, number: int, client: ClientConnection) -> None:
-        await client.reply(_describe_end(cage.id, await cage.programs.wait_ended(number)))
 
     def _client_left(self, cage: Cage, number: int) -> None:
         if not self.leaving:
@@ -94,9 +92,9 @@ class StandingRequests:
     async def rejoin(self, peer: Peer, request: wire.Rejoin, client: ClientConnection) -> None:
         """A client goes on with its program after a restart of akiosd."""
         cage, number = self.find_own(peer, request.cage), request.program
-        known = cage.programs.all.get(number)
+        followed = cage.programs.follow(number)
         waits = self._awaited.pop((cage.id, number), None)
-        if known is None or (waits is None and known.state != "ended"):
+        if followed is None or (waits is None and followed.program.state != "ended"):
             raise DeniedError(
                 f"program {number} of {cage.id} is followed by another akiosctl, or ended too"
                 " long ago",
@@ -106,9 +104,9 @@ class StandingRequests:
         if waits is not None:
             waits.set()
         try:
-            if known.state != "ended":
-                await client.reply(_describe_start(cage, number, known))
-            await self._answer_end(cage, number, client)
+            if followed.program.state != "ended":
+                await client.reply(_describe_start(cage, number, followed.program))
+            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, number)
             raise
@@ -121,14 +119,24 @@ class StandingRequests:
     async def stop(self, peer: Peer, request: wire.Stop, client: ClientConnection) -> None:
         """End one program; answers when it has ended."""
         cage, number = self.find_own(peer, request.cage), request.program
-        if number in cage.programs.all:
-            if request.grace_ns:
-                await cage.signal_program(number, 15)
+        followed = cage.programs.follow(number)
+        if followed is not None:
+            if request.grace_ns and not cage.is_paused:
                 with trio.move_on_after(request.grace_ns / 1e9):
-                    await cage.programs.wait_ended(number)
+                    await cage.signal_program(number, 15)
+                    await followed.wait_ended()
             cause, detail = request.cause or "stopped", user_name(peer.uid)
             await cage.kill_program(number, cause, detail)
-            await cage.programs.wait_ended(number)
+            if cage.is_paused and not request.cause and followed.program.state != "ended":
+                # Its init stands still, too, and nobody else can end one of its programs.
+                name = cage.request.name
+                raise DeniedError(
+                    f"{name} ({cage.id}) is paused: program {number} ends when the cage goes on",
+                    "stop",
+                    f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
+                    f" {name}",
+                )
+            await followed.wait_ended()
         await client.reply(wire.Ok())
 
     async def pause(
@@ -165,8 +173,13 @@ class StandingRequests:
             cage = self._find(peer, request.cage)
             cage.end("down", user_name(peer.uid))
             await cage.ended.wait()
+            if not request.destroy:
+                await self._registry.wait_released(request.cage)
+                await client.reply(wire.Ok())
+                return
         await self._registry.wait_released(request.cage)
         if not request.destroy:
+            self._registry.check_down(peer, request.cage)
             await client.reply(wire.Ok())
             return
         if not 1 <= request.passes <= _MOST_PASSES:

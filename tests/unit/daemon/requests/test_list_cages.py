@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from akiosctl.cages import find_cage, list_cages
 from akiosd.cage.remembered import Remembered
@@ -22,11 +23,12 @@ from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.cages.registry import MAX_LISTED, Registry, cut_argv
 from akiosd.daemon.requests.cage_requests import CageRequests
+from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
-from akiosd.wire.messages import CageInfo, Cages, List
+from akiosd.wire.messages import CageInfo, Cages, Down, List, Ok
 
 LONG = CageInfo(
     "c-" + "0" * 12,
@@ -175,10 +177,24 @@ def test_what_was_destroyed_is_not_down(tmp_path: Path) -> None:
     asker = Asker([], "root", 0)
     asker.registry.ended.add(cage.info)
     asker.registry._host.cages_dir = tmp_path  # type: ignore[misc]
+    asker.registry._removed = trio.Event()
+    answers: list[object] = []
+
+    async def reply(message: object) -> None:
+        answers.append(message)
+
+    nobody: Any = None
+    standing = StandingRequests(nobody, asker.registry, nobody, nobody)
+    client: Any = SimpleNamespace(reply=reply)
+    down = partial(standing.down, asker._peer, Down(cage=cage.info.cage), [], client)
     with pytest.raises(DeniedError, match="no standing cage"):
         asker.registry.find_down(asker._peer, cage.info.cage)
+    with pytest.raises(DeniedError, match="no standing cage"):
+        trio.run(down)
     (tmp_path / cage.info.cage).mkdir()  # the control
     assert asker.registry.find_down(asker._peer, cage.info.cage) == cage.info
+    trio.run(down)
+    assert answers == [Ok()]
 
 
 def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,132 @@
+"""The programs of a standing cage: whatever becomes of those who ask for one, and of those who wait
+for one, none is left that nobody will ever end.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+
+from akiosd.cage.programs import MAX_ENDED, explain
+from akiosd.daemon.cages.keep_cage import KeptCage
+from akiosd.daemon.cages.programs import Followed, Programs
+from akiosd.errors import CageFailedError
+from akiosd.values.ids import LogId
+from akiosd.values.plan import StatusMessage
+from akiosd.wire.messages import Program
+
+CAGE = LogId("c-aaaaaaaaaaaaa")
+REQUEST = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/")
+
+
+class Channel:
+    """To an init; ``fails`` is raised in the place of sending."""
+
+    def __init__(self, fails: BaseException | None = None, *, stuck: bool = False) -> None:
+        self.fails, self.stuck = fails, stuck
+        self.sent: list[tuple[object, ...]] = []
+
+    async def send_program(self, number: int, plan: bytes, stdio: list[int]) -> None:
+        if self.stuck:
+            await trio.sleep_forever()
+        if self.fails is not None:
+            raise self.fails
+        self.sent.append(("program", number))
+
+    async def send(self, kind: str, value: int = 0, number: int = 0) -> None:
+        self.sent.append((kind, value, number))
+
+
+class Cage:
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        counts = itertools.count()
+        ledger = SimpleNamespace(append=self._append(counts.__next__))
+        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None))
+
+    def _append(self, place: Callable[[], int]) -> Callable[[str, Any], int]:
+        def append(log: str, record: Any) -> int:
+            self.records.append(record)
+            return place()
+
+        return append
+
+    async def start(self, channel: Channel) -> Followed:
+        stdio = SimpleNamespace(theirs=[])
+        return await self.programs.start(cast(Any, channel), REQUEST, {}, cast(Any, stdio))
+
+    def say(self, kind: str, number: int, value: int = 0) -> None:
+        self.programs.hear(StatusMessage(cast(Any, kind), 0, number, value))
+
+
+async def test_a_start_whose_client_leaves_meanwhile_is_over() -> None:
+    cage = Cage()
+    with trio.move_on_after(5) as asking:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cage.start, Channel(stuck=True))
+            await trio.testing.wait_all_tasks_blocked()
+            (followed,) = cage.programs.following
+            asking.cancel()
+    assert cage.programs.running == [] == cage.programs.following
+    with trio.fail_after(5):
+        ended = await followed.wait_ended()
+        assert await followed.wait_begun() == ended
+    assert explain(ended).reason == "killed: the client went away"
+    assert [record.program for record in cage.records] == [1]
+    await cage.start(Channel())  # the control
+    assert [one.number for one in cage.programs.running] == [2]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CageFailedError("it does not hear", "here", "again"), "it does not hear"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    ],
+)
+async def test_a_start_that_fails_is_over(error: Exception, words: str) -> None:
+    cage = Cage()
+    with pytest.raises(type(error)):
+        await cage.start(Channel(error))
+    assert cage.programs.running == []
+    (ended,) = cage.programs.all.values()
+    assert words in explain(ended).reason
+
+
+async def test_who_waits_hears_the_end_of_one_that_is_not_remembered() -> None:
+    cage, channel = Cage(), Channel()
+    first = await cage.start(channel)
+    cage.say("program_started", 1, 77)
+    cage.say("program_ended", 1, 7 << 8)
+    for number in range(2, MAX_ENDED + 3):
+        await cage.start(channel)
+        cage.say("program_started", number)
+        cage.say("program_ended", number)
+    assert cage.programs.follow(1) is None and 1 not in cage.programs.all
+    last = cage.programs.follow(number)
+    assert last is not None
+    with trio.fail_after(5):
+        begun, ended = await first.wait_begun(), await first.wait_ended()
+        await last.wait_ended()
+        await cage.programs.signal(cast(Any, channel), 1, 15)
+    # It did run: its client is told so, however soon it ended.
+    assert (begun.state, begun.pid) == ("running", 77)
+    assert explain(ended).exit_code == 7
+    assert ("program_signal", 15, 1) not in channel.sent
+
+
+async def test_who_stops_waiting_leaves_nothing_behind() -> None:
+    cage = Cage()
+    followed = await cage.start(Channel())
+    with trio.move_on_after(0):
+        await followed.wait_ended()
+    cage.say("program_started", 1)
+    cage.say("program_ended", 1)
+    assert cage.programs.following == [] and vars(cage.programs)["_followed"] == {}
