@@ -234,6 +234,12 @@ class RunRequests:
                 raise
             await self._answer_end(cage, client)
             return
+        if cage is not None and cage.peer.uid == peer.uid and cage.detached:
+            raise DeniedError(
+                f"{request.cage} goes on without this client, which came back too late",
+                "run",
+                f"see what it writes: akiosctl attach {request.cage}",
+            )
         owner, ended = self._left.get(request.cage, (peer.uid, None))
         if owner == peer.uid:
             self._left.pop(request.cage, None)
