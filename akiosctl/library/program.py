@@ -136,8 +136,8 @@ class Program:
             self._followed.stop(grace_ns=0)
             # Where akiosd stays away its cage ends, and it is gone all the same.
             if not self._followed.wait(self._longest_kill_s):
-                what = f"akiosd did not end it within {self._longest_kill_s:.0f} s"
-                raise GoneError(what, self.command, "see whether it hangs: akiosctl doctor")
+                what = "akiosd was asked to end the program, and has not answered"
+                raise GoneError(what, self.command, "see whether akiosd hangs: akiosctl doctor")
         finally:
             self._close()
 
