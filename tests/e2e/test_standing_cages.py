@@ -378,8 +378,8 @@ def test_a_program_of_a_paused_cage_is_not_waited_for(own: Standing) -> None:
         assert wait_until((own.project / "data/output/up").exists)
         assert wait_until(lambda: states(own) == ["running"] * 2)
         assert own.ctl("cage", "pause", "own").returncode == 0
-        for grace_ns in (0, 600 * 10**9):
-            ask = Stop(id=1, cage=own.cage, program=1, grace_ns=grace_ns)
+        for number, grace_ns in enumerate((0, 600 * 10**9), 1):
+            ask = Stop(id=number, cage=own.cage, program=1, grace_ns=grace_ns)
             other.sendall(frame(ask))
             said = read_until(other, {"ok", "error"})
             assert "is paused: program 1 ends when" in str(said["what"])
@@ -396,13 +396,13 @@ def test_down_of_a_cage_that_never_was_is_refused(own: Standing) -> None:
     """The control: one that was and is down may be asked for again."""
     with greeted(own.daemon) as client:
 
-        def down(cage: str) -> dict[str, object]:
-            client.sendall(frame(Down(id=1, cage=cage)))
+        def down(number: int, cage: str) -> dict[str, object]:
+            client.sendall(frame(Down(id=number, cage=cage)))
             return read_until(client, {"ok", "error"})
 
-        said = down(make_cage_id(b"unknown!"))
+        said = down(1, make_cage_id(b"unknown!"))
         assert said["m"] == "error" and "no standing cage" in str(said["what"])
-        answers = [down(own.cage) for _ in range(2)]
+        answers = [down(number, own.cage) for number in (2, 3)]
         assert [said["m"] for said in answers] == ["ok", "ok"], answers
 
 
