@@ -168,14 +168,16 @@ def test_needrestart_asks_before_it_restarts_akiosd() -> None:
     conf.write_text(kept)
 
 
-def test_apparmor_knows_akiosd_by_name_and_keeps_nothing_from_it() -> None:
+def test_apparmor_keeps_nothing_from_akiosd() -> None:
     if not Path("/sys/kernel/security/apparmor/profiles").exists():
         pytest.skip("this kernel has no AppArmor")
-    assert profiles() == {LABEL}
-    assert Path(f"/proc/{main_pid()}/attr/current").read_text().strip() == LABEL
+    # Where a profile has a say in user namespaces, one of ours would be a way around for all users.
+    label = "unconfined" if Path("/etc/apparmor.d/abi/4.0").exists() else LABEL
+    assert profiles() == {label} - {"unconfined"}
+    assert Path(f"/proc/{main_pid()}/attr/current").read_text().strip() == label
     run("--detach", "--name", "label", "--", "sleep", "600")
     agent = int(cage("label")["pid"])
-    assert Path(f"/proc/{agent}/attr/current").read_text().strip() == LABEL
+    assert Path(f"/proc/{agent}/attr/current").read_text().strip() == label
     sh("akiosctl", "stop", "label", user="dev")
     # The control: what has no profile has no name.
     assert Path("/proc/self/attr/current").read_text().strip() == "unconfined"

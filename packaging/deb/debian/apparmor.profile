@@ -1,8 +1,7 @@
 # A name, and nothing that unconfined programs may not do as well: what AKIOS runs is confined by AKIOS.
 #
-# No `userns` rule is needed, where the host keeps unprivileged programs from making user namespaces (Ubuntu 24.04 and later,
-# kernel.apparmor_restrict_unprivileged_userns): akiosd makes those of its cages as root with CAP_SYS_ADMIN, which is not kept
-# from it.  None is given either: agents inherit this profile, and what they may not do should be refused here too.
+# For Debian 12 only. Where AppArmor has a say in user namespaces (abi 4.0: Debian 13, Ubuntu 24.04), a profile either keeps them
+# from akiosd, root or not, or grants them to whoever enters it, which aa-exec(1) lets every user do; so there akiosd has none.
 abi <abi/3.0>,
 include <tunables/global>
 
