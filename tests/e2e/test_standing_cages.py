@@ -374,6 +374,7 @@ def test_a_program_of_a_paused_cage_is_not_waited_for(own: Standing) -> None:
     """It ends when the cage goes on; a stop of the whole cage lets it go on."""
     with greeted(own.daemon) as client, greeted(own.daemon) as other:
         client.sendall(program(own, 1, "/usr/bin/sleep", "1000"))
+        assert wait_until(lambda: states(own) == ["running"])
         client.sendall(program(own, 2, "/usr/bin/sh", "-c", TOLD.format("")))
         assert wait_until((own.project / "data/output/up").exists)
         assert wait_until(lambda: states(own) == ["running"] * 2)

@@ -92,7 +92,7 @@ def test_without_the_keeper_the_same_kill_ends_the_agent(private: Daemon) -> Non
 
 
 def test_an_agent_that_ends_while_nobody_is_there_ends_with_its_own_code(private: Daemon) -> None:
-    with begin(private, "echo up; sleep 1; exit 9") as client:
+    with begin(private, "echo up; sleep 4; exit 9") as client:
         cage = the_cage(private)
         inside = resources.descendants(private.process.pid) & resources.caged_processes()  # type: ignore[union-attr]
         kill(private)
