@@ -99,16 +99,20 @@ make_venv() {
   quiet "python3 -m venv .venv" "remove $venv and run this again" /usr/bin/python3 -I -m venv "$venv"
 }
 
-# The names in pyproject.toml, and what a venv with them takes (measured; the first hour's test compares).
-say_python_packages() { # run|test
+# The names that lists of pyproject.toml begin their lines with: "dependencies", or that of an extra.
+python_names() { # LIST...
   "$python" -I -c '
 import re, sys, tomllib
 project = tomllib.load(open(sys.argv[1] + "/pyproject.toml", "rb"))["project"]
-extras = project["optional-dependencies"]
-wanted = project["dependencies"] + (extras["test"] + extras["workflow"] + extras["api"] if sys.argv[2] == "test" else [])
-names = " ".join(re.split("[^A-Za-z0-9_.-]", one)[0] for one in wanted)
-print(f"setup: into .venv, from PyPI: {names}, with what they need: about {sys.argv[3]} MB on disk")
-' "$repo" "$1" "$([ "$1" = test ] && echo "$test_venv_mb" || echo "$run_venv_mb")"
+lists = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+print(*(re.split("[^A-Za-z0-9_.-]", one)[0] for name in sys.argv[2:] for one in lists[name]))' "$repo" "$@"
+}
+
+# What a venv with them takes was measured; the first hour's test compares.
+say_python_packages() { # run|test
+  local lists=(dependencies) mb=$run_venv_mb
+  [ "$1" = run ] || { lists+=(test workflow api) && mb=$test_venv_mb; }
+  echo "setup: into .venv, from PyPI: $(python_names "${lists[@]}"), with what they need: about $mb MB on disk"
 }
 
 pip_install() { "$python" -I -m pip install -q --config-settings editable_mode=compat "$@"; }
@@ -139,16 +143,13 @@ install_project() { # run|test
 
 # An extra of pyproject.toml that only a named set of tests needs, after setup.
 install_extra() { # NAME
-  local made=$venv/akios-extra-$1 names
-  [ "$(cat "$made" 2>/dev/null)" != "$(digest pyproject.toml)" ] || return 0
-  names=$("$python" -I -c '
-import re, sys, tomllib
-extras = tomllib.load(open(sys.argv[1] + "/pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*(re.split("[^A-Za-z0-9_.-]", one)[0] for one in extras[sys.argv[2]]))' "$repo" "$1")
-  echo "setup: into .venv, from PyPI: $names, with what they need"
+  local made=$venv/akios-extra-$1 wanted
+  wanted=$(digest pyproject.toml)
+  [ "$(cat "$made" 2>/dev/null)" != "$wanted" ] || return 0
+  echo "setup: into .venv, from PyPI: $(python_names "$1"), with what they need"
   quiet "pip install -e .[$1]" "$online; packages come from PyPI, or as pip's own settings say" \
     pip_install --retries 2 -e "$repo[test,workflow,api,$1]" 'setuptools>=77'
-  digest pyproject.toml >"$made"
+  echo "$wanted" >"$made"
 }
 
 # An environment of the system's Python with the official SDK, which the quickstart's project gets a copy of.

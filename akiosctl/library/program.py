@@ -6,6 +6,7 @@ reads waits; a third hears of its end (``follow.py``).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -47,7 +48,7 @@ class Program:
         come_back_s = int(started.get("come_back_s", 0))
         self._followed = Followed(client, asked, whom, come_back_s)
         self._longest_kill_s = come_back_s + PATIENCE_S + _LONGER_S
-        self._left = int(started.get("output", 0)) or None
+        self._left: float = int(started.get("output", 0)) or math.inf
         self._is_late = False
         self._timeout: float | None = None
         self._until: float | None = None
@@ -89,13 +90,12 @@ class Program:
             if piece is None:
                 return
             name, data = piece
-            if self._left is not None and len(data) > self._left and self._is_ended_for_output():
+            if len(data) > self._left and self._is_ended_for_output():
                 if self._left:
-                    yield name, data[: self._left]
+                    yield name, data[: int(self._left)]
                 self._pieces.close()
                 return
-            if self._left is not None:
-                self._left -= len(data)
+            self._left -= len(data)
             yield piece
 
     def finish(self) -> dict[str, Any]:

@@ -26,12 +26,12 @@ ALONE = re.compile(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "tests/e2e" in str(item.path) and ALONE.fullmatch(item.path.name):
+        if "tests/e2e" not in str(item.path):
+            continue
+        if ALONE.fullmatch(item.path.name):
             item.add_marker(pytest.mark.alone)
-    if os.geteuid() != 0:
-        for item in items:
-            if "tests/e2e" in str(item.path):
-                item.add_marker(pytest.mark.skip(reason="needs root: the daemon makes cages"))
+        if os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: the daemon makes cages"))
 
 
 @pytest.fixture(scope="session")

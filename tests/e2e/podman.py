@@ -63,13 +63,9 @@ def build_image() -> str:
     base, wheels = CACHE / "base.tar", CACHE / "wheels"
     if not base.exists():
         fresh = base.with_suffix(".new.tar")
-        recommends = '--aptopt=Apt::Install-Recommends "false"'
-        made = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", recommends]
+        made = [REPO / "packaging" / "fresh_root", "bookworm", fresh]
         subprocess.run(
-            [*made, f"--include={','.join(PACKAGES)}", "bookworm", fresh],
-            check=True,
-            capture_output=True,
-            text=True,
+            [*made, f"--include={','.join(PACKAGES)}"], check=True, capture_output=True, text=True
         )
         fresh.rename(base)
     if not wheels.exists():

@@ -74,20 +74,26 @@ def test_hints_are_about_the_policy_that_a_cage_was_made_with() -> None:
         own.close()
 
 
+def begin(own: Daemon, project: Path, program: str) -> subprocess.Popen[bytes]:
+    """One of ``library`` that waits for a line, after it has said that its cage is up."""
+    options = own.as_user(NOBODY)
+    options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
+    client: subprocess.Popen[bytes] = subprocess.Popen(
+        [sys.executable, "-u", PROGRAMS / program],
+        cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
+    )  # fmt: skip
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"up\n"
+    return client
+
+
 def test_a_program_outlives_a_restart_of_akiosd_and_its_bound_holds() -> None:
     own = Daemon()
     try:
         own.start()
         project = own.workspace(uid=NOBODY)
         (project / "akios.yaml").write_text("version: 1\nlimits: {output: 1M}\n")
-        options = own.as_user(NOBODY)
-        options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
-        client = subprocess.Popen(
-            [sys.executable, "-u", PROGRAMS / "outlives.py"],
-            cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
-        )  # fmt: skip
-        assert client.stdout is not None and client.stdin is not None
-        assert client.stdout.readline() == b"up\n"
+        client = begin(own, project, "outlives.py")
         kill_and_start(own)
         out, _ = client.communicate(b"go on\n", timeout=90)
         assert client.returncode == 0 and out == b"done\n"
@@ -108,14 +114,8 @@ def test_who_waits_for_output_comes_back_to_a_restarted_akiosd() -> None:
     try:
         own.start()
         project = own.workspace(uid=NOBODY)
-        options = own.as_user(NOBODY)
-        options["env"] = {**options["env"], "AKIOS_SOCKET": str(own.socket)}
-        client = subprocess.Popen(
-            [sys.executable, "-u", PROGRAMS / "waits.py"],
-            cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
-        )  # fmt: skip
+        client = begin(own, project, "waits.py")
         assert client.stdout is not None and client.stdin is not None
-        assert client.stdout.readline() == b"up\n"
         words = ("exec", "waits", "--", "sleep", "1000")
         left = own.popen(*words, uid=NOBODY, cwd=project, stdin=subprocess.DEVNULL)
         assert wait_until(lambda: running(own) == 3)

@@ -182,28 +182,29 @@ def test_what_is_asked_for_outlives_an_akiosd_that_takes_connections_and_ends(
     assert words.count(b"akiosd was restarted") == 1
 
 
-@pytest.mark.named_set("survival")
-def test_a_client_that_does_not_come_back_takes_its_cage_with_it(private: Daemon) -> None:
+def left_behind(private: Daemon) -> str:
+    """A cage whose akiosd was restarted, and whose client was killed meanwhile."""
     with begin(private, "echo up; sleep 1000") as client:
         cage = the_cage(private)
         kill(private)
         client.kill()
         client.communicate()
-        private.start()
-        assert wait_until(lambda: bool(host_ends(private)), 90)
+    private.start()
+    return cage
+
+
+@pytest.mark.named_set("survival")
+def test_a_client_that_does_not_come_back_takes_its_cage_with_it(private: Daemon) -> None:
+    cage = left_behind(private)
+    assert wait_until(lambda: bool(host_ends(private)), 90)
     assert host_ends(private) == {cage: "killed: the client went away"}
 
 
 def test_a_client_that_leaves_as_it_comes_back_takes_its_cage_with_it(private: Daemon) -> None:
     """In the moment of its return it is waited for no more, and is not there yet."""
-    with begin(private, "echo up; sleep 1000") as client:
-        cage = the_cage(private)
-        kill(private)
-        client.kill()
-        client.communicate()
-        private.start()
-        leave_at_once(private, Rejoin(id=1, cage=cage))
-        assert wait_until(lambda: bool(host_ends(private)), 30)
+    cage = left_behind(private)
+    leave_at_once(private, Rejoin(id=1, cage=cage))
+    assert wait_until(lambda: bool(host_ends(private)), 30)
     assert host_ends(private) == {cage: "killed: the client went away"}
 
 

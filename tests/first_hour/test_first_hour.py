@@ -80,13 +80,7 @@ def test_each_line_of_the_readme_works_as_printed(root: FreshRoot) -> None:
     # What is root's in the checkout before is not ours to give away.
     root.run("cd akios && sudo sh -c 'mkdir -m 700 kept && touch kept/file'")
     setup, afterwards = read_readme()
-    script = ["cd ~/akios"]
-    for number, line in enumerate(setup):
-        script += [*typed(number, line), f"{SIZES} > ~/sizes-{number}"]
-    script.append(PROJECT)
-    for number, line in enumerate(afterwards, len(setup)):
-        script += typed(number, line)
-    follow(root, script, setup + afterwards)
+    follow(root, typed_in_turn(setup, afterwards), setup + afterwards)
 
 
 def test_each_line_of_the_pages_works_as_printed(root: FreshRoot) -> None:
@@ -159,13 +153,18 @@ def test_root_of_a_container_without_sudo_types_the_same(suite: str) -> None:
             [line._replace(typed=line.typed.replace("sudo ", "")) for line in part]
             for part in read_readme()
         )
-        script = ["cd ~/akios"]
-        for number, line in enumerate(setup):
-            script += typed(number, line)
-        script.append(PROJECT)
-        for number, line in enumerate(afterwards, len(setup)):
-            script += typed(number, line)
-        follow(fresh, script, setup + afterwards, user="root")
+        follow(fresh, typed_in_turn(setup, afterwards), setup + afterwards, user="root")
+
+
+def typed_in_turn(setup: list[Line], afterwards: list[Line]) -> list[str]:
+    """The README's lines; what the set-up takes on disk is noted behind each of its own."""
+    script = ["cd ~/akios"]
+    for number, line in enumerate(setup):
+        script += [*typed(number, line), f"{SIZES} > ~/sizes-{number}"]
+    script.append(PROJECT)
+    for number, line in enumerate(afterwards, len(setup)):
+        script += typed(number, line)
+    return script
 
 
 def typed(number: int, line: Line, before: str = "true") -> list[str]:

@@ -169,17 +169,15 @@ class StandingRequests:
     ) -> None:
         """Kill everything in a cage; with ``destroy`` wipe its disk and its log, too."""
         running = self._registry.running.get(request.cage)
-        if running is not None and not running.ended.is_set():
+        was_up = running is not None and not running.ended.is_set()
+        if was_up:
             cage = self._find(peer, request.cage)
             cage.end("down", user_name(peer.uid))
             await cage.ended.wait()
-            if not request.destroy:
-                await self._registry.wait_released(request.cage)
-                await client.reply(wire.Ok())
-                return
         await self._registry.wait_released(request.cage)
         if not request.destroy:
-            self._registry.check_down(peer, request.cage)
+            if not was_up:
+                self._registry.check_down(peer, request.cage)
             await client.reply(wire.Ok())
             return
         if not 1 <= request.passes <= _MOST_PASSES:
