@@ -38,7 +38,7 @@ class Absence:
         """Requests that wait until it is back."""
 
     def keep(self, name: str, fields: dict[str, object]) -> None:
-        """Ask for this when akiosd is back.  Too many signals are dropped, an end never is."""
+        """Ask for this when akiosd is back.  Of many signals some are dropped; a stop never is."""
         if name == "stop":
             if (name, fields) not in self.kept:
                 self.kept.append((name, fields))

@@ -161,7 +161,7 @@ async def follow(
     start = int(last_event_id) if last_event_id else offset
     token: Token = request.state.token
     kept = await anyio.to_thread.run_sync(open_output, service, cage)
-    # Not by the generator: one that never began does not come to its end.
+    # The response closes it: a generator that never began does not run its `finally`.
     return EventStream(_follow(service, token, kept, cage, start), token.id, kept.close)
 
 

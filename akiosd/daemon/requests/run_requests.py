@@ -226,7 +226,7 @@ class RunRequests:
             try:
                 await self._hand_over(cage, client, started, [])
             except (trio.Cancelled, trio.BrokenResourceError):
-                # Nobody waits for this one any more: its return was what it waited for.
+                # The cage waited for this client, and nobody else would ever end it.
                 self._client_left(cage)
                 raise
             except OSError:
