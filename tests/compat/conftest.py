@@ -60,9 +60,9 @@ def first_runs() -> list[Outcome]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     missing = dict.fromkeys(
-        one.row.source.removeprefix("debian:")
-        for one in TRIED
-        if one.verdict == "skipped" and one.row.source.startswith("debian:")
+        one.words.split()[2]
+        for one in (*TRIED, *FIRST_RUNS)
+        if one.verdict == "skipped" and one.words.startswith("the package ")
     )
     if missing:
         terminalreporter.section("not tried")

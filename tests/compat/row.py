@@ -15,6 +15,7 @@ class Row(NamedTuple):
     It is run in a cage and outside, by the same ordinary user, and must print the same.
     source: how the program is had, ``debian:PACKAGE``, ``pypi:VENV/PACKAGE`` or
         ``npm:PROJECT/PACKAGE`` of :mod:`tests.compat.installs`, ``host:COMMAND`` else.
+    needs: packages of Debian without which the program would do something else.
     refused: a regular expression of the words with which the cage refuses; then it must end with
         an error inside, and outside without one.
     control: why there is no run outside to compare with; then ``shows`` is what is looked for.
@@ -44,4 +45,5 @@ class Row(NamedTuple):
     policy: str = ""
     as_root: bool = False
     core: bool = False
+    needs: tuple[str, ...] = ()
     seconds: int = 60

@@ -39,6 +39,8 @@ class Ran(NamedTuple):
 def try_row(row: Row, daemon: Daemon, models: Models) -> Outcome:
     """Raises AssertionError where the row is not what it says, MissingError without its program."""
     had = find(row.source)
+    for package in row.needs:
+        find(f"debian:{package}")
     models.received.clear()
     models.plan = (row.plan[0], dict(row.plan[1]))
     inside = _inside(row, had, daemon)
