@@ -224,13 +224,13 @@ class Relay:
         """akiosd has the cage; it takes the copy of the output again, where it keeps one."""
         from akiosctl.render import note
 
-        note(f"akiosd was restarted; {self._cage} goes on")
         kept = self._absence.kept if self._absence is not None else []
         self._absence, self._rejoining = None, 0
         for name, fields in kept:
             self._ask(name, fields)
         if fds and self._keep is not None:
             self._keep.go_on(fds.pop())
+        note(f"akiosd was restarted; {self._cage} goes on")
 
     def _ask(self, name: str, fields: dict[str, object]) -> None:
         if self._absence is not None:

@@ -89,6 +89,21 @@ def read_all(fd: int, most: int = sys.maxsize) -> bytes:
     return b"".join(parts)
 
 
+def name_pipe(end: Fd) -> Fd:
+    """What names the pipe of ``end`` and is no end of it, so that nobody who uses the pipe notices;
+    the caller's.
+    """
+    return Fd(os.open(f"/proc/self/fd/{end.fileno()}", os.O_PATH | os.O_CLOEXEC))
+
+
+def open_named(name: Fd) -> Fd:
+    """Another reading end of that pipe, the caller's.  What is in it is there as long as somebody
+    has an end; afterwards it is empty.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    return Fd(os.open(f"/proc/self/fd/{name.fileno()}", flags))
+
+
 def open_pipe() -> tuple[Fd, Fd]:
     """(read end, write end), close-on-exec; both are the caller's."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)

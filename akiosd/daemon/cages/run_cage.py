@@ -57,7 +57,7 @@ from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
-from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.fds import Fd, close_all, name_pipe, open_named
 from akiosd.kernel.seccomp import Compiled
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -130,6 +130,8 @@ class Cage:
         """
         self.posture: tuple[LayerState, ...] = ()
         self.stdio: list[Fd] = []
+        self._output_names: list[Fd] = []
+        """Its stdout and stderr where a client alone has their ends."""
         self.log = LogId(self.id)
         self._log_is_open = False
         self._confinement: Confinement | None = None
@@ -413,7 +415,8 @@ class Cage:
 
     async def run(self, on_started: StartedCallback) -> None:
         """The whole life of the cage.  ``on_started`` gets the reply and the descriptors for the
-        client, which stay ours.
+        client, which stay ours.  Afterwards the caller reads the last output, and calls
+        :meth:`close_output`.
         """
         self._on_started = on_started
         try:
@@ -460,6 +463,7 @@ class Cage:
             elif command == "record_start":
                 self._record_start()
             elif command == "kill":
+                self._hold_output()
                 self._cgroup.kill()
             elif command == "collect":
                 with trio.CancelScope(shield=True), self.host.hurry.begin():
@@ -494,6 +498,9 @@ class Cage:
             self._adopt()
         assert self._status is not None
         self._confinement, self.stdio = values, values.stdio
+        if run.keep_output and not self.detached:
+            for fd in self.stdio[1:]:
+                self._output_names.append(name_pipe(fd))
         self._plan = values.plan()
         numbers = [values.fds[name].fileno() for name in self._plan.fd_names()]
         await self._status.send_plan(encode(self._plan), numbers)
@@ -581,6 +588,34 @@ class Cage:
         """The master of the cage's terminal, once there is one; owned here."""
         return self._said.master if self._said is not None else None
 
+    def copy_output_ends(self) -> list[Fd]:
+        """Copies of what akiosd can read its output from, which the caller owns; none where a
+        client alone has that.
+        """
+        sources = [self.master] if self.master is not None else self.stdio[1:]
+        return [fd.dup() for fd in sources if not fd.closed]
+
+    def _hold_output(self) -> None:
+        """It ends, and its client, which has the only ends of its output, may leave at any moment:
+        from now on it disturbs nobody that akiosd has some, too.
+        """
+        if self._output_names and not self.stdio:
+            try:
+                self.stdio.append(Fd(-1))
+                for name in self._output_names:
+                    self.stdio.append(open_named(name))
+            except OSError as error:
+                _log.error("the last output may be lost", cage=self.id, error=str(error))
+        close_all(self._output_names)
+        self._output_names = []
+
+    def close_output(self) -> None:
+        """Nobody reads its output any more."""
+        close_all((*self.stdio, self.master, *self._output_names))
+        self.stdio, self._output_names = [], []
+        if self._said is not None:
+            self._said.master = None
+
     @property
     def caller(self) -> Caller:
         """Who asked for the cage."""
@@ -647,7 +682,7 @@ class Cage:
             self._is_kept.set()
 
     def _core(self, listener: Fd) -> dict[str, int]:
-        """What is kept under one name: pipes only where nobody else has their ends."""
+        """What is kept under one name: the ends of pipes only where nobody else has them."""
         assert self._status is not None and self._pidfd is not None and self._mounts is not None
         found: dict[str, int | Fd | None] = {
             "status": self._status.fileno(),
@@ -664,6 +699,7 @@ class Cage:
             found["files"] = self._files.events.group
         if self.detached and self.master is None:
             found |= dict(zip(STDIO[1:], self.stdio[1:], strict=False))
+        found |= dict(zip(STDIO[1:], self._output_names, strict=False))
         return {
             name: fd if isinstance(fd, int) else fd.fileno()
             for name, fd in found.items()
@@ -763,7 +799,11 @@ class Cage:
         self.output_bytes = life.output
         self.started_ns, self._start_clock_ns = state.started_ns, state.started_clock_ns
         self._pidfd, self._status, self._mounts = running.process, running.status, running.mounts
-        self.posture, self.stdio = state.posture, running.stdio
+        self.posture = state.posture
+        if self.detached:
+            self.stdio = running.stdio
+        else:
+            self._output_names = running.stdio[1:]
         self._system, self._system_changed = state.system, life.outdated
         self._agent_ran = self._log_is_open = True
         self._is_kept.set()
@@ -1027,12 +1067,9 @@ class Cage:
         for part in (self._status, self._calls, self._files, self._confinement, self.kept):
             if part is not None:
                 part.close()
-        close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
+        close_all((*self.stdio[:1], *self.bind_fds, self._pidfd))
         if self._written is not self.workspace_fd:
             close_all((self._written,))
-        self.stdio = []
-        if self._said is not None:
-            self._said.master = None
 
     def _keep_what_is_there(self) -> None:
         """AKIOS failed before the end was reported: what the agent did until then still belongs to

@@ -9,6 +9,7 @@ a pipe, and drops what akiosd is too slow for.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -120,8 +121,8 @@ class Spool:
     ``target``, or into nothing.
 
     ``on_read`` is called with the number of bytes that came, ``on_limit`` once more than ``limit``
-    bytes (0: any number) have come.  Nothing is read before all of ``after`` have ended, whose
-    output came before this.
+    bytes (0: any number) have come, of which no more is kept.  Nothing is read before all of
+    ``after`` have ended, whose output came before this.
     """
 
     def __init__(
@@ -135,13 +136,15 @@ class Spool:
         after: Sequence[Spool] = (),
     ) -> None:
         self._target = target
-        self._left = limit
-        self._on_limit = on_limit if limit else None
+        self._left = limit if limit else math.inf
+        self._on_limit = on_limit
         self._on_read = on_read
         self._pause_s = pause_s
         self._after = after
         self._scope = trio.CancelScope()
         self.done = trio.Event()
+        self.is_whole = False
+        """Every source came to its end: nobody has to read on."""
 
     @classmethod
     def of_copy(cls, target: OutputFile) -> Spool:
@@ -157,6 +160,7 @@ class Spool:
                 async with trio.open_nursery() as nursery:
                     for source in sources:
                         nursery.start_soon(self._copy, source)
+                self.is_whole = True
         finally:
             for source in sources:
                 source.close()
@@ -174,17 +178,15 @@ class Spool:
                 return  # EIO: the last user of the terminal is gone
             if not data:
                 return
-            self._count(len(data))
-            if self._target is not None:
-                self._target.write(data)
+            self._on_read(len(data))
+            kept = data[: int(min(self._left, len(data)))]
+            if self._target is not None and kept:
+                self._target.write(kept)
+            self._left -= len(kept)
+            if len(kept) < len(data) and self._on_limit is not None:
+                self._on_limit()
+                self._on_limit = None
             await trio.sleep(self._pause_s)
-
-    def _count(self, size: int) -> None:
-        self._on_read(size)
-        self._left -= size
-        if self._on_limit is not None and self._left < 0:
-            self._on_limit()
-            self._on_limit = None
 
     def stop(self) -> None:
         """Stop copying: somebody attached."""

@@ -73,8 +73,10 @@ class RunRequests:
         """What reads the copies of their clients."""
         self._awaited: dict[str, trio.Event] = {}
         """Cages of an earlier akiosd that wait for their clients."""
-        self._left: dict[str, tuple[int, wire.Ended]] = {}
-        """Ends of such cages that their clients have not heard, and whose they were."""
+        self._left: dict[str, tuple[int, wire.Ended, trio.Event]] = {}
+        """Ends of such cages that their clients have not heard, whose they were, and what happens
+        when they hear.
+        """
         self.leaving = False
         """This akiosd ends and its cages do not: that a client goes means nothing."""
 
@@ -194,9 +196,7 @@ class RunRequests:
     async def _await_client(self, cage: Cage) -> None:
         """Its client comes back by itself; one that does not has gone away."""
         event = self._awaited[cage.id]
-        with trio.move_on_after(_LET_WAIT_S if cage.detached else _COME_BACK_S) as patience:
-            await event.wait()
-        if patience.cancelled_caught and self._awaited.pop(cage.id, None) is not None:
+        if not await _comes_back(cage, event) and self._awaited.pop(cage.id, None) is not None:
             if cage.detached:
                 cage.attach(False)
                 self._take_back(cage)
@@ -240,8 +240,9 @@ class RunRequests:
                 "run",
                 f"see what it writes: akiosctl attach {request.cage}",
             )
-        owner, ended = self._left.get(request.cage, (peer.uid, None))
+        owner, ended, heard = self._left.get(request.cage, (peer.uid, None, trio.Event()))
         if owner == peer.uid:
+            heard.set()
             self._left.pop(request.cage, None)
             ended = ended or self._registry.describe_end(request.cage, peer.uid)
         if ended is None or owner != peer.uid:
@@ -258,28 +259,41 @@ class RunRequests:
         except Exception:
             _log.exception("a cage failed", cage=cage.id)
         finally:
-            if self._awaited.pop(cage.id, None) is not None and cage.result is not None:
+            awaited = self._awaited.pop(cage.id, None)
+            if awaited is not None and cage.result is not None:
                 if len(self._left) >= _MOST_LEFT:
                     del self._left[next(iter(self._left))]
-                self._left[cage.id] = cage.peer.uid, cage.result
-            self._tasks.start("the last output of a cage", self._finish_output, cage)
+                self._left[cage.id] = cage.peer.uid, cage.result, awaited
+            self._tasks.start("the last output of a cage", self._finish_output, cage, awaited)
             self._pool.refill_soon()
             self._registry.remove(cage)
 
-    async def _finish_output(self, cage: Cage) -> None:
+    async def _finish_output(self, cage: Cage, awaited: trio.Event | None) -> None:
         """What is still in pipes belongs to the output; nobody who waits for the end waits for
-        it.
+        it.  ``awaited`` happens when the client comes back for which the cage waited, if any.
         """
-        spool = self._spools.pop(cage.id, None)
-        readers = [*self._copies.pop(cage.id, ()), *([spool] if spool is not None else ())]
-        for reader in readers:
-            reader.stop_in(_LAST_OUTPUT_S)
-        for reader in readers:
-            await reader.done.wait()
-        output = self._outputs.pop(cage.id, None)
-        if output is not None:
-            output.close()
-            self._registry.bound_output(cage.id, cage.peer.uid)
+        try:
+            spool, copies = self._spools.pop(cage.id, None), self._copies.pop(cage.id, [])
+            readers = [*copies, *([spool] if spool is not None else ())]
+            for reader in readers:
+                reader.stop_in(_LAST_OUTPUT_S)
+            for reader in readers:
+                await reader.done.wait()
+            # A client that has closed its copy reads no more; of any other nothing may be taken.
+            is_left = spool is None and bool(copies) and copies[-1].is_whole
+            output = self._outputs.get(cage.id)
+            if output is not None and awaited is not None:
+                is_left = not await _comes_back(cage, awaited)
+            if output is not None and is_left and self._may_write(cage):
+                rest = Spool(output, self._output_left(cage))
+                rest.stop_in(_LAST_OUTPUT_S)
+                await rest.run(cage.copy_output_ends())
+        finally:
+            cage.close_output()
+            output = self._outputs.pop(cage.id, None)
+            if output is not None:
+                output.close()
+                self._registry.bound_output(cage.id, cage.peer.uid)
 
     async def _hand_over(
         self, cage: Cage, client: ClientConnection, reply: wire.Started, numbers: list[int]
@@ -362,6 +376,12 @@ class RunRequests:
     ) -> None:
         """Leave a cage running: its output is kept in a spool."""
         cage = self._registry.find(peer, request.cage)
+        if cage.ended.is_set():
+            raise DeniedError(
+                f"{cage.id} has just ended: there is nothing to leave running any more",
+                "detach",
+                f"see what it wrote: akiosctl logs {cage.id}",
+            )
         if cage.master is None and not cage.detached:
             raise DeniedError(
                 "only a cage with a terminal can be detached from",
@@ -377,7 +397,7 @@ class RunRequests:
     def _take_back(self, cage: Cage) -> None:
         """Read the output here again, behind what the client that left had copied."""
         if cage.id not in self._registry.running or cage.ended.is_set():
-            return  # whoever ends it waits for the copies
+            return  # whoever ends it waits for the copies, and reads what is left
         copies = self._copies.pop(cage.id, [])
         for copy in copies:
             copy.stop_in(_LAST_OUTPUT_S)
@@ -414,9 +434,16 @@ class RunRequests:
 
     def _output_left(self, cage: Cage) -> int:
         """How much a cage may still write, whoever read the rest; 0 for any amount."""
-        output, most = self._outputs.get(cage.id), cage.policy.limits.output
-        read = max(cage.output_bytes, output.written if output is not None else 0)
-        return max(1, most - read) if most else 0
+        most = cage.policy.limits.output
+        return max(1, most - self._output_read(cage)) if most else 0
+
+    def _may_write(self, cage: Cage) -> bool:
+        most = cage.policy.limits.output
+        return not most or self._output_read(cage) < most
+
+    def _output_read(self, cage: Cage) -> int:
+        output = self._outputs.get(cage.id)
+        return max(cage.output_bytes, output.written if output is not None else 0)
 
     def _begin_spool(self, cage: Cage, after: Sequence[Spool] = ()) -> None:
         if cage.id not in self._spools:
@@ -425,12 +452,9 @@ class RunRequests:
             left, count = self._output_left(cage), cage.count_output
             spool = Spool(output, left, reached, on_read=count, after=after)
             self._spools[cage.id] = spool
-            sources = [cage.master] if cage.master is not None else cage.stdio[1:]
-            # Copies: what is still in them is read also when the cage has closed its own.
-            copies = [fd.dup() for fd in sources if fd is not None and not fd.closed]
             self._tasks.start(
                 # Nobody would read on, and its agent would wait for ever.
-                *("read the output of a cage", spool.run, copies),
+                *("read the output of a cage", spool.run, cage.copy_output_ends()),
                 on_fault=partial(cage.end, "internal", _FAULT),
             )
 
@@ -449,6 +473,13 @@ async def _tell_begun(
     finally:
         if feed is not None:
             feed.close()
+
+
+async def _comes_back(cage: Cage, event: trio.Event) -> bool:
+    """Whether the client comes back in time of a cage that an earlier akiosd began."""
+    with trio.move_on_after(_LET_WAIT_S if cage.detached else _COME_BACK_S):
+        await event.wait()
+    return event.is_set()
 
 
 async def _nobody_waits(reply: wire.Started, numbers: list[int]) -> None:

@@ -35,7 +35,8 @@ def test_a_stranger_who_asks_takes_the_end_from_nobody() -> None:
     nothing = cast(Any, None)
     registry = cast(Any, SimpleNamespace(running={}, describe_end=lambda cage, uid: None))
     runs = RunRequests(nothing, nothing, nothing, registry, nothing, nothing)
-    runs._left[CAGE] = 1000, ENDED
+    heard = trio.Event()
+    runs._left[CAGE] = 1000, ENDED, heard
 
     def ask(peer: Peer) -> list[Any]:
         client = Client()
@@ -44,7 +45,8 @@ def test_a_stranger_who_asks_takes_the_end_from_nobody() -> None:
 
     with pytest.raises(DeniedError):
         ask(peer_of(1001))
-    assert ask(peer_of(1000)) == [ENDED]
+    assert not heard.is_set()
+    assert ask(peer_of(1000)) == [ENDED] and heard.is_set()
     with pytest.raises(DeniedError):  # it is told once
         ask(peer_of(1000))
 
