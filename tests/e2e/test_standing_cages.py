@@ -482,3 +482,24 @@ def test_data_lies_in_the_users_state_where_the_policy_says_so(daemon: Daemon) -
     done = ctl("cage", "down", "elsewhere")
     assert done.returncode == 0 and f"{output}: " in done.stdout, done.stderr
     assert list(output.iterdir()) == [] and given.read_text() == "from outside"
+
+
+def test_the_end_of_a_program_names_the_bound_that_it_met(daemon: Daemon) -> None:
+    bounds = daemon.workspace("bounds") / "bounds.yaml"
+    bounds.write_text("version: 1\nlimits: {output: 64K, memory: 96M}\n")
+    bounds.chmod(0o644)
+    bound = Standing(daemon, "bound", "--policy", str(bounds))
+    try:
+        done = bound.run("yes")
+        assert (done.returncode, len(done.stdout)) == (137, 64 << 10)
+        assert "killed: output limit 64 KiB reached" in done.stderr
+        (status,) = [json.loads(bound.ctl("cage", "status", "bound", "--json").stdout)]
+        assert status["programs"][-1]["reason"] == "killed: output limit 64 KiB reached"
+        done = bound.run("/usr/bin/python3", "-c", "bytearray(256 << 20)")
+        assert "killed: its cage ended: memory limit 96 MiB reached" in done.stderr
+        assert done.returncode == 137
+        told = [record["reason"] for record in bound.records("program_ended")]
+        assert told[0] == "killed: output limit 64 KiB reached"
+        assert told[1].startswith("killed: its cage ended: memory limit 96 MiB reached")
+    finally:
+        bound.down("--discard")

@@ -27,6 +27,7 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
 from akiosd.values.ids import LogId
 from akiosd.values.plan import MAX_PROGRAMS, Plan, StatusMessage, encode
+from akiosd.values.policy import Limits
 from akiosd.wire import messages as wire
 
 _SIGKILL = 9
@@ -108,10 +109,15 @@ class Programs:
     """Those of one cage, by their numbers, which are never given twice."""
 
     def __init__(
-        self, ledger: Ledger, log: LogId, kept: KeptCage, before: ProgramsState = _NONE
+        self,
+        ledger: Ledger,
+        log: LogId,
+        kept: KeptCage,
+        limits: Limits,
+        before: ProgramsState = _NONE,
     ) -> None:
         """``before``: what an earlier akiosd knew."""
-        self._ledger, self._log, self._kept = ledger, log, kept
+        self._ledger, self._log, self._kept, self._limits = ledger, log, kept, limits
         self.all: dict[int, Program] = {one.number: one for one in before.known}
         self._followed: dict[int, Followed] = {one.number: Followed(one) for one in self.running}
         """Those that have not ended."""
@@ -222,10 +228,11 @@ class Programs:
         if number in self.all:
             self._advance(self.all[number], event)
 
-    def end_all(self) -> None:
-        """The cage is empty: so are its programs."""
+    def end_all(self, reason: str) -> None:
+        """The cage is empty, and so are its programs; ``reason`` is why it ended."""
+        why = reason.removeprefix("killed: ")
         for one in self.running:
-            self._advance(one, Event("cage_ended", ts=time.time_ns()))
+            self._advance(one, Event("cage_ended", ts=time.time_ns(), detail=why))
 
     def record_again(self) -> None:
         """Records that an akiosd which was killed had not brought to disk."""
@@ -259,7 +266,7 @@ class Programs:
         self._note(one, start_index=self._ledger.append(self._log, record))
 
     def _record_end(self, one: Program) -> None:
-        end, usage = explain(one), one.rusage
+        end, usage = explain(one, self._limits), one.rusage
         record = records.ProgramEnded(
             ts=one.ended_ns,
             program=one.number,

@@ -164,7 +164,7 @@ class Cage:
         self._running = running
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
-        self.programs = Programs(host.ledger, self.log, self.kept)
+        self.programs = Programs(host.ledger, self.log, self.kept, self.policy.limits)
         """Those of a standing cage."""
         self.is_paused = False
         """By :meth:`pause`."""
@@ -772,7 +772,8 @@ class Cage:
         self._book.redactions = life.redactions
         if PROGRAMS in running.sections:
             before = decode(dict(running.sections), PROGRAMS, ProgramsState)
-            self.programs = Programs(self.host.ledger, self.log, self.kept, before)
+            limits = self.policy.limits
+            self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before)
         self.is_paused = life.paused
         name = b"".join(self.request.argv[:1])
         self._said = InitStatus(
@@ -940,9 +941,9 @@ class Cage:
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
-        self.programs.end_all()
         usage = self.read_usage()
         end = explain_end(end_facts(self.life, usage, self.policy.limits))
+        self.programs.end_all(end.reason)
         self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         programs = self.programs.count

@@ -62,7 +62,7 @@ class StandingRequests:
             finally:
                 # Our copies would keep it from ever seeing end of file or a broken pipe.
                 close_all(stdio.ours)
-            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
+            await client.reply(_describe_end(cage, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, followed.number)
             raise
@@ -106,7 +106,7 @@ class StandingRequests:
         try:
             if followed.program.state != "ended":
                 await client.reply(_describe_start(cage, number, followed.program))
-            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
+            await client.reply(_describe_end(cage, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, number)
             raise
@@ -159,7 +159,7 @@ class StandingRequests:
                 usage=cage.read_usage(),
                 budget=cage.policy.budget,
                 posture=cage.posture,
-                programs=tuple(_describe(one) for one in cage.programs.all.values()),
+                programs=tuple(_describe(cage, one) for one in cage.programs.all.values()),
                 left_out=left_out(cage.policy),
             )
         )
@@ -236,10 +236,10 @@ def _describe_start(
     )
 
 
-def _describe_end(cage: str, one: programs.Program) -> wire.Ended:
-    end = explain(one)
+def _describe_end(cage: Cage, one: programs.Program) -> wire.Ended:
+    end = explain(one, cage.policy.limits)
     return wire.Ended(
-        cage=cage,
+        cage=cage.id,
         exit_code=end.exit_code,
         kind=end.kind,
         reason=end.reason,
@@ -247,8 +247,8 @@ def _describe_end(cage: str, one: programs.Program) -> wire.Ended:
     )
 
 
-def _describe(one: programs.Program) -> wire.ProgramInfo:
-    end = explain(one) if one.state == "ended" else None
+def _describe(cage: Cage, one: programs.Program) -> wire.ProgramInfo:
+    end = explain(one, cage.policy.limits) if one.state == "ended" else None
     return wire.ProgramInfo(
         number=one.number,
         state=one.state,

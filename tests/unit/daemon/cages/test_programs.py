@@ -20,9 +20,11 @@ from akiosd.daemon.cages.programs import Followed, Programs
 from akiosd.errors import CageFailedError
 from akiosd.values.ids import LogId
 from akiosd.values.plan import StatusMessage
+from akiosd.values.policy import Limits
 from akiosd.wire.messages import Program
 
 CAGE = LogId("c-aaaaaaaaaaaaa")
+LIMITS = Limits(output=1 << 20)
 REQUEST = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/")
 
 
@@ -49,7 +51,7 @@ class Cage:
         self.records: list[Any] = []
         counts = itertools.count()
         ledger = SimpleNamespace(append=self._append(counts.__next__))
-        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None))
+        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None), LIMITS)
 
     def _append(self, place: Callable[[], int]) -> Callable[[str, Any], int]:
         def append(log: str, record: Any) -> int:
@@ -78,7 +80,7 @@ async def test_a_start_whose_client_leaves_meanwhile_is_over() -> None:
     with trio.fail_after(5):
         ended = await followed.wait_ended()
         assert await followed.wait_begun() == ended
-    assert explain(ended).reason == "killed: the client went away"
+    assert explain(ended, LIMITS).reason == "killed: the client went away"
     assert [record.program for record in cage.records] == [1]
     await cage.start(Channel())  # the control
     assert [one.number for one in cage.programs.running] == [2]
@@ -97,7 +99,7 @@ async def test_a_start_that_fails_is_over(error: Exception, words: str) -> None:
         await cage.start(Channel(error))
     assert cage.programs.running == []
     (ended,) = cage.programs.all.values()
-    assert words in explain(ended).reason
+    assert words in explain(ended, LIMITS).reason
 
 
 async def test_who_waits_hears_the_end_of_one_that_is_not_remembered() -> None:
@@ -118,7 +120,7 @@ async def test_who_waits_hears_the_end_of_one_that_is_not_remembered() -> None:
         await cage.programs.signal(cast(Any, channel), 1, 15)
     # It did run: its client is told so, however soon it ended.
     assert (begun.state, begun.pid) == ("running", 77)
-    assert explain(ended).exit_code == 7
+    assert explain(ended, LIMITS).exit_code == 7
     assert ("program_signal", 15, 1) not in channel.sent
 
 
