@@ -203,6 +203,14 @@ class Programs:
             self._put(programs.end(one, cause, detail))
             await channel.send("program_signal", _SIGKILL, number)
 
+    def hear_killed(self, number: int, rusage: tuple[int, int, int]) -> None:
+        """One was killed by akiosd itself, for the cause that :meth:`kill` was given; init, which
+        stands still, says so later.
+        """
+        if number in self.all:
+            killed = Event("ended", ts=time.time_ns(), status=_SIGKILL, rusage=rusage)
+            self._advance(self.all[number], killed)
+
     async def signal(self, channel: StatusChannel, number: int, signo: int) -> None:
         """Send a signal to the process group of a program, once there is one."""
         followed = self.follow(number)

@@ -58,6 +58,7 @@ from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavail
 from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.frozen_group import open_group, used_by
 from akiosd.kernel.seccomp import Compiled
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -244,6 +245,15 @@ class Cage:
         if self.life.state == "running":
             self._cgroup.freeze(bool(self._frozen_for))
 
+    @property
+    def is_still(self) -> bool:
+        """Whether everything in it is to stand still, for whatever reason."""
+        return bool(self._frozen_for)
+
+    async def _wait_still(self) -> None:
+        while not self._cgroup.is_frozen():
+            await trio.sleep(_PAUSE_LOOK_S)
+
     def _freeze_for_room(self, frozen: bool) -> None:
         self.freeze(frozen, self._room)
 
@@ -259,8 +269,7 @@ class Cage:
         self.freeze(True, why)
         try:
             with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
-                while not self._cgroup.is_frozen():
-                    await trio.sleep(_PAUSE_LOOK_S)
+                await self._wait_still()
             if patience.cancelled_caught:
                 raise DeniedError(
                     f"{self.id} cannot be paused: one of its programs waits in the kernel,"
@@ -329,6 +338,27 @@ class Cage:
         """End a program; ``cause`` as for :meth:`end`."""
         if self._status is not None and self.life.state == "running":
             await self.programs.kill(self._status, number, cause, detail)
+            if self.is_still:
+                await self._kill_still(number)
+
+    async def _kill_still(self, number: int) -> None:
+        """End a program here: its init hears of it no sooner than the cage goes on."""
+        one = self.programs.follow(number)
+        if one is None or one.program.state != "running":
+            return
+        with trio.move_on_after(_PAUSE_PATIENCE_S):
+            await self._wait_still()
+            group = one.program.pid
+            members = open_group(self._cgroup, self.pid, group)
+            try:
+                used = used_by(members, group)
+                for member in members:
+                    pidfd.send_signal(member.fileno(), signal.SIGKILL)
+                for member in members:
+                    await trio.lowlevel.wait_readable(member.fileno())
+            finally:
+                close_all(members)
+            self.programs.hear_killed(number, used)
 
     async def signal_program(self, number: int, signo: int) -> None:
         """Send a signal to a program's process group; ignored when it has ended."""

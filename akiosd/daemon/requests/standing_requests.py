@@ -121,17 +121,18 @@ class StandingRequests:
         cage, number = self.find_own(peer, request.cage), request.program
         followed = cage.programs.follow(number)
         if followed is not None:
-            if request.grace_ns and not cage.is_paused:
+            if request.grace_ns and not cage.is_still:
                 with trio.move_on_after(request.grace_ns / 1e9):
                     await cage.signal_program(number, 15)
                     await followed.wait_ended()
-            cause, detail = request.cause or "stopped", user_name(peer.uid)
+            is_bound = request.cause == "output" and cage.policy.limits.output > 0
+            cause, detail = "output" if is_bound else "stopped", user_name(peer.uid)
             await cage.kill_program(number, cause, detail)
-            if cage.is_paused and not request.cause and followed.program.state != "ended":
-                # Its init stands still, too, and nobody else can end one of its programs.
+            if cage.is_still and followed.program.state != "ended":
+                # It had not begun, or waits in the kernel; and its init stands still, too.
                 name = cage.request.name
                 raise DeniedError(
-                    f"{name} ({cage.id}) is paused: program {number} ends when the cage goes on",
+                    f"{name} ({cage.id}) stands still: program {number} ends when the cage goes on",
                     "stop",
                     f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
                     f" {name}",

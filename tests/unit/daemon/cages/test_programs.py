@@ -132,3 +132,19 @@ async def test_who_stops_waiting_leaves_nothing_behind() -> None:
     cage.say("program_started", 1)
     cage.say("program_ended", 1)
     assert cage.programs.following == [] and vars(cage.programs)["_followed"] == {}
+
+
+async def test_what_akiosd_killed_itself_ends_once_whatever_init_says_later() -> None:
+    cage, channel = Cage(), Channel()
+    followed = await cage.start(channel)
+    cage.say("program_started", 1, 77)
+    await cage.programs.kill(cast(Any, channel), 1, "output")
+    cage.programs.hear_killed(1, (5, 6, 7))
+    with trio.fail_after(5):
+        ended = await followed.wait_ended()
+    cage.say("program_ended", 1, 0)
+    found = explain(ended, LIMITS)
+    assert (found.exit_code, found.reason) == (137, "killed: output limit 1 MiB reached")
+    assert [record.reason for record in cage.records[1:]] == [found.reason]
+    assert cage.programs.all[1].rusage == (5, 6, 7)
+    cage.programs.hear_killed(2, (0, 0, 0))  # one that is forgotten

@@ -35,7 +35,7 @@ class Client:
 class Cage:
     """With one program, that never begins."""
 
-    id, is_standing, is_paused, peer = CAGE, True, False, PEER
+    id, is_standing, is_still, peer = CAGE, True, False, PEER
 
     def __init__(self) -> None:
         self.followed, self.ended = Followed(Program(number=1)), trio.Event()
