@@ -19,7 +19,8 @@ import anyio
 import pytest
 
 from akiosctl.client import GoneError
-from akiosctl.library.aio import killed_at_cancel
+from akiosctl.library.aio import AsyncCage, killed_at_cancel
+from akiosctl.library.cage import Cage
 from akiosctl.library.program import Program
 from akiosctl.library.values import ProgramTimeout
 from akiosctl.plain_msgpack import pack, unpack
@@ -40,6 +41,8 @@ class Akiosd:
         self._open: list[socket.socket] = []
         self._followers: list[tuple[socket.socket, int]] = []
         self.ended: dict[str, Any] | None = None
+        self.hangs = False
+        """It does not do what it is asked for."""
         pipes = [os.pipe() for _ in range(3)]
         self.stdin, self.stdout, self.stderr = pipes[0][0], pipes[1][1], pipes[2][1]
         self._theirs = [pipes[0][1], pipes[1][0], pipes[2][0]]
@@ -122,7 +125,7 @@ class Akiosd:
         with self._changed:
             self.asked.append(message)
             self._changed.notify_all()
-        if name == "stop":
+        if name == "stop" and not self.hangs:
             self.end(exit_code=137, kind=message.get("cause") or "stopped", reason="killed")
             send(client, {"m": "ok", "id": number})
 
@@ -258,3 +261,55 @@ def test_what_is_cancelled_while_akiosd_is_away_is_killed_and_cancelled(
     assert anyio.run(main, backend=backend)
     later.join()
     assert "stop" in akiosd.names()
+
+
+class CageOf(Cage):
+    """A cage whose next program is this one."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._program = program
+
+    def start(self, *command: Any, **how: Any) -> Program:
+        return self._program
+
+
+def streams(cage: Cage) -> None:
+    for _ in cage.stream("make", timeout=0.1):
+        pass
+
+
+def streams_async(cage: Cage) -> None:
+    async def main() -> None:
+        waiting = AsyncCage()
+        waiting.cage = cage
+        async for _ in waiting.stream("make", timeout=0.1):
+            pass
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("stream", [streams, streams_async])
+def test_an_akiosd_that_hangs_is_waited_for_once(
+    akiosd: Akiosd, program: Program, stream: Callable[[Cage], None]
+) -> None:
+    akiosd.hangs, program._longest_kill_s = True, 2.0
+    began = time.monotonic()
+    with pytest.raises(GoneError, match="has not answered"):
+        stream(CageOf(program))
+    assert 2.0 < time.monotonic() - began < 3.9
+    assert akiosd.names().count("stop") == 1
+    with pytest.raises(GoneError, match="has not answered"):
+        program.kill()
+
+
+def test_who_is_killed_by_several_is_waited_for_by_each(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor
+) -> None:
+    """The control: the second asks nothing, and returns when it has ended."""
+    akiosd.hangs = True
+    kills = [aside.submit(program.kill) for _ in range(2)]
+    akiosd.until(lambda: "stop" in akiosd.names())
+    akiosd.end(exit_code=137, kind="stopped", reason="killed")
+    assert [one.result(LONG) for one in kills] == [None, None]
+    assert akiosd.names().count("stop") == 1
