@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from akiosctl.client import PATIENCE_S, GoneError, PlainClient
+from akiosctl.begin_program import begin_program
+from akiosctl.client import PATIENCE_S, GoneError
 from akiosctl.library.follow import Followed
 from akiosctl.library.values import Done, ProgramTimeout, Stream, as_bytes, done_of, too_slow
-from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 
 _READ = 1 << 16
@@ -36,13 +36,7 @@ class Program:
 
     def __init__(self, path: str, request: dict[str, object], command: str) -> None:
         self.command = command
-        client = PlainClient(path)
-        try:
-            asked = client.request("program", request)
-            started, fds = take_started(client, asked)
-        except BaseException:
-            client.close()
-            raise
+        client, asked, started, fds = begin_program(path, lambda client: request)
         self.number = int(started.get("program", 0))
         whom: dict[str, object] = {"cage": started["cage"], "program": self.number}
         come_back_s = int(started.get("come_back_s", 0))

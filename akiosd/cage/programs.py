@@ -58,7 +58,7 @@ class Event(msgspec.Struct, frozen=True):
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """One program.  ``argv`` may be cut.  ``cwd`` is where it is to start, inside; ``copies`` what
-    ``akiosctl cp`` has it for, empty for every other.
+    ``akiosctl cp`` has it for, empty for every other; ``token`` what its client called the request.
 
     ``cause`` is why akiosd ended it, a kind of :mod:`akiosd.cage.reasons`; empty for one that ended
     by itself.  ``start_index`` and ``end_index`` are where the log of the cage has, or was to have,
@@ -83,6 +83,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     start_index: int = -1
     end_index: int = -1
     copies: bytes = b""
+    token: bytes = b""
 
 
 _ENDS: tuple[State, tuple[Command, ...]] = ("ended", ("record_end", "tell_end"))

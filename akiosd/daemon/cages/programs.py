@@ -121,6 +121,7 @@ class Programs:
         self.all: dict[int, Program] = {one.number: one for one in before.known}
         self._followed: dict[int, Followed] = {one.number: Followed(one) for one in self.running}
         """Those that have not ended."""
+        self._asked_before = {one.token: one.number for one in before.known if one.token}
         self.count = before.count
         """How many were asked for since the cage was made."""
 
@@ -139,6 +140,21 @@ class Programs:
         if number in self.all and number not in self._followed:
             return Followed(self.all[number])
         return self._followed.get(number)
+
+    def asked(self, token: bytes) -> int:
+        """The number of the program that was asked for with this token, 0 where none was.  What an
+        earlier akiosd knew is known here as long as the cage is.
+        """
+        known = (one.number for one in self.all.values() if one.token and one.token == token)
+        return next(known, self._asked_before.get(token, 0))
+
+    def give_up(self, number: int) -> None:
+        """Whether init ever heard of one that an earlier akiosd was to start is not known; should
+        it, it kills that one at once.
+        """
+        one = self.all.get(number)
+        if one is not None and one.state == "starting":
+            self._advance(one, Event("ended", ts=time.time_ns()))
 
     async def start(
         self,
@@ -171,6 +187,7 @@ class Programs:
             argv=_cut(request.argv),
             cwd=request.cwd[:_SHOWN],
             copies=request.copies[:_SHOWN],
+            token=request.token,
             tty=request.tty is not None,
             asked_ns=time.time_ns(),
         )

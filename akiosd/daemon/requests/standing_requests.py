@@ -20,10 +20,13 @@ from akiosd.errors import DeniedError
 from akiosd.kernel.fds import close_all
 from akiosd.store.wipe import How
 from akiosd.values.ids import LogId
+from akiosd.values.records import escape
 from akiosd.wire import messages as wire
 
 _COME_BACK_S = 60.0
 """For so long after a restart of akiosd a program waits for its client."""
+_LAST_WORD_S = 5.0
+"""For so long init may take to say that a program which was lost has ended."""
 _MOST_PASSES = 35
 _CANNOT_END = "a program whose client went away cannot be ended; see akiosd's log"
 """A program that nobody could stop would run on: its cage ends."""
@@ -51,6 +54,9 @@ class StandingRequests:
     ) -> None:
         """Start a program; answers when it has started, and again when it has ended."""
         cage = self.find_own(peer, request.cage)
+        if before := cage.programs.asked(request.token):
+            await self._refuse_again(cage, before, client)
+            return
         # Where the client leaves in the middle of it, nothing was started.
         followed, stdio = await cage.start_program(request)
         try:
@@ -74,6 +80,39 @@ class StandingRequests:
                 on_fault=partial(cage.end, "internal", _CANNOT_END),
             )
 
+    async def _refuse_again(self, cage: Cage, number: int, client: ClientConnection) -> None:
+        """Never twice; and of the first one what its client would write to and read from was lost
+        with the akiosd that had it.
+        """
+        waits = self._awaited.pop((cage.id, number), None)
+        if waits is not None:
+            waits.set()
+        try:
+            await self._end_lost(cage, number)
+            one = cage.programs.all.get(number)
+            name = escape(b"".join(one.argv[:1])) if one is not None else f"program {number}"
+            await client.reply(
+                wire.Error(
+                    what=f"akiosd was restarted when it had begun {name}, or was about to: it was"
+                    " ended, and is not begun again by itself",
+                    where=f"cage {cage.id}",
+                    next=f"see what it did until then: akiosctl diff {cage.id}, and akiosctl cage"
+                    f" status {cage.id}; then start it again",
+                    begun=True,
+                )
+            )
+        except (trio.Cancelled, trio.BrokenResourceError):
+            self._client_left(cage, number)
+            raise
+
+    async def _end_lost(self, cage: Cage, number: int) -> None:
+        followed = cage.programs.follow(number)
+        await cage.kill_program(number, "client_gone")
+        if followed is not None:
+            with trio.move_on_after(_LAST_WORD_S):
+                await followed.wait_ended()
+            cage.programs.give_up(number)
+
     def adopt(self, cage: Cage) -> None:
         """Wait for the clients of programs that an earlier akiosd started."""
         for one in cage.programs.running:
@@ -87,7 +126,7 @@ class StandingRequests:
         with trio.move_on_after(_COME_BACK_S):
             await self._awaited[cage.id, number].wait()
         if self._awaited.pop((cage.id, number), None) is not None:
-            await cage.kill_program(number, "client_gone")
+            await self._end_lost(cage, number)
 
     async def rejoin(self, peer: Peer, request: wire.Rejoin, client: ClientConnection) -> None:
         """A client goes on with its program after a restart of akiosd."""

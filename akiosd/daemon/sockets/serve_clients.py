@@ -298,9 +298,9 @@ class _Server:
                     del self.accounts[peer.uid]
 
 
-def say_hello(policy: bytes) -> Hello:
-    """akiosd's first message; ``policy`` as :class:`Hello` has it."""
-    return Hello(software=f"akiosd {__version__}", policy=policy)
+def say_hello(policy: bytes, come_back_s: int = 0) -> Hello:
+    """akiosd's first message; ``policy`` and ``come_back_s`` as :class:`Hello` has them."""
+    return Hello(software=f"akiosd {__version__}", policy=policy, come_back_s=come_back_s)
 
 
 async def serve_clients(

@@ -18,12 +18,14 @@ from typing import Any
 import anyio
 import pytest
 
-from akiosctl.client import GoneError
+from akiosctl.client import BegunError, GoneError
 from akiosctl.library.aio import AsyncCage, killed_at_cancel
 from akiosctl.library.cage import Cage
 from akiosctl.library.program import Program
 from akiosctl.library.values import ProgramTimeout
+from akiosctl.piped_program import Piped
 from akiosctl.plain_msgpack import pack, unpack
+from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds, receive_blocking, send_blocking
 from akiosd.wire.frame import MAX_FDS, FrameReader, encode_frame
 
@@ -43,6 +45,8 @@ class Akiosd:
         self.ended: dict[str, Any] | None = None
         self.hangs = False
         """It does not do what it is asked for."""
+        self.mutes: list[str] = []
+        """To so many requests for a program it says nothing, or that it was ``begun`` before."""
         pipes = [os.pipe() for _ in range(3)]
         self.stdin, self.stdout, self.stderr = pipes[0][0], pipes[1][1], pipes[2][1]
         self._theirs = [pipes[0][1], pipes[1][0], pipes[2][0]]
@@ -109,7 +113,15 @@ class Akiosd:
     def _answer(self, client: socket.socket, message: dict[str, Any]) -> None:
         name, number = message["m"], message.get("id", 0)
         if name == "hello":
-            send(client, {"m": "hello", "protocol": 1})
+            send(client, {"m": "hello", "protocol": 1, "come_back_s": self.come_back_s})
+            return
+        if name == "program" and self.mutes:
+            with self._changed:
+                self.asked.append(message)
+                self._changed.notify_all()
+            if self.mutes.pop() == "begun":
+                error = {"what": "it was begun", "where": "cage c-1", "next": "look at it"}
+                send(client, {"m": "error", "id": number, "begun": True, **error})
             return
         if name in ("program", "rejoin"):
             started = {"m": "started", "id": number, "cage": "c-1", "program": 1}
@@ -313,3 +325,71 @@ def test_who_is_killed_by_several_is_waited_for_by_each(
     akiosd.end(exit_code=137, kind="stopped", reason="killed")
     assert [one.result(LONG) for one in kills] == [None, None]
     assert akiosd.names().count("stop") == 1
+
+
+def test_what_was_not_begun_is_asked_for_again_by_the_same_word(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    akiosd.mutes = ["", ""]
+    made = aside.submit(Program, str(akiosd.path), {"cage": "c-1"}, "make")
+    for asked in (1, 2):
+        akiosd.until(lambda asked=asked: len(akiosd.asked) == asked)  # type: ignore[misc]
+        akiosd.go()
+        akiosd.come()
+    program = made.result(LONG)
+    tokens = [one["token"] for one in akiosd.asked]
+    assert len(tokens) == 3 and len(set(tokens)) == 1 and len(tokens[0]) == 16
+    akiosd.end(exit_code=4, reason="exited 4")
+    assert program.collect().exit_code == 4
+
+
+def test_what_was_begun_is_not_begun_again_and_said(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    """The control: what may be done twice is asked for anew, by another word."""
+    akiosd.mutes = ["begun"]
+    with pytest.raises(BegunError) as begun:
+        Program(str(akiosd.path), {"cage": "c-1"}, "make")
+    assert (begun.value.what, begun.value.next) == ("it was begun", "look at it")
+    assert akiosd.names() == ["program"]
+    akiosd.mutes = ["begun"]
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    assert akiosd.names() == ["program"] * 3
+    assert len({one["token"] for one in akiosd.asked}) == 3
+    os.write(akiosd.stdout, b"whole")
+    akiosd.end(exit_code=0, reason="exited 0")
+    assert (piped.stdout.read(), piped.finish()) == (b"whole", 0)
+
+
+def test_a_copy_goes_on_while_akiosd_is_restarted(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    akiosd.go()
+    os.write(akiosd.stdout, b"whole")
+    akiosd.close_outputs()
+    assert piped.stdout.read() == b"whole"
+    ended = aside.submit(piped.finish)
+    akiosd.come()
+    akiosd.until(lambda: "rejoin" in akiosd.names())
+    akiosd.end(exit_code=2, reason="exited 2")
+    assert ended.result(LONG) == 2
+
+
+def test_whose_cage_ends_with_akiosd_is_told_at_once(tmp_path: Path) -> None:
+    akiosd = Akiosd(tmp_path / "s", come_back_s=0)
+    akiosd.mutes = [""]
+    with ThreadPoolExecutor() as threads:
+        made = threads.submit(Program, str(akiosd.path), {"cage": "c-1"}, "make")
+        akiosd.until(lambda: akiosd.asked)
+        akiosd.go()
+        with pytest.raises(GoneError):
+            made.result(LONG)
+    akiosd.come()
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    akiosd.close_outputs()
+    akiosd.go()
+    with pytest.raises(AkiosError, match="akiosd ended, and c-1 with it") as failed:
+        piped.finish()
+    assert "copy again" in failed.value.next
+    os.close(akiosd.stdin)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from akiosd.cage.programs import MAX_ENDED, explain
+from akiosd.daemon.cages.cage_state import ProgramsState
 from akiosd.daemon.cages.keep_cage import KeptCage
 from akiosd.daemon.cages.programs import Followed, Programs
 from akiosd.errors import CageFailedError
@@ -26,6 +28,8 @@ from akiosd.wire.messages import Program
 CAGE = LogId("c-aaaaaaaaaaaaa")
 LIMITS = Limits(output=1 << 20)
 REQUEST = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/")
+
+NONE = ProgramsState()
 
 
 class Channel:
@@ -47,11 +51,11 @@ class Channel:
 
 
 class Cage:
-    def __init__(self) -> None:
+    def __init__(self, before: ProgramsState = NONE) -> None:
         self.records: list[Any] = []
         counts = itertools.count()
         ledger = SimpleNamespace(append=self._append(counts.__next__))
-        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None), LIMITS)
+        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None), LIMITS, before)
 
     def _append(self, place: Callable[[], int]) -> Callable[[str, Any], int]:
         def append(log: str, record: Any) -> int:
@@ -60,9 +64,10 @@ class Cage:
 
         return append
 
-    async def start(self, channel: Channel) -> Followed:
-        stdio = SimpleNamespace(theirs=[])
-        return await self.programs.start(cast(Any, channel), REQUEST, {}, cast(Any, stdio))
+    async def start(self, channel: Channel, token: bytes = b"") -> Followed:
+        stdio: Any = SimpleNamespace(theirs=[])
+        request = msgspec.structs.replace(REQUEST, token=token)
+        return await self.programs.start(cast(Any, channel), request, {}, stdio)
 
     def say(self, kind: str, number: int, value: int = 0) -> None:
         self.programs.hear(StatusMessage(cast(Any, kind), 0, number, value))
@@ -148,3 +153,27 @@ async def test_what_akiosd_killed_itself_ends_once_whatever_init_says_later() ->
     assert [record.reason for record in cage.records[1:]] == [found.reason]
     assert cage.programs.all[1].rusage == (5, 6, 7)
     cage.programs.hear_killed(2, (0, 0, 0))  # one that is forgotten
+
+
+async def test_what_was_asked_for_is_known_by_its_word_to_the_next_akiosd() -> None:
+    """Also when its end is forgotten; of one that init may never have heard of nobody waits on."""
+    cage, channel = Cage(), Channel()
+    await cage.start(channel, token=b"first")
+    assert cage.programs.asked(b"first") == 1 and cage.programs.asked(b"other") == 0
+    assert cage.programs.asked(b"") == 0
+    before = ProgramsState(known=tuple(cage.programs.all.values()), count=1)
+    after = Cage(before)
+    assert after.programs.asked(b"first") == 1
+    followed = after.programs.follow(1)
+    after.programs.give_up(1)
+    with trio.fail_after(5):
+        assert followed is not None and (await followed.wait_ended()).state == "ended"
+    for number in range(2, MAX_ENDED + 3):
+        await after.start(channel)
+        after.say("program_ended", number)
+    assert 1 not in after.programs.all and after.programs.asked(b"first") == 1
+    await after.start(channel, token=b"runs")
+    number = after.programs.count
+    after.say("program_started", number)
+    after.programs.give_up(number)  # the control: it does run
+    assert after.programs.all[number].state == "running"
