@@ -44,6 +44,10 @@ class DaemonError(AkiosError):
         self.code = code
 
 
+class BegunError(DaemonError):
+    """A program was asked for again, and akiosd had begun it before its restart."""
+
+
 class GoneError(AkiosError):
     """akiosd is not there, or not any more: it may come back."""
 
@@ -151,6 +155,7 @@ class PlainClient:
         self._last_id = 0
         self._system: bytes | None = None
         """What akiosd's hello says of its system policy; None before it came."""
+        self._come_back_s = 0
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
     @property
@@ -170,10 +175,18 @@ class PlainClient:
 
     def system_digest(self) -> bytes:
         """By which akiosd tells its system policy from others.  Waits for its hello."""
+        self._wait_hello()
+        return self._system or b""
+
+    def come_back_s(self) -> int:
+        """For how many seconds cages go on without akiosd.  Waits for its hello."""
+        self._wait_hello()
+        return self._come_back_s
+
+    def _wait_hello(self) -> None:
         while self._system is None and not self._ready:
             self.feed()
             self._take_hello()
-        return self._system or b""
 
     def read_system(self) -> bytes:
         """The system policy, as :mod:`akiosd.policy.system` packs it.  Before any other
@@ -231,6 +244,7 @@ class PlainClient:
             )
         policy = message.get("policy")
         self._system = policy if isinstance(policy, bytes) else b""
+        self._come_back_s = int(message.get("come_back_s", 0))
         del self._ready[0]
         return True
 

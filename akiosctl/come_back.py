@@ -50,6 +50,10 @@ class Absence:
         yet.  To be asked again where the connection ends unanswered.  Raises AkiosError when akiosd
         has been away for too long.
         """
+        client = self._connect()
+        return (client, client.request("rejoin", self._whom)) if client is not None else None
+
+    def _connect(self) -> PlainClient | None:
         away = time.monotonic() - self._since
         if self._was_reached and away > self._patience_s:
             raise self._gone
@@ -66,12 +70,17 @@ class Absence:
                 note(f"akiosd is away; {cage} goes on, and waits for it where it needs it")
             return None
         self._was_reached = True
-        return client, client.request("rejoin", self._whom)
+        return client
 
     def wait(self) -> tuple[PlainClient, int]:
         """Look until it is back, as :meth:`look` does."""
+        client = self.wait_connected()
+        return client, client.request("rejoin", self._whom)
+
+    def wait_connected(self) -> PlainClient:
+        """The same where nothing was begun that could be rejoined: a connection."""
         if self._was_reached:
             time.sleep(_RETRY_S)
-        while (back := self.look()) is None:
+        while (client := self._connect()) is None:
             time.sleep(_RETRY_S)
-        return back
+        return client

@@ -82,8 +82,10 @@ class Packing:
                 else:
                     waiting.append((f"{path}/{one}", f"{called}/{one}"))
 
-    def close(self) -> None:
-        """The last blocks."""
+    def close(self, mark: str = "") -> None:
+        """The last blocks, behind an empty file of the name ``mark``, where there is one."""
+        if mark:
+            self._tar.addfile(tarfile.TarInfo(mark))
         self._tar.close()
 
     def give_up(self) -> None:

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from akiosctl.changes.names import protecting_pattern
 from akiosctl.skipped import Skipped
@@ -117,15 +120,12 @@ class Extraction:
                 "allow more with --most, or copy fewer files at once",
             )
         self._left -= member.size
-        fd = _create(directory, name, member.mode)
-        try:
+        with whole_file(directory, name, member.mode) as fd:
             while data := reader.read(_CHUNK):
                 view = memoryview(data)
                 while view:
                     view = view[os.write(fd, view) :]
                 self.bytes += len(data)
-        finally:
-            os.close(fd)
         self.files += 1
 
 
@@ -146,16 +146,67 @@ def _open(directory: int, path: str, flags: int, mode: int = 0) -> int:
     return openat2(directory, os.fsencode(path), flags, mode, resolve=RESOLVE_NO_LINKS)
 
 
-def _create(directory: int, name: str, mode: int) -> int:
+@contextmanager
+def whole_file(directory: int, name: str, mode: int) -> Iterator[int]:
+    """A file to write, that is ``name`` when the ``with`` ends well; until then, and where it does
+    not, what was there is as it was.  One that cannot be replaced as it is, is written to directly.
+    """
+    there = _open_there(directory, name)
     try:
-        return _open(directory, name, _WRITE | os.O_CREAT | os.O_EXCL, mode | 0o600)
-    except FileExistsError:
+        new = f".akios-{secrets.token_hex(8)}"
+        try:
+            fd = _open(directory, new, _WRITE | os.O_CREAT | os.O_EXCL, mode | 0o600)
+        except PermissionError:
+            if there < 0:
+                raise
+            fd, new = os.dup(there), ""  # a directory that may not be written, of a file that may
+        try:
+            if new and there >= 0 and not _is_made_alike(fd, there):
+                os.unlink(new, dir_fd=directory)
+                os.close(fd)
+                fd, new = os.dup(there), ""
+            if not new:
+                os.ftruncate(fd, 0)
+            yield fd
+            if new:
+                os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+                new = ""
+        finally:
+            os.close(fd)
+            if new:
+                os.unlink(new, dir_fd=directory)
+    finally:
+        if there >= 0:
+            os.close(there)
+
+
+def _open_there(directory: int, name: str) -> int:
+    """The file of that name, -1 where there is none.  Raises OSError for what is no file, or is not
+    to be written.
+    """
+    try:
         fd = _open(directory, name, _WRITE)
+    except FileNotFoundError:
+        return -1
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EEXIST, "something other than a file is there", name)
-    os.ftruncate(fd, 0)
     return fd
+
+
+def _is_made_alike(fd: int, there: int) -> bool:
+    """Whether ``fd`` can stand in for ``there``: owner and mode are made the same, but for the bits
+    that would give a cage's words the rights of its owner.
+    """
+    status = os.fstat(there)
+    try:
+        if status.st_nlink != 1 or os.listxattr(there):
+            return False
+        os.fchown(fd, status.st_uid, status.st_gid)
+        os.fchmod(fd, status.st_mode & 0o777)
+    except OSError:
+        return False
+    return True
 
 
 def leads_inside(parts: list[str], target: str) -> bool:

@@ -6,8 +6,9 @@ import os
 import threading
 from typing import BinaryIO
 
-from akiosctl.client import PlainClient
-from akiosctl.verbs.run import take_started
+from akiosctl.begin_program import begin_program
+from akiosctl.client import GoneError
+from akiosctl.library.follow import Followed
 from akiosd.errors import AkiosError
 
 _KEPT_WORDS = 1 << 16
@@ -15,12 +16,13 @@ _KEPT_WORDS = 1 << 16
 
 class Piped:
     """A started program: ``stdin`` to write, ``stdout`` to read; what it says on stderr is kept for
-    the error.
+    the error.  It may be begun twice, where akiosd is restarted in the midst of that.
     """
 
-    def __init__(self, client: PlainClient, cage: str, argv: list[str], copies: str = "") -> None:
-        """Start it; ``argv[0]`` is a path inside, ``copies`` what the log says that it is for."""
-        self._client = client
+    def __init__(self, path: str, cage: str, argv: list[str], copies: str = "") -> None:
+        """Start it by the akiosd at ``path``; ``argv[0]`` is a path inside, ``copies`` what the log
+        says that it is for.
+        """
         request: dict[str, object] = {
             "cage": cage,
             "argv": [os.fsencode(word) for word in argv],
@@ -29,8 +31,11 @@ class Piped:
             "env": {b"LC_ALL": b"C"},
             "copies": os.fsencode(copies),
         }
-        number = client.request("program", request)
-        _, fds = take_started(client, number)
+        begun = begin_program(path, lambda client: request, is_repeatable=True)
+        client, number, started, fds = begun
+        whom: dict[str, object] = {"cage": cage, "program": int(started.get("program", 0))}
+        self._cage = cage
+        self._followed = Followed(client, number, whom, int(started.get("come_back_s", 0)))
         self.stdin: BinaryIO = os.fdopen(fds[0], "wb")
         self.stdout: BinaryIO = os.fdopen(fds[1], "rb")
         self._words = b""
@@ -43,20 +48,30 @@ class Piped:
                 self._words = (self._words + data)[:_KEPT_WORDS]
 
     def finish(self) -> int:
-        """Close its input, wait for its end; returns its exit code."""
+        """Close its input, wait for its end, also while akiosd is restarted; returns its exit code.
+        Raises AkiosError where nobody says how it ended.
+        """
         try:
             self.stdin.close()
         except BrokenPipeError:
             pass  # it has ended before it had read everything; its exit code tells
-        while True:
-            message, _ = self._client.receive()
-            if message["m"] in ("ended", "error"):
-                break
+        self._followed.wait(None)
         self.stdout.close()
+        try:
+            ended = self._followed.end()
+        except GoneError as gone:
+            raise AkiosError(
+                f"akiosd ended, and {self._cage} with it: what was being copied is not whole",
+                gone.where,
+                f"start akiosd, make the cage anew (akiosctl cage down {self._cage}, akiosctl cage"
+                " up), and copy again",
+            ) from None
         self._reader.join()
-        if message["m"] == "error":
-            raise AkiosError(str(message.get("what", "")), str(message.get("where", "")))
-        return int(message.get("exit_code", 0))
+        return int(ended.get("exit_code", 0))
+
+    def stop(self) -> None:
+        """Have it ended: what it was to do is not wanted any more.  Does not wait."""
+        self._followed.stop(grace_ns=0)
 
     @property
     def words(self) -> str:

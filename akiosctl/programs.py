@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from akiosctl.begin_program import begin_program
 from akiosctl.client import PlainClient
 from akiosctl.render import note
 from akiosctl.run_options import RunOptions
@@ -27,15 +28,12 @@ def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int
     own.
     """
     from akiosctl.relay import Relay
-    from akiosctl.verbs.run import finish, take_started, wants_tty
+    from akiosctl.verbs.run import finish, wants_tty
 
     _refuse_others(options)
-    client = PlainClient(path)
+    asked = begin_program(path, lambda client: _prepare(options, client, name, wants_tty(options)))
+    client, number, started, received = asked
     try:
-        cage = find_standing(client, name)
-        request = _prepare(options, cage, wants_tty(options))
-        number = client.request("program", request)
-        started, received = take_started(client, number)
         relay = Relay(client, number, started)
         try:
             ended = relay.run(received)
@@ -47,7 +45,7 @@ def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int
     if ended.get("kind") == "not_found" and not options.has("quiet"):
         note(f"it is not in what {name} shows; that was decided when it was made")
     hint = "" if options.has("quiet") else "-"
-    return finish(ended, str(cage["cage"]), path, as_json, settle="keep", hint=hint)
+    return finish(ended, str(started["cage"]), path, as_json, settle="keep", hint=hint)
 
 
 def find_standing(client: PlainClient, name: str) -> dict[str, Any]:
@@ -97,7 +95,8 @@ def _refuse_others(options: RunOptions) -> None:
         )
 
 
-def _prepare(options: RunOptions, cage: dict[str, Any], tty: bool) -> dict[str, object]:
+def _prepare(options: RunOptions, client: PlainClient, name: str, tty: bool) -> dict[str, object]:
+    cage = find_standing(client, name)
     workspace = os.fsdecode(cage["workspace"])
     here = os.path.realpath(os.getcwd())
     cwd = here if is_below(here, workspace) else workspace

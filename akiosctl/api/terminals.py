@@ -32,6 +32,7 @@ import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from akiosctl.api.streams import Open
+from akiosctl.begin_program import begin_program
 from akiosctl.client import GoneError, PlainClient
 from akiosctl.come_back import Absence
 from akiosctl.output_copy import OutputCopy
@@ -62,13 +63,16 @@ class Terminal:
 
     def __init__(self, path: str, name: str, fields: dict[str, object], leaves: bool) -> None:
         self._path, self._leaves = path, leaves
-        self._client = PlainClient(path)
-        try:
-            self._number = self._client.request(name, fields)
-            started, self._fds = take_started(self._client, self._number)
-        except BaseException:
-            self._client.close()
-            raise
+        if name == "program":
+            self._client, self._number, started, self._fds = begin_program(path, lambda _: fields)
+        else:
+            self._client = PlainClient(path)
+            try:
+                self._number = self._client.request(name, fields)
+                started, self._fds = take_started(self._client, self._number)
+            except BaseException:
+                self._client.close()
+                raise
         self.cage, self.tty = str(started["cage"]), bool(started.get("tty"))
         self._whom: dict[str, object] = {"cage": self.cage}
         if started.get("program"):

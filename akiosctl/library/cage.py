@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 from akiosctl.cage_down import Asked, take_one
 from akiosctl.cage_up import cage_up, name_for
 from akiosctl.changes.render import to_json
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
-from akiosctl.client import Client, PlainClient, socket_path
+from akiosctl.client import Client, socket_path
 from akiosctl.commit_cage import commit_cage, discard_cage, open_view
 from akiosctl.library.files import read_piece, write_piece
 from akiosctl.library.program import Program
@@ -58,7 +58,6 @@ from akiosd.wire.messages import (
     Subscribe,
 )
 
-_Found = TypeVar("_Found")
 _MICRO = 1_000_000
 MOST_READ = 64 << 20
 _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
@@ -193,12 +192,12 @@ class Cage:
     def write(self, path: Path, data: bytes | str) -> None:
         """Write a file inside; a relative path is below the project."""
         place, content = self._inside(path), as_bytes(data)
-        self._with_client(lambda client: write_piece(client, self.id, place, content))
+        write_piece(self._path, self.id, place, content)
 
     def read(self, path: Path, most: int = MOST_READ) -> bytes:
         """Read a file inside, of at most ``most`` bytes."""
         place = self._inside(path)
-        data = self._with_client(lambda client: read_piece(client, self.id, place, most + 1))
+        data = read_piece(self._path, self.id, place, most + 1)
         if len(data) > most:
             raise CageError(f"it is larger than {most} bytes", place, "allow more: most=…")
         return data
@@ -206,12 +205,14 @@ class Cage:
     def copy_in(self, source: Path, target: Path) -> int:
         """Copy a file or a directory of the user's into the cage; returns how many files."""
         here, there = os.fspath(source), os.fspath(target)
-        return self._with_client(lambda client: copy_in(client, here, self.id, there).files)
+        self._place()
+        return copy_in(self._path, here, self.id, there).files
 
     def copy_out(self, source: Path, target: Path, most: str = "10G") -> int:
         """Copy out of the cage; no link is followed, and none made that leads out."""
         size, there, here = parse_size(most), os.fspath(source), os.fspath(target)
-        return self._with_client(lambda client: copy_out(client, self.id, there, here, size).files)
+        self._place()
+        return copy_out(self._path, self.id, there, here, size).files
 
     def diff(self) -> list[Change]:
         """What its programs changed in the project; they stand still meanwhile."""
@@ -338,11 +339,3 @@ class Cage:
 
     def _inside(self, path: Path) -> str:
         return os.path.normpath(os.path.join(self._place(), path))
-
-    def _with_client(self, work: Callable[[PlainClient], _Found]) -> _Found:
-        self._place()
-        client = PlainClient(self._path)
-        try:
-            return work(client)
-        finally:
-            client.close()

@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from akiosctl.client import PATIENCE_S, GoneError, PlainClient
+from akiosctl.begin_program import begin_program
+from akiosctl.client import PATIENCE_S, GoneError
 from akiosctl.library.follow import Followed
 from akiosctl.library.values import Done, ProgramTimeout, Stream, as_bytes, done_of, too_slow
-from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 
 _READ = 1 << 16
@@ -36,18 +36,15 @@ class Program:
 
     def __init__(self, path: str, request: dict[str, object], command: str) -> None:
         self.command = command
-        client = PlainClient(path)
-        try:
-            asked = client.request("program", request)
-            started, fds = take_started(client, asked)
-        except BaseException:
-            client.close()
-            raise
+        client, asked, started, fds = begin_program(path, lambda client: request)
         self.number = int(started.get("program", 0))
         whom: dict[str, object] = {"cage": started["cage"], "program": self.number}
         come_back_s = int(started.get("come_back_s", 0))
         self._followed = Followed(client, asked, whom, come_back_s)
         self._longest_kill_s = come_back_s + PATIENCE_S + _LONGER_S
+        self._killing = threading.Lock()
+        self._killed_until: float | None = None
+        """Until when whoever kills it waits."""
         self._left: float = int(started.get("output", 0)) or math.inf
         self._is_late = False
         self._timeout: float | None = None
@@ -128,18 +125,25 @@ class Program:
     def kill(self) -> None:
         """End it at once, and whoever iterates; returns when it has ended, so while akiosd is
         restarted it waits for that.  Any thread may.  Raises ``GoneError`` where akiosd is there,
-        and does not answer.
+        and does not answer; that is waited for once, however often this is called.
         """
         try:
             if self._followed.wait(0):
                 return
-            self._followed.stop(grace_ns=0)
             # Where akiosd stays away its cage ends, and it is gone all the same.
-            if not self._followed.wait(self._longest_kill_s):
+            if not self._followed.wait(self._ask_to_kill() - time.monotonic()):
                 what = "akiosd was asked to end the program, and has not answered"
                 raise GoneError(what, self.command, "see whether akiosd hangs: akiosctl doctor")
         finally:
             self._close()
+
+    def _ask_to_kill(self) -> float:
+        """Until when that is waited for."""
+        with self._killing:
+            if self._killed_until is None:
+                self._killed_until = time.monotonic() + self._longest_kill_s
+                self._followed.stop(grace_ns=0)
+            return self._killed_until
 
     def _seconds_left(self) -> float | None:
         return None if self._until is None else max(self._until - time.monotonic(), 0)

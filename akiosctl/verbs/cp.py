@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from akiosctl.client import PlainClient
+from akiosctl.begin_program import ask
 from akiosctl.commands import print_line, wants_json
 from akiosctl.copy_in import Packing
 from akiosctl.copy_out import Extraction
@@ -24,10 +24,24 @@ from akiosd.values.units import parse_size
 
 _TAR = "/usr/bin/tar"
 _UNPACK = """
-if [ -d "$1" ]; then echo directory; cd -- "$1"; else echo name; cd -- "$2"; fi || exit 3
-exec /usr/bin/tar -x -f - --no-same-owner
+if [ -d "$1" ]; then kind=directory name=$4; cd -- "$1"; else kind=name name=$3; cd -- "$2"; fi ||
+    exit 3
+whole() { [ -f "$name" ] || [ ! -e "$name" ]; }
+if ! { whole && new=$(mktemp -d ./.akios-XXXXXXXX 2>/dev/null); }; then
+    echo "$kind"
+    exec /usr/bin/tar -x -f - --no-same-owner
+fi
+trap 'rm -rf -- "$new"' EXIT
+trap 'exit 143' TERM
+echo "$kind whole"
+/usr/bin/tar -x -f - --no-same-owner -C "$new" || exit
+[ -e "$new/$5" ] && mv -fT -- "$new/$name" "./$name"
 """
-"""Whether the target is a directory is found out by the program that writes into it."""
+"""Whether the target is a directory is found out by the program that writes into it.  What is not
+there, or is a file, is there whole or as it was, also where this program is killed, or its input
+ends early: behind the last file comes a mark.
+"""
+_MARK = ".akios-whole"
 _NOWHERE = 3
 """What that ends with where it finds no directory; tar(1) has 0 to 2."""
 _MOST_TOLD = 10
@@ -62,15 +76,11 @@ def command(
             "akiosctl cp",
             "see akiosctl cp --help",
         )
-    client = PlainClient(ctx.obj.path)
-    try:
-        if inside[1] is not None:
-            done: Packing | Extraction = copy_in(client, source, *inside[1], parse_size(most))
-        else:
-            assert inside[0] is not None
-            done = copy_out(client, *inside[0], target, parse_size(most), protected)
-    finally:
-        client.close()
+    if inside[1] is not None:
+        done: Packing | Extraction = copy_in(ctx.obj.path, source, *inside[1], parse_size(most))
+    else:
+        assert inside[0] is not None
+        done = copy_out(ctx.obj.path, *inside[0], target, parse_size(most), protected)
     for path, why in done.skipped.first[:_MOST_TOLD]:
         note(f"not copied: {escape(path)}: {escape(why)}")
     if done.skipped.count > _MOST_TOLD:
@@ -98,11 +108,11 @@ def split(word: str) -> tuple[str, str] | None:
     return (name, path) if colon and name and "/" not in name else None
 
 
-def copy_in(client: PlainClient, source: str, name: str, target: str, most: int = _MOST) -> Packing:
-    """Copy ``source`` of the user's to ``target`` in the standing cage ``name``, ``most`` bytes at
-    most.
+def copy_in(path: str, source: str, name: str, target: str, most: int = _MOST) -> Packing:
+    """Copy ``source`` of the user's to ``target`` in the standing cage ``name`` of the akiosd at
+    ``path``, ``most`` bytes at most.
     """
-    cage = find_standing(client, name)
+    cage = _find(path, name)
     source = source.rstrip("/") or "/"
     if os.path.basename(source) in ("", ".", ".."):
         source = os.path.abspath(source)
@@ -111,9 +121,10 @@ def copy_in(client: PlainClient, source: str, name: str, target: str, most: int 
     here, last = os.path.split(source)
     fd = open_directory(here or ".")
     try:
-        words = ["/bin/sh", "-c", _UNPACK, "sh", place, directory or "/"]
-        program = Piped(client, str(cage["cage"]), words, f"in {place}")
-        is_directory = program.stdout.readline() == b"directory\n"
+        words = ["/bin/sh", "-c", _UNPACK, "sh", place, directory or "/", called, last, _MARK]
+        program = Piped(path, str(cage["cage"]), words, f"in {place}")
+        said = program.stdout.readline().split()
+        is_directory = said[:1] == [b"directory"]
         if not is_directory and target.endswith("/"):
             program.finish()
             raise AkiosError(
@@ -122,7 +133,8 @@ def copy_in(client: PlainClient, source: str, name: str, target: str, most: int 
                 "make that directory first, or write a file: leave out the / at the end",
             )
         packing = Packing(program.stdin, most)
-        _pack(packing, program, fd, last, last if is_directory else called, source)
+        mark = _MARK if b"whole" in said else ""
+        _pack(packing, program, fd, last, last if is_directory else called, source, mark)
     finally:
         os.close(fd)
     code = program.finish()
@@ -134,11 +146,17 @@ def copy_in(client: PlainClient, source: str, name: str, target: str, most: int 
 
 
 def _pack(
-    packing: Packing, program: Piped, directory: int, last: str, called: str, source: str
+    packing: Packing,
+    program: Piped,
+    directory: int,
+    last: str,
+    called: str,
+    source: str,
+    mark: str,
 ) -> None:
     try:
         packing.add(directory, last, called)
-        packing.close()
+        packing.close(mark)
     except BrokenPipeError:
         packing.give_up()  # tar has ended; its words tell why
     except OSError as error:
@@ -147,18 +165,24 @@ def _pack(
         raise AkiosError(
             f"{source} cannot be read: {os.strerror(error.errno or 0)}", "cp", "check its name"
         ) from None
+    except AkiosError:
+        packing.give_up()
+        program.finish()
+        raise
     except BaseException:
         packing.give_up()
+        program.stop()
         raise
 
 
 def copy_out(
-    client: PlainClient, name: str, source: str, target: str, most: int, protected: bool = False
+    path: str, name: str, source: str, target: str, most: int, protected: bool = False
 ) -> Extraction:
-    """Copy ``source`` in the standing cage ``name`` to ``target``, ``most`` bytes at most;
-    ``protected`` names, which programs of the user's act on, only where that is said.
+    """Copy ``source`` in the standing cage ``name`` of the akiosd at ``path`` to ``target``,
+    ``most`` bytes at most; ``protected`` names, which programs of the user's act on, only where
+    that is said.
     """
-    cage = find_standing(client, name)
+    cage = _find(path, name)
     place = _inside(cage, source).rstrip("/")
     directory, _, called = place.rpartition("/")
     if os.path.isdir(target):
@@ -172,8 +196,12 @@ def copy_out(
     try:
         words = [_TAR, "-c", "-f", "-", "--format=gnu", "--hard-dereference"]
         words += ["-C", directory or "/", "--", called]
-        program = Piped(client, str(cage["cage"]), words, f"out {place}")
-        extraction.run(TarReader(program.stdout))
+        program = Piped(path, str(cage["cage"]), words, f"out {place}")
+        try:
+            extraction.run(TarReader(program.stdout))
+        except BaseException:
+            program.stop()
+            raise
     except OSError as error:
         raise _not_written(error, os.path.join(parent, final)) from None
     finally:
@@ -181,10 +209,14 @@ def copy_out(
     code, named = program.finish(), list(read_words(program.words))
     if code and (not extraction.found or not named):
         raise _failed("read", name, place, code, named[0] if named else None)
-    for path, why in named:
-        _, slash, below = path.partition("/")
+    for member, why in named:
+        _, slash, below = member.partition("/")
         extraction.skipped.add(f"{final}{slash}{below}", why)
     return extraction
+
+
+def _find(path: str, name: str) -> dict[str, Any]:
+    return ask(path, lambda client: find_standing(client, name))
 
 
 def _not_written(error: OSError, target: str) -> AkiosError:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from akiosctl.client import DaemonError, PlainClient, socket_path
+from akiosctl.client import BegunError, DaemonError, PlainClient, socket_path
 from akiosctl.git_user import GitUser, Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, format_day, note
@@ -186,7 +186,8 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     """The reply to Run or Attach.  Raises :class:`DaemonError` when that is an error."""
     message, fds = client.receive()
     if message["m"] == "error":
-        raise DaemonError(
+        raised = BegunError if message.get("begun") else DaemonError
+        raise raised(
             message.get("what", ""),
             message.get("where", ""),
             message.get("next", ""),

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.cage.reasons import End, EndFacts, describe_entering, explain_end
+from akiosd.values.policy import Limits
 from akiosd.values.records import escape
 from akiosd.values.usage import Usage
 
@@ -41,7 +42,7 @@ class Event(msgspec.Struct, frozen=True):
 
     ``status`` is a wait status (wait(2)); ``err`` an errno, ``why`` its words and ``step`` the step
     of the start that it came from; ``rusage`` user ns, system ns, largest resident set in bytes;
-    ``ts`` Unix time in ns.
+    ``ts`` Unix time in ns; ``detail`` why its cage ended.
     """
 
     kind: EventKind
@@ -52,11 +53,12 @@ class Event(msgspec.Struct, frozen=True):
     why: str = ""
     step: int = 0
     rusage: tuple[int, int, int] = (0, 0, 0)
+    detail: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """One program.  ``argv`` may be cut.  ``cwd`` is where it is to start, inside; ``copies`` what
-    ``akiosctl cp`` has it for, empty for every other.
+    ``akiosctl cp`` has it for, empty for every other; ``token`` what its client called the request.
 
     ``cause`` is why akiosd ended it, a kind of :mod:`akiosd.cage.reasons`; empty for one that ended
     by itself.  ``start_index`` and ``end_index`` are where the log of the cage has, or was to have,
@@ -81,6 +83,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     start_index: int = -1
     end_index: int = -1
     copies: bytes = b""
+    token: bytes = b""
 
 
 _ENDS: tuple[State, tuple[Command, ...]] = ("ended", ("record_end", "tell_end"))
@@ -100,6 +103,8 @@ def advance(program: Program, event: Event) -> tuple[Program, tuple[Command, ...
     if found is None:
         return program, ()
     state, commands = found
+    if event.kind == "cage_ended":
+        program = end(program, "cage_ended", event.detail)
     changed = msgspec.structs.replace(program, state=state, pid=event.pid or program.pid)
     if state == "ended":
         changed = msgspec.structs.replace(
@@ -110,7 +115,6 @@ def advance(program: Program, event: Event) -> tuple[Program, tuple[Command, ...
             why=event.why,
             step=event.step,
             rusage=event.rusage,
-            cause=program.cause or ("cage_ended" if event.kind == "cage_ended" else ""),
         )
     return changed, commands
 
@@ -150,15 +154,15 @@ def signal_of(program: Program) -> int:
     return program.status & 0x7F if program.status >= 0 else 0
 
 
-def explain(program: Program) -> End:
-    """How it ended: kind, exit code and the line for people."""
+def explain(program: Program, limits: Limits) -> End:
+    """How it ended: kind, exit code and the line for people; ``limits`` are those of its cage."""
     if program.err:
         name = b"".join(program.argv[:1])
         return explain_end(explain_start(name, program.cwd, program.step, program.err, program.why))
     signal = signal_of(program)
     code = -1 if program.status < 0 else signal + 128 if signal else program.status >> 8
-    facts = EndFacts(program.cause, code, signal, usage_of(program), detail=program.detail)
-    return explain_end(facts)
+    usage = usage_of(program)
+    return explain_end(EndFacts(program.cause, code, signal, usage, limits, program.detail))
 
 
 def explain_start(name: bytes, cwd: bytes, step: int, err: int, why: str) -> EndFacts:

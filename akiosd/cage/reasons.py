@@ -49,7 +49,7 @@ REASONS: dict[str, Reason] = {
     # somebody's decision
     "stopped": Reason(-1, "stopped by {detail}"),
     "down": Reason(0, "taken down by {detail}"),
-    "cage_ended": Reason(KILLED, "killed: its cage ended"),
+    "cage_ended": Reason(KILLED, "killed: its cage ended: {detail}"),
     "client_gone": Reason(KILLED, "killed: the client went away"),
     "daemon_stopped": Reason(KILLED, "killed: akiosd stopped"),
     # it never ran, or AKIOS failed it

@@ -263,7 +263,8 @@ async def _start_servers(
 
 
 def _greet(host: Host) -> Hello:
-    return say_hello(host.settings.digest)
+    come_back_s = host.config.restart.come_back_s if host.keeper is not None else 0
+    return say_hello(host.settings.digest, come_back_s)
 
 
 def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:

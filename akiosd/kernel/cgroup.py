@@ -357,6 +357,10 @@ class CageCgroup:
         ours = sum(line.endswith("/" + self.v2.name) for line in groups.splitlines())
         return ours >= 1 + len(self.v1)
 
+    def processes(self) -> list[int]:
+        """The numbers of those in the leaf, as this process sees them."""
+        return [int(word) for word in read(self.v2 / "cgroup.procs").split()]
+
     async def wait_oom_kill(self) -> bool:
         """v1 only: True once the kernel has killed a process of the leaf for memory, False once the
         leaf is gone.

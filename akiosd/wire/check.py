@@ -44,6 +44,7 @@ MAX_DIMENSION = 10_000
 _MAX_OUTSIDE = 2048
 MAX_KEY = 8192
 """Longest API key, in bytes."""
+_LONGEST_TOKEN = 32
 _OTHER_CLIENT = "use the akiosctl that was installed with this akiosd"
 _SET_HOME = "set HOME to the plain path of your home directory, as getent passwd shows it"
 _MIN_KEY = 8
@@ -84,6 +85,8 @@ def check_request(message: Message, fd_count: int) -> None:
     elif isinstance(message, Program):
         _check_cage(message.cage)
         _check_program(message)
+        if len(message.token) > _LONGEST_TOKEN:
+            raise DeniedError("the token of a request is too long", "program", _OTHER_CLIENT)
     elif isinstance(message, Pause | CageStatus | Down):
         _check_cage(message.cage)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):

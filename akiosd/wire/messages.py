@@ -42,12 +42,14 @@ class Hello(Message, frozen=True, tag="hello"):
     """First frame of each side; the daemon answers with its own.
 
     ``policy`` is the daemon's: which system policy holds, as the SHA-256 of what
-    :class:`SystemPolicyReply` brings.
+    :class:`SystemPolicyReply` brings.  So is ``come_back_s``: for how many seconds cages go on
+    without it, 0 where they end with it.
     """
 
     protocol: int = PROTOCOL
     software: str = ""
     policy: bytes = b""
+    come_back_s: int = 0
 
 
 # ---- client to daemon ----------------------------------------------------------------------------
@@ -126,7 +128,9 @@ class Program(Message, frozen=True, tag="program"):
     :class:`Ended` when it has ended.
 
     The fields are as in :class:`Run`; ``env`` is added to what the cage was made with.  ``copies``:
-    what ``akiosctl cp`` has it for, for the log.
+    what ``akiosctl cp`` has it for, for the log.  ``token`` is the client's own word for this
+    request: asked again with it, after a restart of akiosd, nothing is started twice; an
+    :class:`Error` says that it was ``begun``.
     """
 
     cage: str = ""
@@ -137,6 +141,7 @@ class Program(Message, frozen=True, tag="program"):
     tty: Tty | None = None
     one_output: bool = False
     copies: bytes = b""
+    token: bytes = b""
 
 
 class Pause(Message, frozen=True, tag="pause"):
@@ -424,12 +429,15 @@ class Subscribe(Message, frozen=True, tag="subscribe"):
 
 
 class Error(Message, frozen=True, tag="error"):
-    """The request failed.  ``code`` is the exit code akiosctl should use (125, 126, 127)."""
+    """The request failed.  ``code`` is the exit code akiosctl should use (125, 126, 127).
+    ``begun``: a :class:`Program` was asked for again, and had been begun before.
+    """
 
     what: str = ""
     where: str = ""
     next: str = ""
     code: int = 125
+    begun: bool = False
 
 
 class Ok(Message, frozen=True, tag="ok"):

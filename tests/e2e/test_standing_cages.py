@@ -4,6 +4,7 @@ log, each with its own descriptors, signals and end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -315,6 +316,22 @@ def test_a_system_policy_of_reading_only_holds_for_the_output() -> None:
         daemon.close()
 
 
+def bounds(daemon: Daemon) -> list[str]:
+    """Flags for a policy that bounds output and memory."""
+    path = daemon.workspace("bounds") / "bounds.yaml"
+    path.write_text("version: 1\nlimits: {output: 64K, memory: 96M}\n")
+    path.chmod(0o644)
+    return ["--policy", str(path)]
+
+
+@pytest.fixture
+def bounded(daemon: Daemon) -> Iterator[Standing]:
+    """The same, with bounds."""
+    made = Standing(daemon, "own", *bounds(daemon), uid=0)
+    yield made
+    made.down("--discard")
+
+
 @pytest.fixture
 def own(daemon: Daemon) -> Iterator[Standing]:
     """A cage of root's, whom the test's own connections are from."""
@@ -329,9 +346,13 @@ def program(standing: Standing, number: int, *argv: str) -> bytes:
     return frame(Program(id=number, cage=standing.cage, argv=words, command=words[0], cwd=cwd))
 
 
-def states(standing: Standing) -> list[str]:
+def programs_of(standing: Standing) -> list[dict[str, Any]]:
     status = json.loads(standing.ctl("cage", "status", standing.name, "--json").stdout)
-    return [one["state"] for one in status["programs"]]
+    return list(status["programs"])
+
+
+def states(standing: Standing) -> list[str]:
+    return [one["state"] for one in programs_of(standing)]
 
 
 TOLD = "trap '{}exit 7' TERM; echo >data/output/up; while :; do sleep 0.05; done"
@@ -370,27 +391,68 @@ def test_a_client_that_leaves_at_once_leaves_no_program(own: Standing) -> None:
     assert "killed: the client went away" in codes.values(), codes
 
 
-def test_a_program_of_a_paused_cage_is_not_waited_for(own: Standing) -> None:
-    """It ends when the cage goes on; a stop of the whole cage lets it go on."""
-    with greeted(own.daemon) as client, greeted(own.daemon) as other:
-        client.sendall(program(own, 1, "/usr/bin/sleep", "1000"))
-        assert wait_until(lambda: states(own) == ["running"])
+def processes(word: str) -> list[str]:
+    """The numbers of the processes on this host with this word; the dead have none."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in place.read_bytes().split(b"\0"):
+                found.append(place.parent.name)
+    return found
+
+
+BOTH = "sh -c 'exec sleep {0}' & setsid sleep {1} & exec sleep {0}"
+"""A program, one that it started, and one that is in no group of its."""
+
+
+@pytest.mark.parametrize("grace_ns", [0, 600 * 10**9])
+@pytest.mark.parametrize("cause", ["", "output"])
+def test_a_program_of_a_paused_cage_ends_at_once(
+    bounded: Standing, cause: Literal["", "output"], grace_ns: int
+) -> None:
+    """Whoever else is in the cage stands still as before: that is the control."""
+    ends, stays = f"{os.getpid()}1{len(cause)}", f"{os.getpid()}2{len(cause)}"
+    with greeted(bounded.daemon) as client, greeted(bounded.daemon) as other:
+        client.sendall(program(bounded, 1, "/usr/bin/sh", "-c", BOTH.format(ends, stays)))
+        assert wait_until(lambda: len(processes(ends) + processes(stays)) == 3)
+        (number,) = [one["number"] for one in programs_of(bounded) if one["state"] == "running"]
+        assert bounded.ctl("cage", "pause", "own").returncode == 0
+        assert read_until(client, {"started"})
+        ask = Stop(id=1, cage=bounded.cage, program=number, grace_ns=grace_ns, cause=cause)
+        other.sendall(frame(ask))
+        said = read_until(other, {"ok", "error"})
+        assert said["m"] == "ok", said
+        ended = read_until(client, {"ended"})
+        expected = "killed: output limit 64 KiB reached" if cause else "stopped by root"
+        assert (ended["exit_code"], ended["reason"]) == (137, expected)
+        assert processes(ends) == [] and len(processes(stays)) == 1
+        assert bounded.ctl("cage", "resume", "own").returncode == 0
+        assert bounded.run("true").returncode == 0 and len(processes(stays)) == 1
+    told = [one for one in bounded.records("program_ended") if one["program"] == number]
+    assert [one["reason"] for one in told] == [expected]
+
+
+def test_a_program_whose_client_leaves_a_paused_cage_ends_at_once(own: Standing) -> None:
+    client = own.popen("sh", "-c", "echo up; exec sleep 1000", stdout=subprocess.PIPE)
+    assert client.stdout is not None and client.stdout.readline() == b"up\n"
+    assert own.ctl("cage", "pause", "own").returncode == 0
+    client.kill()
+    client.communicate()
+    assert wait_until(lambda: states(own) == ["ended"])
+    assert own.records("program_ended")[-1]["reason"] == "killed: the client went away"
+    (info,) = json.loads(own.ctl("cage", "list", "--json").stdout)
+    assert info["state"] == "paused"
+
+
+def test_a_stop_of_a_paused_cage_asks_its_programs(own: Standing) -> None:
+    """They go on for that, for nothing that stands still can end by itself."""
+    with greeted(own.daemon) as client:
         client.sendall(program(own, 2, "/usr/bin/sh", "-c", TOLD.format("")))
         assert wait_until((own.project / "data/output/up").exists)
-        assert wait_until(lambda: states(own) == ["running"] * 2)
-        assert own.ctl("cage", "pause", "own").returncode == 0
-        for number, grace_ns in enumerate((0, 600 * 10**9), 1):
-            ask = Stop(id=number, cage=own.cage, program=1, grace_ns=grace_ns)
-            other.sendall(frame(ask))
-            said = read_until(other, {"ok", "error"})
-            assert "is paused: program 1 ends when" in str(said["what"])
-        assert own.ctl("cage", "resume", "own").returncode == 0
-        assert wait_until(lambda: "ended" in states(own))
         assert own.ctl("cage", "pause", "own").returncode == 0
         done = own.ctl("stop", "--grace", "600s", own.cage)
     assert done.returncode == 0, done.stderr
-    ended = [(one["program"], one["exit_code"]) for one in own.records("program_ended")]
-    assert ended == [(1, 137), (2, 7)]
+    assert [one["exit_code"] for one in own.records("program_ended")] == [7]
 
 
 def test_down_of_a_cage_that_never_was_is_refused(own: Standing) -> None:
@@ -482,3 +544,21 @@ def test_data_lies_in_the_users_state_where_the_policy_says_so(daemon: Daemon) -
     done = ctl("cage", "down", "elsewhere")
     assert done.returncode == 0 and f"{output}: " in done.stdout, done.stderr
     assert list(output.iterdir()) == [] and given.read_text() == "from outside"
+
+
+def test_the_end_of_a_program_names_the_bound_that_it_met(daemon: Daemon) -> None:
+    bound = Standing(daemon, "bound", *bounds(daemon))
+    try:
+        done = bound.run("yes")
+        assert (done.returncode, len(done.stdout)) == (137, 64 << 10)
+        assert "killed: output limit 64 KiB reached" in done.stderr
+        (status,) = [json.loads(bound.ctl("cage", "status", "bound", "--json").stdout)]
+        assert status["programs"][-1]["reason"] == "killed: output limit 64 KiB reached"
+        done = bound.run("/usr/bin/python3", "-c", "bytearray(256 << 20)")
+        assert "killed: its cage ended: memory limit 96 MiB reached" in done.stderr
+        assert done.returncode == 137
+        told = [record["reason"] for record in bound.records("program_ended")]
+        assert told[0] == "killed: output limit 64 KiB reached"
+        assert told[1].startswith("killed: its cage ended: memory limit 96 MiB reached")
+    finally:
+        bound.down("--discard")

@@ -13,7 +13,6 @@ from akiosctl.api.handlers.running import find_standing, input_of
 from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import CageId, Inside, Key, Offset, Piece
 from akiosctl.api.service import Service
-from akiosctl.client import PlainClient
 from akiosctl.library.files import read_piece, write_piece
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
@@ -91,11 +90,7 @@ def read_file(
 ) -> Response:
     """Bytes of a file in a standing cage, from `offset` on; fewer than `limit` where it ends."""
     place = _place(service, cage, path)
-    client = PlainClient(service.socket)
-    try:
-        data = read_piece(client, cage, place, limit, offset)
-    finally:
-        client.close()
+    data = read_piece(service.socket, cage, place, limit, offset)
     return Response(data, media_type="application/octet-stream")
 
 
@@ -106,11 +101,7 @@ def write_file(
     file is sent in pieces.
     """
     place = _place(service, cage, path)
-    client = PlainClient(service.socket)
-    try:
-        write_piece(client, cage, place, data, offset)
-    finally:
-        client.close()
+    write_piece(service.socket, cage, place, data, offset)
     return Written(escape(place), len(data))
 
 

@@ -27,6 +27,7 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.values import records
 from akiosd.values.ids import LogId
 from akiosd.values.plan import MAX_PROGRAMS, Plan, StatusMessage, encode
+from akiosd.values.policy import Limits
 from akiosd.wire import messages as wire
 
 _SIGKILL = 9
@@ -108,13 +109,19 @@ class Programs:
     """Those of one cage, by their numbers, which are never given twice."""
 
     def __init__(
-        self, ledger: Ledger, log: LogId, kept: KeptCage, before: ProgramsState = _NONE
+        self,
+        ledger: Ledger,
+        log: LogId,
+        kept: KeptCage,
+        limits: Limits,
+        before: ProgramsState = _NONE,
     ) -> None:
         """``before``: what an earlier akiosd knew."""
-        self._ledger, self._log, self._kept = ledger, log, kept
+        self._ledger, self._log, self._kept, self._limits = ledger, log, kept, limits
         self.all: dict[int, Program] = {one.number: one for one in before.known}
         self._followed: dict[int, Followed] = {one.number: Followed(one) for one in self.running}
         """Those that have not ended."""
+        self._asked_before = {one.token: one.number for one in before.known if one.token}
         self.count = before.count
         """How many were asked for since the cage was made."""
 
@@ -133,6 +140,21 @@ class Programs:
         if number in self.all and number not in self._followed:
             return Followed(self.all[number])
         return self._followed.get(number)
+
+    def asked(self, token: bytes) -> int:
+        """The number of the program that was asked for with this token, 0 where none was.  What an
+        earlier akiosd knew is known here as long as the cage is.
+        """
+        known = (one.number for one in self.all.values() if one.token and one.token == token)
+        return next(known, self._asked_before.get(token, 0))
+
+    def give_up(self, number: int) -> None:
+        """Whether init ever heard of one that an earlier akiosd was to start is not known; should
+        it, it kills that one at once.
+        """
+        one = self.all.get(number)
+        if one is not None and one.state == "starting":
+            self._advance(one, Event("ended", ts=time.time_ns()))
 
     async def start(
         self,
@@ -165,6 +187,7 @@ class Programs:
             argv=_cut(request.argv),
             cwd=request.cwd[:_SHOWN],
             copies=request.copies[:_SHOWN],
+            token=request.token,
             tty=request.tty is not None,
             asked_ns=time.time_ns(),
         )
@@ -197,6 +220,14 @@ class Programs:
             self._put(programs.end(one, cause, detail))
             await channel.send("program_signal", _SIGKILL, number)
 
+    def hear_killed(self, number: int, rusage: tuple[int, int, int]) -> None:
+        """One was killed by akiosd itself, for the cause that :meth:`kill` was given; init, which
+        stands still, says so later.
+        """
+        if number in self.all:
+            killed = Event("ended", ts=time.time_ns(), status=_SIGKILL, rusage=rusage)
+            self._advance(self.all[number], killed)
+
     async def signal(self, channel: StatusChannel, number: int, signo: int) -> None:
         """Send a signal to the process group of a program, once there is one."""
         followed = self.follow(number)
@@ -222,10 +253,11 @@ class Programs:
         if number in self.all:
             self._advance(self.all[number], event)
 
-    def end_all(self) -> None:
-        """The cage is empty: so are its programs."""
+    def end_all(self, reason: str) -> None:
+        """The cage is empty, and so are its programs; ``reason`` is why it ended."""
+        why = reason.removeprefix("killed: ")
         for one in self.running:
-            self._advance(one, Event("cage_ended", ts=time.time_ns()))
+            self._advance(one, Event("cage_ended", ts=time.time_ns(), detail=why))
 
     def record_again(self) -> None:
         """Records that an akiosd which was killed had not brought to disk."""
@@ -259,7 +291,7 @@ class Programs:
         self._note(one, start_index=self._ledger.append(self._log, record))
 
     def _record_end(self, one: Program) -> None:
-        end, usage = explain(one), one.rusage
+        end, usage = explain(one, self._limits), one.rusage
         record = records.ProgramEnded(
             ts=one.ended_ns,
             program=one.number,

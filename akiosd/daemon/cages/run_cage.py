@@ -58,6 +58,7 @@ from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavail
 from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all, name_pipe, open_named
+from akiosd.kernel.frozen_group import open_group, used_by
 from akiosd.kernel.seccomp import Compiled
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -166,7 +167,7 @@ class Cage:
         self._running = running
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
-        self.programs = Programs(host.ledger, self.log, self.kept)
+        self.programs = Programs(host.ledger, self.log, self.kept, self.policy.limits)
         """Those of a standing cage."""
         self.is_paused = False
         """By :meth:`pause`."""
@@ -246,6 +247,15 @@ class Cage:
         if self.life.state == "running":
             self._cgroup.freeze(bool(self._frozen_for))
 
+    @property
+    def is_still(self) -> bool:
+        """Whether everything in it is to stand still, for whatever reason."""
+        return bool(self._frozen_for)
+
+    async def _wait_still(self) -> None:
+        while not self._cgroup.is_frozen():
+            await trio.sleep(_PAUSE_LOOK_S)
+
     def _freeze_for_room(self, frozen: bool) -> None:
         self.freeze(frozen, self._room)
 
@@ -261,8 +271,7 @@ class Cage:
         self.freeze(True, why)
         try:
             with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
-                while not self._cgroup.is_frozen():
-                    await trio.sleep(_PAUSE_LOOK_S)
+                await self._wait_still()
             if patience.cancelled_caught:
                 raise DeniedError(
                     f"{self.id} cannot be paused: one of its programs waits in the kernel,"
@@ -331,6 +340,27 @@ class Cage:
         """End a program; ``cause`` as for :meth:`end`."""
         if self._status is not None and self.life.state == "running":
             await self.programs.kill(self._status, number, cause, detail)
+            if self.is_still:
+                await self._kill_still(number)
+
+    async def _kill_still(self, number: int) -> None:
+        """End a program here: its init hears of it no sooner than the cage goes on."""
+        one = self.programs.follow(number)
+        if one is None or one.program.state != "running":
+            return
+        with trio.move_on_after(_PAUSE_PATIENCE_S):
+            await self._wait_still()
+            group = one.program.pid
+            members = open_group(self._cgroup, self.pid, group)
+            try:
+                used = used_by(members, group)
+                for member in members:
+                    pidfd.send_signal(member.fileno(), signal.SIGKILL)
+                for member in members:
+                    await trio.lowlevel.wait_readable(member.fileno())
+            finally:
+                close_all(members)
+            self.programs.hear_killed(number, used)
 
     async def signal_program(self, number: int, signo: int) -> None:
         """Send a signal to a program's process group; ignored when it has ended."""
@@ -812,7 +842,8 @@ class Cage:
         self._book.redactions = life.redactions
         if PROGRAMS in running.sections:
             before = decode(dict(running.sections), PROGRAMS, ProgramsState)
-            self.programs = Programs(self.host.ledger, self.log, self.kept, before)
+            limits = self.policy.limits
+            self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before)
         self.is_paused = life.paused
         name = b"".join(self.request.argv[:1])
         self._said = InitStatus(
@@ -980,9 +1011,9 @@ class Cage:
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
-        self.programs.end_all()
         usage = self.read_usage()
         end = explain_end(end_facts(self.life, usage, self.policy.limits))
+        self.programs.end_all(end.reason)
         self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         programs = self.programs.count

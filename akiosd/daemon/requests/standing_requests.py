@@ -20,10 +20,13 @@ from akiosd.errors import DeniedError
 from akiosd.kernel.fds import close_all
 from akiosd.store.wipe import How
 from akiosd.values.ids import LogId
+from akiosd.values.records import escape
 from akiosd.wire import messages as wire
 
 _COME_BACK_S = 60.0
 """For so long after a restart of akiosd a program waits for its client."""
+_LAST_WORD_S = 5.0
+"""For so long init may take to say that a program which was lost has ended."""
 _MOST_PASSES = 35
 _CANNOT_END = "a program whose client went away cannot be ended; see akiosd's log"
 """A program that nobody could stop would run on: its cage ends."""
@@ -51,6 +54,9 @@ class StandingRequests:
     ) -> None:
         """Start a program; answers when it has started, and again when it has ended."""
         cage = self.find_own(peer, request.cage)
+        if before := cage.programs.asked(request.token):
+            await self._refuse_again(cage, before, client)
+            return
         # Where the client leaves in the middle of it, nothing was started.
         followed, stdio = await cage.start_program(request)
         try:
@@ -62,7 +68,7 @@ class StandingRequests:
             finally:
                 # Our copies would keep it from ever seeing end of file or a broken pipe.
                 close_all(stdio.ours)
-            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
+            await client.reply(_describe_end(cage, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, followed.number)
             raise
@@ -73,6 +79,39 @@ class StandingRequests:
                 *("end a program", cage.kill_program, number, "client_gone"),
                 on_fault=partial(cage.end, "internal", _CANNOT_END),
             )
+
+    async def _refuse_again(self, cage: Cage, number: int, client: ClientConnection) -> None:
+        """Never twice; and of the first one what its client would write to and read from was lost
+        with the akiosd that had it.
+        """
+        waits = self._awaited.pop((cage.id, number), None)
+        if waits is not None:
+            waits.set()
+        try:
+            await self._end_lost(cage, number)
+            one = cage.programs.all.get(number)
+            name = escape(b"".join(one.argv[:1])) if one is not None else f"program {number}"
+            await client.reply(
+                wire.Error(
+                    what=f"akiosd was restarted when it had begun {name}, or was about to: it was"
+                    " ended, and is not begun again by itself",
+                    where=f"cage {cage.id}",
+                    next=f"see what it did until then: akiosctl diff {cage.id}, and akiosctl cage"
+                    f" status {cage.id}; then start it again",
+                    begun=True,
+                )
+            )
+        except (trio.Cancelled, trio.BrokenResourceError):
+            self._client_left(cage, number)
+            raise
+
+    async def _end_lost(self, cage: Cage, number: int) -> None:
+        followed = cage.programs.follow(number)
+        await cage.kill_program(number, "client_gone")
+        if followed is not None:
+            with trio.move_on_after(_LAST_WORD_S):
+                await followed.wait_ended()
+            cage.programs.give_up(number)
 
     def adopt(self, cage: Cage) -> None:
         """Wait for the clients of programs that an earlier akiosd started."""
@@ -87,7 +126,7 @@ class StandingRequests:
         with trio.move_on_after(_COME_BACK_S):
             await self._awaited[cage.id, number].wait()
         if self._awaited.pop((cage.id, number), None) is not None:
-            await cage.kill_program(number, "client_gone")
+            await self._end_lost(cage, number)
 
     async def rejoin(self, peer: Peer, request: wire.Rejoin, client: ClientConnection) -> None:
         """A client goes on with its program after a restart of akiosd."""
@@ -106,7 +145,7 @@ class StandingRequests:
         try:
             if followed.program.state != "ended":
                 await client.reply(_describe_start(cage, number, followed.program))
-            await client.reply(_describe_end(cage.id, await followed.wait_ended()))
+            await client.reply(_describe_end(cage, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, number)
             raise
@@ -121,17 +160,18 @@ class StandingRequests:
         cage, number = self.find_own(peer, request.cage), request.program
         followed = cage.programs.follow(number)
         if followed is not None:
-            if request.grace_ns and not cage.is_paused:
+            if request.grace_ns and not cage.is_still:
                 with trio.move_on_after(request.grace_ns / 1e9):
                     await cage.signal_program(number, 15)
                     await followed.wait_ended()
-            cause, detail = request.cause or "stopped", user_name(peer.uid)
+            is_bound = request.cause == "output" and cage.policy.limits.output > 0
+            cause, detail = "output" if is_bound else "stopped", user_name(peer.uid)
             await cage.kill_program(number, cause, detail)
-            if cage.is_paused and not request.cause and followed.program.state != "ended":
-                # Its init stands still, too, and nobody else can end one of its programs.
+            if cage.is_still and followed.program.state != "ended":
+                # It had not begun, or waits in the kernel; and its init stands still, too.
                 name = cage.request.name
                 raise DeniedError(
-                    f"{name} ({cage.id}) is paused: program {number} ends when the cage goes on",
+                    f"{name} ({cage.id}) stands still: program {number} ends when the cage goes on",
                     "stop",
                     f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
                     f" {name}",
@@ -159,7 +199,7 @@ class StandingRequests:
                 usage=cage.read_usage(),
                 budget=cage.policy.budget,
                 posture=cage.posture,
-                programs=tuple(_describe(one) for one in cage.programs.all.values()),
+                programs=tuple(_describe(cage, one) for one in cage.programs.all.values()),
                 left_out=left_out(cage.policy),
             )
         )
@@ -236,10 +276,10 @@ def _describe_start(
     )
 
 
-def _describe_end(cage: str, one: programs.Program) -> wire.Ended:
-    end = explain(one)
+def _describe_end(cage: Cage, one: programs.Program) -> wire.Ended:
+    end = explain(one, cage.policy.limits)
     return wire.Ended(
-        cage=cage,
+        cage=cage.id,
         exit_code=end.exit_code,
         kind=end.kind,
         reason=end.reason,
@@ -247,8 +287,8 @@ def _describe_end(cage: str, one: programs.Program) -> wire.Ended:
     )
 
 
-def _describe(one: programs.Program) -> wire.ProgramInfo:
-    end = explain(one) if one.state == "ended" else None
+def _describe(cage: Cage, one: programs.Program) -> wire.ProgramInfo:
+    end = explain(one, cage.policy.limits) if one.state == "ended" else None
     return wire.ProgramInfo(
         number=one.number,
         state=one.state,

@@ -35,7 +35,7 @@ from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
 from akiosd.wire.messages import Error, Hello, Message
-from akiosd.wire.session import Received, ServerSession
+from akiosd.wire.session import NOT_LAST, Received, ServerSession
 
 _READ = 1 << 16
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -85,6 +85,8 @@ class ClientConnection:
     def __init__(self, connection: _Connection, request_id: int) -> None:
         self._connection = connection
         self._request_id = request_id
+        self.is_answered = False
+        """Whether the last reply was sent: its number may be another request's by now."""
 
     def is_same(self, other: ClientConnection) -> bool:
         """Whether both requests came over one connection."""
@@ -102,6 +104,7 @@ class ClientConnection:
         """
         await self._connection.greeted.wait()
         await self._connection.send(msgspec.structs.replace(message, id=self._request_id), fds)
+        self.is_answered |= not isinstance(message, NOT_LAST)
 
 
 class _Connection:
@@ -173,8 +176,11 @@ class _Connection:
                 greeted = True
                 continue
             held = self.account.fds + len(item.fds)
+            most = self.server.limits.requests
+            # What was answered is no open request, but its task may still have something to do.
             if (
-                len(nursery.child_tasks) >= self.server.limits.requests
+                len(self.session.open_requests) > most
+                or len(nursery.child_tasks) >= 2 * most
                 or held > self.server.limits.fds
             ):
                 for rest in received[position:]:
@@ -192,7 +198,7 @@ class _Connection:
         client = ClientConnection(self, item.message.id)
         try:
             error = await self._run_handler(item, client)
-            if error is not None:
+            if error is not None and not client.is_answered:
                 await client.reply(error)
         except trio.BrokenResourceError:
             pass
@@ -206,7 +212,7 @@ class _Connection:
             self.peer.check_may(item.message)
             check_request(item.message, len(item.fds))
             await self.server.handler.handle(self.peer, item.message, item.fds, client)
-            if item.message.id in self.session.open_requests:
+            if not client.is_answered:
                 _log.error("a request ended without its last reply", request=name)
                 return Error(
                     what="akiosd gave no answer to this request",
@@ -292,9 +298,9 @@ class _Server:
                     del self.accounts[peer.uid]
 
 
-def say_hello(policy: bytes) -> Hello:
-    """akiosd's first message; ``policy`` as :class:`Hello` has it."""
-    return Hello(software=f"akiosd {__version__}", policy=policy)
+def say_hello(policy: bytes, come_back_s: int = 0) -> Hello:
+    """akiosd's first message; ``policy`` and ``come_back_s`` as :class:`Hello` has them."""
+    return Hello(software=f"akiosd {__version__}", policy=policy, come_back_s=come_back_s)
 
 
 async def serve_clients(

@@ -23,7 +23,9 @@ from akiosd.cage.programs import (
     remembered,
     signal_of,
 )
+from akiosd.values.policy import Limits
 
+LIMITS = Limits(output=2 << 20, shm=3 << 20)
 STATES, KINDS = get_args(State), get_args(EventKind)
 ENDED = ("ended", ("record_end", "tell_end"))
 # The whole life, written out a second time: what is not here changes nothing.
@@ -92,12 +94,24 @@ def test_whatever_is_heard_twice_a_program_ends_once(kinds: list[EventKind]) -> 
             125,
             "not started: the launcher is gone: cannot start",
         ),
-        (Event("cage_ended"), "cage_ended", 137, "killed: its cage ended"),
+        (
+            Event("cage_ended", detail="memory limit 64 MiB reached"),
+            "cage_ended",
+            137,
+            "killed: its cage ended: memory limit 64 MiB reached",
+        ),
+        # What else may have ended it by this signal is full where it says so, too.
+        (
+            Event("ended", status=7),
+            "signal",
+            135,
+            "killed by SIGBUS (signal 7); shared memory in /dev/shm may be full: it holds 3 MiB",
+        ),
     ],
 )
 def test_how_it_ended_is_told(event: Event, kind: str, code: int, words: str) -> None:
     program, _ = advance(Program(number=1, argv=(b"a",), cwd=b"/w"), event)
-    found = explain(program)
+    found = explain(program, LIMITS)
     assert (found.kind, found.exit_code) == (kind, code)
     assert found.reason.startswith(words)
     assert (signal_of(program) != 0) == (event.status & 0x7F != 0 and event.status > 0)
@@ -106,8 +120,20 @@ def test_how_it_ended_is_told(event: Event, kind: str, code: int, words: str) ->
 def test_why_it_was_killed_is_the_first_reason_given() -> None:
     program = end(end(Program(number=1), "client_gone"), "stopped", "ada")
     program, _ = advance(program, Event("ended", status=9))
-    assert explain(program).kind == "client_gone"
+    assert explain(program, LIMITS).kind == "client_gone"
     assert end(program, "stopped", "ada") == program
+
+
+def test_the_bound_on_output_is_the_one_of_its_cage() -> None:
+    program, _ = advance(end(Program(number=1), "output"), Event("ended", status=9))
+    assert explain(program, LIMITS).reason == "killed: output limit 2 MiB reached"
+
+
+def test_what_decided_before_its_cage_ended_stays() -> None:
+    program, _ = advance(
+        end(Program(number=1), "stopped", "ada"), Event("cage_ended", detail="taken down by bob")
+    )
+    assert explain(program, LIMITS).reason == "stopped by ada"
 
 
 def test_those_that_run_are_never_forgotten_and_the_last_ends_are_known() -> None:

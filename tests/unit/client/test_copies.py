@@ -279,3 +279,43 @@ def test_a_link_on_the_way_is_told_and_not_followed(tmp_path: Path) -> None:
         open_directory(str(tmp_path / "link"))
     assert caught.value.next.endswith(str(real))
     os.close(open_directory(str(real)))  # the control
+
+
+def old(place: Path, mode: int = 0o644) -> Path:
+    place.write_bytes(b"as it was")
+    place.chmod(mode)
+    return place
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
+    """Without the bits that would give what a cage says the rights of the file's owner."""
+    there = old(tmp_path / "copy", 0o4750)
+    before = there.stat().st_ino
+    with there.open("rb") as open_before:
+        extract(member("a", b"new", mode=0o666), tmp_path)
+        assert open_before.read() == b"as it was"
+    assert there.read_bytes() == b"new" and there.stat().st_mode & 0o7777 == 0o750
+    assert there.stat().st_ino != before and os.listdir(tmp_path) == ["copy"]
+
+
+def test_what_has_another_name_is_written_to_in_its_place(tmp_path: Path) -> None:
+    there = old(tmp_path / "copy")
+    os.link(there, tmp_path / "second")
+    extract(member("a", b"new"), tmp_path)
+    assert (tmp_path / "second").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["copy", "second"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_stream_that_ends_early_leaves_what_was_there(tmp_path: Path, is_there: bool) -> None:
+    if is_there:
+        old(tmp_path / "copy")
+    cut = member("a", b"x" * 2000)[:1024]
+    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(AkiosError):
+            Extraction(fd, "copy", 1 << 20).run(TarReader(io.BytesIO(cut)))
+    finally:
+        os.close(fd)
+    assert os.listdir(tmp_path) == (["copy"] if is_there else [])
+    assert not is_there or (tmp_path / "copy").read_bytes() == b"as it was"

@@ -18,11 +18,14 @@ from typing import Any
 import anyio
 import pytest
 
-from akiosctl.client import GoneError
-from akiosctl.library.aio import killed_at_cancel
+from akiosctl.client import BegunError, GoneError
+from akiosctl.library.aio import AsyncCage, killed_at_cancel
+from akiosctl.library.cage import Cage
 from akiosctl.library.program import Program
 from akiosctl.library.values import ProgramTimeout
+from akiosctl.piped_program import Piped
 from akiosctl.plain_msgpack import pack, unpack
+from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds, receive_blocking, send_blocking
 from akiosd.wire.frame import MAX_FDS, FrameReader, encode_frame
 
@@ -40,6 +43,10 @@ class Akiosd:
         self._open: list[socket.socket] = []
         self._followers: list[tuple[socket.socket, int]] = []
         self.ended: dict[str, Any] | None = None
+        self.hangs = False
+        """It does not do what it is asked for."""
+        self.mutes: list[str] = []
+        """To so many requests for a program it says nothing, or that it was ``begun`` before."""
         pipes = [os.pipe() for _ in range(3)]
         self.stdin, self.stdout, self.stderr = pipes[0][0], pipes[1][1], pipes[2][1]
         self._theirs = [pipes[0][1], pipes[1][0], pipes[2][0]]
@@ -106,7 +113,15 @@ class Akiosd:
     def _answer(self, client: socket.socket, message: dict[str, Any]) -> None:
         name, number = message["m"], message.get("id", 0)
         if name == "hello":
-            send(client, {"m": "hello", "protocol": 1})
+            send(client, {"m": "hello", "protocol": 1, "come_back_s": self.come_back_s})
+            return
+        if name == "program" and self.mutes:
+            with self._changed:
+                self.asked.append(message)
+                self._changed.notify_all()
+            if self.mutes.pop() == "begun":
+                error = {"what": "it was begun", "where": "cage c-1", "next": "look at it"}
+                send(client, {"m": "error", "id": number, "begun": True, **error})
             return
         if name in ("program", "rejoin"):
             started = {"m": "started", "id": number, "cage": "c-1", "program": 1}
@@ -122,7 +137,7 @@ class Akiosd:
         with self._changed:
             self.asked.append(message)
             self._changed.notify_all()
-        if name == "stop":
+        if name == "stop" and not self.hangs:
             self.end(exit_code=137, kind=message.get("cause") or "stopped", reason="killed")
             send(client, {"m": "ok", "id": number})
 
@@ -258,3 +273,123 @@ def test_what_is_cancelled_while_akiosd_is_away_is_killed_and_cancelled(
     assert anyio.run(main, backend=backend)
     later.join()
     assert "stop" in akiosd.names()
+
+
+class CageOf(Cage):
+    """A cage whose next program is this one."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._program = program
+
+    def start(self, *command: Any, **how: Any) -> Program:
+        return self._program
+
+
+def streams(cage: Cage) -> None:
+    for _ in cage.stream("make", timeout=0.1):
+        pass
+
+
+def streams_async(cage: Cage) -> None:
+    async def main() -> None:
+        waiting = AsyncCage()
+        waiting.cage = cage
+        async for _ in waiting.stream("make", timeout=0.1):
+            pass
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("stream", [streams, streams_async])
+def test_an_akiosd_that_hangs_is_waited_for_once(
+    akiosd: Akiosd, program: Program, stream: Callable[[Cage], None]
+) -> None:
+    akiosd.hangs, program._longest_kill_s = True, 2.0
+    began = time.monotonic()
+    with pytest.raises(GoneError, match="has not answered"):
+        stream(CageOf(program))
+    assert 2.0 < time.monotonic() - began < 3.9
+    assert akiosd.names().count("stop") == 1
+    with pytest.raises(GoneError, match="has not answered"):
+        program.kill()
+
+
+def test_who_is_killed_by_several_is_waited_for_by_each(
+    akiosd: Akiosd, program: Program, aside: ThreadPoolExecutor
+) -> None:
+    """The control: the second asks nothing, and returns when it has ended."""
+    akiosd.hangs = True
+    kills = [aside.submit(program.kill) for _ in range(2)]
+    akiosd.until(lambda: "stop" in akiosd.names())
+    akiosd.end(exit_code=137, kind="stopped", reason="killed")
+    assert [one.result(LONG) for one in kills] == [None, None]
+    assert akiosd.names().count("stop") == 1
+
+
+def test_what_was_not_begun_is_asked_for_again_by_the_same_word(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    akiosd.mutes = ["", ""]
+    made = aside.submit(Program, str(akiosd.path), {"cage": "c-1"}, "make")
+    for asked in (1, 2):
+        akiosd.until(lambda asked=asked: len(akiosd.asked) == asked)  # type: ignore[misc]
+        akiosd.go()
+        akiosd.come()
+    program = made.result(LONG)
+    tokens = [one["token"] for one in akiosd.asked]
+    assert len(tokens) == 3 and len(set(tokens)) == 1 and len(tokens[0]) == 16
+    akiosd.end(exit_code=4, reason="exited 4")
+    assert program.collect().exit_code == 4
+
+
+def test_what_was_begun_is_not_begun_again_and_said(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    """The control: what may be done twice is asked for anew, by another word."""
+    akiosd.mutes = ["begun"]
+    with pytest.raises(BegunError) as begun:
+        Program(str(akiosd.path), {"cage": "c-1"}, "make")
+    assert (begun.value.what, begun.value.next) == ("it was begun", "look at it")
+    assert akiosd.names() == ["program"]
+    akiosd.mutes = ["begun"]
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    assert akiosd.names() == ["program"] * 3
+    assert len({one["token"] for one in akiosd.asked}) == 3
+    os.write(akiosd.stdout, b"whole")
+    akiosd.end(exit_code=0, reason="exited 0")
+    assert (piped.stdout.read(), piped.finish()) == (b"whole", 0)
+
+
+def test_a_copy_goes_on_while_akiosd_is_restarted(
+    akiosd: Akiosd, aside: ThreadPoolExecutor
+) -> None:
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    akiosd.go()
+    os.write(akiosd.stdout, b"whole")
+    akiosd.close_outputs()
+    assert piped.stdout.read() == b"whole"
+    ended = aside.submit(piped.finish)
+    akiosd.come()
+    akiosd.until(lambda: "rejoin" in akiosd.names())
+    akiosd.end(exit_code=2, reason="exited 2")
+    assert ended.result(LONG) == 2
+
+
+def test_whose_cage_ends_with_akiosd_is_told_at_once(tmp_path: Path) -> None:
+    akiosd = Akiosd(tmp_path / "s", come_back_s=0)
+    akiosd.mutes = [""]
+    with ThreadPoolExecutor() as threads:
+        made = threads.submit(Program, str(akiosd.path), {"cage": "c-1"}, "make")
+        akiosd.until(lambda: akiosd.asked)
+        akiosd.go()
+        with pytest.raises(GoneError):
+            made.result(LONG)
+    akiosd.come()
+    piped = Piped(str(akiosd.path), "c-1", ["/usr/bin/dd"])
+    akiosd.close_outputs()
+    akiosd.go()
+    with pytest.raises(AkiosError, match="akiosd ended, and c-1 with it") as failed:
+        piped.finish()
+    assert "copy again" in failed.value.next
+    os.close(akiosd.stdin)

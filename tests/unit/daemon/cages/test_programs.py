@@ -10,20 +10,26 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from akiosd.cage.programs import MAX_ENDED, explain
+from akiosd.daemon.cages.cage_state import ProgramsState
 from akiosd.daemon.cages.keep_cage import KeptCage
 from akiosd.daemon.cages.programs import Followed, Programs
 from akiosd.errors import CageFailedError
 from akiosd.values.ids import LogId
 from akiosd.values.plan import StatusMessage
+from akiosd.values.policy import Limits
 from akiosd.wire.messages import Program
 
 CAGE = LogId("c-aaaaaaaaaaaaa")
+LIMITS = Limits(output=1 << 20)
 REQUEST = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/")
+
+NONE = ProgramsState()
 
 
 class Channel:
@@ -45,11 +51,11 @@ class Channel:
 
 
 class Cage:
-    def __init__(self) -> None:
+    def __init__(self, before: ProgramsState = NONE) -> None:
         self.records: list[Any] = []
         counts = itertools.count()
         ledger = SimpleNamespace(append=self._append(counts.__next__))
-        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None))
+        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None), LIMITS, before)
 
     def _append(self, place: Callable[[], int]) -> Callable[[str, Any], int]:
         def append(log: str, record: Any) -> int:
@@ -58,9 +64,10 @@ class Cage:
 
         return append
 
-    async def start(self, channel: Channel) -> Followed:
-        stdio = SimpleNamespace(theirs=[])
-        return await self.programs.start(cast(Any, channel), REQUEST, {}, cast(Any, stdio))
+    async def start(self, channel: Channel, token: bytes = b"") -> Followed:
+        stdio: Any = SimpleNamespace(theirs=[])
+        request = msgspec.structs.replace(REQUEST, token=token)
+        return await self.programs.start(cast(Any, channel), request, {}, stdio)
 
     def say(self, kind: str, number: int, value: int = 0) -> None:
         self.programs.hear(StatusMessage(cast(Any, kind), 0, number, value))
@@ -78,7 +85,7 @@ async def test_a_start_whose_client_leaves_meanwhile_is_over() -> None:
     with trio.fail_after(5):
         ended = await followed.wait_ended()
         assert await followed.wait_begun() == ended
-    assert explain(ended).reason == "killed: the client went away"
+    assert explain(ended, LIMITS).reason == "killed: the client went away"
     assert [record.program for record in cage.records] == [1]
     await cage.start(Channel())  # the control
     assert [one.number for one in cage.programs.running] == [2]
@@ -97,7 +104,7 @@ async def test_a_start_that_fails_is_over(error: Exception, words: str) -> None:
         await cage.start(Channel(error))
     assert cage.programs.running == []
     (ended,) = cage.programs.all.values()
-    assert words in explain(ended).reason
+    assert words in explain(ended, LIMITS).reason
 
 
 async def test_who_waits_hears_the_end_of_one_that_is_not_remembered() -> None:
@@ -118,7 +125,7 @@ async def test_who_waits_hears_the_end_of_one_that_is_not_remembered() -> None:
         await cage.programs.signal(cast(Any, channel), 1, 15)
     # It did run: its client is told so, however soon it ended.
     assert (begun.state, begun.pid) == ("running", 77)
-    assert explain(ended).exit_code == 7
+    assert explain(ended, LIMITS).exit_code == 7
     assert ("program_signal", 15, 1) not in channel.sent
 
 
@@ -130,3 +137,43 @@ async def test_who_stops_waiting_leaves_nothing_behind() -> None:
     cage.say("program_started", 1)
     cage.say("program_ended", 1)
     assert cage.programs.following == [] and vars(cage.programs)["_followed"] == {}
+
+
+async def test_what_akiosd_killed_itself_ends_once_whatever_init_says_later() -> None:
+    cage, channel = Cage(), Channel()
+    followed = await cage.start(channel)
+    cage.say("program_started", 1, 77)
+    await cage.programs.kill(cast(Any, channel), 1, "output")
+    cage.programs.hear_killed(1, (5, 6, 7))
+    with trio.fail_after(5):
+        ended = await followed.wait_ended()
+    cage.say("program_ended", 1, 0)
+    found = explain(ended, LIMITS)
+    assert (found.exit_code, found.reason) == (137, "killed: output limit 1 MiB reached")
+    assert [record.reason for record in cage.records[1:]] == [found.reason]
+    assert cage.programs.all[1].rusage == (5, 6, 7)
+    cage.programs.hear_killed(2, (0, 0, 0))  # one that is forgotten
+
+
+async def test_what_was_asked_for_is_known_by_its_word_to_the_next_akiosd() -> None:
+    """Also when its end is forgotten; of one that init may never have heard of nobody waits on."""
+    cage, channel = Cage(), Channel()
+    await cage.start(channel, token=b"first")
+    assert cage.programs.asked(b"first") == 1 and cage.programs.asked(b"other") == 0
+    assert cage.programs.asked(b"") == 0
+    before = ProgramsState(known=tuple(cage.programs.all.values()), count=1)
+    after = Cage(before)
+    assert after.programs.asked(b"first") == 1
+    followed = after.programs.follow(1)
+    after.programs.give_up(1)
+    with trio.fail_after(5):
+        assert followed is not None and (await followed.wait_ended()).state == "ended"
+    for number in range(2, MAX_ENDED + 3):
+        await after.start(channel)
+        after.say("program_ended", number)
+    assert 1 not in after.programs.all and after.programs.asked(b"first") == 1
+    await after.start(channel, token=b"runs")
+    number = after.programs.count
+    after.say("program_started", number)
+    after.programs.give_up(number)  # the control: it does run
+    assert after.programs.all[number].state == "running"

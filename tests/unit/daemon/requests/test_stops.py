@@ -17,6 +17,7 @@ from akiosd.daemon.cages.programs import Followed
 from akiosd.daemon.requests.cage_requests import CageRequests
 from akiosd.daemon.requests.standing_requests import StandingRequests
 from akiosd.errors import CageFailedError
+from akiosd.values.policy import Limits
 from akiosd.wire.messages import Ok, Stop
 
 CAGE = "c-aaaaaaaaaaaaa"
@@ -34,7 +35,7 @@ class Client:
 class Cage:
     """With one program, that never begins."""
 
-    id, is_standing, is_paused, peer = CAGE, True, False, PEER
+    id, is_standing, is_still, peer = CAGE, True, False, PEER
 
     def __init__(self) -> None:
         self.followed, self.ended = Followed(Program(number=1)), trio.Event()
@@ -71,7 +72,7 @@ async def test_a_program_that_does_not_begin_is_killed_after_the_grace(
     with trio.fail_after(600):
         await standing.stop(PEER, ask, cast(Any, client))
     assert client.heard == [Ok()]
-    assert explain(await cage.followed.wait_ended()).reason.startswith("stopped by")
+    assert explain(await cage.followed.wait_ended(), Limits()).reason.startswith("stopped by")
 
 
 async def test_a_cage_that_cannot_be_asked_to_end_is_ended(cage: Cage) -> None:

@@ -257,6 +257,85 @@ async def test_too_many_open_requests_end_the_connection_and_close_their_descrip
         await wait_until(lambda: open_fds() <= before)
 
 
+MANY = LIMITS.requests + 2
+"""More at once than may be open, and less than end a connection."""
+
+
+class Slow:
+    """It has something to do behind its answer, until it may end; one like ``fails`` is raised
+    then.
+    """
+
+    def __init__(self, fails: Exception | None = None) -> None:
+        self.may_end, self.ended, self.fails = trio.Event(), 0, fails
+
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
+        await client.reply(Ok())
+        await self.may_end.wait()
+        self.ended += 1
+        if self.fails is not None:
+            raise type(self.fails)(*self.fails.args)
+
+
+@pytest.mark.parametrize("fails", [None, DeniedError("late"), ValueError("a bug")])
+async def test_a_number_is_free_once_its_answer_has_come(fails: Exception | None) -> None:
+    handler = Slow(fails)
+    async with serving(handler) as path:
+        caller = await connect(path)
+        for _ in range(MANY):
+            await caller.send(List(id=1))
+            assert await caller.answer() == Ok(id=1)
+        handler.may_end.set()
+        await wait_until(lambda: handler.ended == MANY)
+        await trio.testing.wait_all_tasks_blocked()
+        await caller.send(List(id=1))
+        assert await caller.answer() == Ok(id=1)
+        caller.close()
+
+
+class Two:
+    """The first has something to do behind its answer; the second waits with its own for that."""
+
+    def __init__(self) -> None:
+        self.begun, self.first_is_over = 0, trio.Event()
+
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
+        self.begun += 1
+        if self.begun == 1:
+            await client.reply(Ok())
+            while self.begun == 1:
+                await trio.lowlevel.checkpoint()
+            self.first_is_over.set()
+        else:
+            await self.first_is_over.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            await client.reply(Ended(cage=CAGE))
+
+
+async def test_whose_number_is_used_again_takes_no_answer_from_the_next() -> None:
+    async with serving(Two()) as path:
+        caller = await connect(path)
+        for answer in (Ok(id=1), Ended(id=1, cage=CAGE)):
+            await caller.send(List(id=1))
+            assert await caller.answer() == answer
+        caller.close()
+
+
+async def test_who_does_not_wait_for_answers_is_bounded_all_the_same() -> None:
+    """The control: requests that are answered, and whose tasks never end."""
+    async with serving(Slow()) as path:
+        caller = await connect(path)
+        with pytest.raises((EOFError, OSError, trio.BrokenResourceError, AssertionError)):
+            for _ in range(2 * LIMITS.requests + 1):
+                await caller.send(List(id=1))
+                assert await caller.answer() == Ok(id=1)
+        caller.close()
+
+
 async def test_a_served_socket_is_not_taken_over_and_a_stale_one_is(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     listener = await open_unix_listener(path)
