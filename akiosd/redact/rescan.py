@@ -86,6 +86,8 @@ def uncovered(
         if level > deepest + 1:
             break
         touched = _touched(live, fresh, text)
+        if not touched and level > deepest:
+            break
         for start, end, _ in fresh:
             text[start:end] = WALL * (end - start)
         fresh = [wall for wall in walls if wall.level == level] if level <= deepest else []
@@ -116,12 +118,15 @@ def _touched(
 ) -> dict[str, list[Candidate]]:
     """By pattern, what one of ``walls``, not in ``text`` yet, may change."""
     touched: dict[str, list[Candidate]] = {}
-    ends = [wall.end for wall in walls]
-    for candidate in live if walls else ():
-        at = bisect_right(ends, candidate.first - BESIDE)
-        if at < len(walls) and walls[at].start < candidate.last + BESIDE:
-            at = bisect_right(ends, candidate.first, at)
-            if _changes(candidate, walls[at] if at < len(walls) else None, text):
+    if not walls:
+        return touched
+    ends, size = [wall.end for wall in walls], len(walls)
+    for candidate in live:
+        first, last = candidate.first, candidate.last
+        at = bisect_right(ends, first - BESIDE)
+        if at < size and walls[at].start < last + BESIDE:
+            at = bisect_right(ends, first, at)
+            if _changes(candidate, walls[at] if at < size else None, text):
                 touched.setdefault(candidate.pattern.name, []).append(candidate)
     return touched
 
