@@ -4,6 +4,11 @@ A search for many expressions at once has a state for every combination of begin
 when it is met first.  So expressions stand together with such as go on alike.  A number with
 separators begins and ends in so many ways that nearly every character would need a new state: those
 of numbers are searched in small groups, and only where digits follow one another.
+
+What is left out cannot match.  A pattern is searched for where its own expression matches, or its
+``trigger``, which is a part of every match that its check does not refuse; one of numbers only near
+a run of digits, which the parse of its expression shows to be in every match (``NUMBERS``); and a
+weak one only where one of its words is, without which it does not count.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def uncovered(
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them
     uncovers.
     """
-    walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
+    walls = [*before, *[Wall(d.candidate.start, d.candidate.end, 0) for d in kept]]
     result = Uncovered([], walls, [], [])
     live = [
         c
@@ -81,7 +81,7 @@ def uncovered(
         if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))
     ]
     fresh, text = [wall for wall in walls if wall.level == 0], bytearray(data)
-    deepest = max((wall.level for wall in walls), default=-1)
+    deepest = max([wall.level for wall in walls], default=-1)
     for level in range(1, ROUNDS + 1):
         if level > deepest + 1:
             break

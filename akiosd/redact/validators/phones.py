@@ -63,6 +63,7 @@ _ZEROS = re.compile(r"^00 ?")
 _DECIMAL = re.compile(r"\+[0-9]+\.[0-9]{1,3}")
 
 
+@lru_cache(1024)
 def check_phone_international(text: str) -> bool | None:
     """Not a decimal number with its sign."""
     if _DECIMAL.fullmatch(text):

@@ -140,3 +140,14 @@ def test_numbers_of_which_each_touches_the_next_cost_as_many_times_as_they_are_l
 
     cost(10)
     assert cost(3200) < 4 * 8 * max(cost(400), 0.01)
+
+
+@given(st.data())
+def test_a_trigger_is_in_every_match_that_counts(data: st.DataObject) -> None:
+    pattern = data.draw(st.sampled_from([p for p in PATTERNS if p.trigger]))
+    text = latin_of(data.draw(st.from_regex(re.compile(pattern.regex, re.ASCII), fullmatch=True)))
+    found: list[Candidate] = []
+    for spans in ENGINE.matches(pattern.name, text, 0, len(text)):
+        ENGINE.take(pattern.name, text, spans, found)
+    if any(candidate.verdict is not False for candidate in found):
+        assert Finder(latin(pattern.trigger)).found(text)

@@ -128,7 +128,7 @@ def test_on_any_text(text: str) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_on_what_a_pattern_matches_and_what_nearly_does(data: st.DataObject) -> None:
-    pattern = data.draw(st.sampled_from([p for p in PATTERNS if p.regex.isascii()]))
+    pattern = data.draw(st.sampled_from(PATTERNS))
     text = data.draw(st.from_regex(re.compile(pattern.regex, re.ASCII), fullmatch=True))
     choose = random.Random(data.draw(st.integers(0, 1 << 20)))
     word = data.draw(st.sampled_from((*pattern.context, "", "x" * 70)))
@@ -145,9 +145,7 @@ def test_the_luhn_digit_is_that_of_others(digits: str) -> None:
 
 OCTETS = st.one_of(
     st.integers(0, 255).map(str),
-    st.sampled_from(
-        ["0", "127", "169", "254", "192", "198", "51", "100", "203", "113", "2", "18", "19", "224", "240", "255", "256", "01", "00", "1000"]
-    ),
+    st.sampled_from((0, 127, 169, 254, 192, 198, 203, 224, 239, 240, 255, 256, 1000)).map(str),
     st.text("0123456789", max_size=3),
 )
 
