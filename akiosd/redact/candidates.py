@@ -42,6 +42,7 @@ class Decision(NamedTuple):
 
 
 Kept = list[tuple[int, int, Decision]]
+"""None overlap, so that no two begin at the same place."""
 
 
 def resolve(decisions: Iterable[Decision]) -> list[Decision]:
@@ -53,16 +54,20 @@ def resolve(decisions: Iterable[Decision]) -> list[Decision]:
     together with the winner.
     """
     decisions = sorted(decisions, key=_begin)
-    if all(a.candidate.end <= b.candidate.start for a, b in pairwise(decisions)):
+    if len(decisions) < 2 or all(
+        a.candidate.end <= b.candidate.start for a, b in pairwise(decisions)
+    ):
         return decisions
     kept: Kept = []
     for decision in sorted(decisions, key=_rank):
         candidate = decision.candidate
         free = _free(kept, candidate.start, candidate.end)
-        if candidate.category == "digital" or free == [(candidate.start, candidate.end)]:
+        if free == [(candidate.start, candidate.end)]:
+            insort(kept, (candidate.start, candidate.end, decision))
+        elif candidate.category == "digital":
             for start, end in free:
                 rest = decision._replace(candidate=candidate._replace(start=start, end=end))
-                insort(kept, (start, end, rest), key=_place)
+                insort(kept, (start, end, rest))
         else:
             for start, end in free:
                 _widen(kept, start, end)
@@ -71,7 +76,7 @@ def resolve(decisions: Iterable[Decision]) -> list[Decision]:
 
 def _widen(kept: Kept, start: int, end: int) -> None:
     """A neighbour of ``start``–``end`` takes it in."""
-    at = bisect_left(kept, (end, end), key=_place)
+    at = bisect_left(kept, end, key=_place)
     for index in (at, at - 1):
         if 0 <= index < len(kept) and (kept[index][0] == end or kept[index][1] == start):
             old = kept[index][2]
@@ -96,14 +101,16 @@ def _rank(decision: Decision) -> tuple[int, int, int, int]:
     )
 
 
-def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:
-    return entry[:2]
+def _place(entry: tuple[int, int, Decision]) -> int:
+    return entry[0]
 
 
 def _free(kept: Kept, start: int, end: int) -> list[tuple[int, int]]:
     """The parts of ``start``–``end`` that nothing in ``kept`` covers."""
+    if not kept and start < end:
+        return [(start, end)]
     free = []
-    at = max(0, bisect_left(kept, (start, start), key=_place) - 1)
+    at = max(0, bisect_left(kept, start, key=_place) - 1)
     while at < len(kept) and kept[at][0] < end and start < end:
         if kept[at][1] > start:
             free.append((start, kept[at][0]))

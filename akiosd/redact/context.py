@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision
 from akiosd.redact.labelled_texts import Fields
 from akiosd.redact.normalise import WALL
-from akiosd.redact.re2_search import compiled, latin
+from akiosd.redact.re2_search import Finder, latin
 
 LEFT, RIGHT = 48, 24
 LONE = 64
@@ -106,9 +106,7 @@ class Contexts:
     """The words of every pattern, compiled once."""
 
     def __init__(self, words: dict[str, tuple[str, ...]]) -> None:
-        self._regexes: dict[str, Any] = {
-            name: compiled(context_regex(some)) for name, some in words.items() if some
-        }
+        self._words = {name: Finder(context_regex(some)) for name, some in words.items() if some}
 
     def decide(
         self, data: bytes, candidates: list[Candidate], fields: Fields | None, barrier: int = 0
@@ -149,12 +147,12 @@ class Contexts:
     def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
         data = around.data
         left, right = around.window(candidate)
-        context = self._regexes.get(candidate.pattern.name)
+        context = self._words.get(candidate.pattern.name)
         confidence = 0.99 if candidate.verdict else 0.85
         what = "check and context" if candidate.verdict else "form and context"
-        if context is not None and context.search(data[left : candidate.start].lower()):
+        if context is not None and context.found(data[left : candidate.start].lower()):
             return Decision(candidate, confidence, what, True)
-        if context is not None and context.search(data[candidate.end : right].lower()):
+        if context is not None and context.found(data[candidate.end : right].lower()):
             return Decision(candidate, confidence, what, False)
         checked = candidate.verdict or candidate.pattern.check is None
         if candidate.pattern.lone and checked and around.lonely(candidate):
@@ -164,9 +162,10 @@ class Contexts:
 
 def _explained(decisions: list[Decision]) -> list[Decision]:
     """Without what is none because another that overlaps it says what it is."""
-    others = sorted((d.candidate for d in decisions if d.candidate.pattern.instead_of), key=_start)
+    others = [d.candidate for d in decisions if d.candidate.pattern.instead_of]
     if not others:
         return decisions
+    others.sort(key=_start)
     starts = [c.start for c in others]
 
     def stays(candidate: Candidate) -> bool:
@@ -197,15 +196,15 @@ def touches(data: bytes | bytearray, start: int, end: int, joints: bytes) -> boo
     """Whether a letter or digit continues beside it, or it is a decimal fraction; looks at two
     characters on each side.
     """
-    if start and _WORD[data[start - 1]] and _WORD[data[start]]:
-        return True
-    if (
-        start > 1
-        and data[start - 1] == _POINT
-        and data[start - 2] in _DIGITS
-        and data[start] in _DIGITS
-    ):
-        return True
+    if start:
+        before = data[start - 1]
+        if _WORD[before]:
+            if _WORD[data[start]]:
+                return True
+        elif (
+            before == _POINT and start > 1 and data[start - 2] in _DIGITS and data[start] in _DIGITS
+        ):
+            return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True
     if not joints:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from operator import sub
 from typing import NamedTuple
 
 from akiosd.redact.base64_runs import (
@@ -23,7 +24,7 @@ from akiosd.redact.base64_runs import (
 )
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
-from akiosd.redact.first_pass import FirstPass
+from akiosd.redact.first_pass import NUMBERS, FirstPass, Hits
 from akiosd.redact.labelled_texts import Fields, Joined, checked
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
@@ -72,9 +73,15 @@ class Engine:
             Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns
         ]
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
-        self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
-        words = [b"(?i:%s)" % context_regex(self.patterns[i].context) for i in self._weak]
-        self._first = FirstPass(self.patterns, words)
+        self._weak = frozenset(i for i, p in enumerate(self.patterns) if p.weak)
+        self._lone = frozenset(i for i in self._weak if self.patterns[i].lone)
+        self._numbers = frozenset(
+            i for i, p in enumerate(self.patterns) if p.name in NUMBERS and not p.trigger
+        )
+        self._first = FirstPass(
+            self.patterns,
+            {i: b"(?i:%s)" % context_regex(self.patterns[i].context) for i in sorted(self._weak)},
+        )
         self._places = {p.name: i for i, p in enumerate(self.patterns)}
         self.decide, self.near = self._contexts.decide, self._contexts.near
 
@@ -112,12 +119,12 @@ class Engine:
 
     def _findings(self, data: bytes, fields: Fields, within: bool = False) -> list[Decision]:
         """Those of whole texts."""
-        short = any(
-            end - begin <= LONE for begin, end in zip(fields.begins, fields.ends, strict=True)
-        )
+        short = min(map(sub, fields.ends, fields.begins), default=LONE + 1) <= LONE
         candidates = fields.inside(self.candidates(data, 0, within=within, short=short), data)
         kept = resolve(self.decide(data, candidates, fields)) if candidates else []
         more = uncovered(self, data, candidates, kept).more if kept else []
+        if not more:
+            return kept
         more = [decision for decision in more if fields.at(decision.candidate) >= 0]
         return sorted([*kept, *more], key=_begin) if more else kept
 
@@ -162,33 +169,44 @@ class Engine:
         if within:
             begin[-1] = begin[-2] = size
         if size - position <= BLOCK + OVERLAP:
-            for index in self._matching(data, more, short or size - position <= LONE):
-                self._scan(index, data, begin[index], size, size, found)
+            hits = self._matching(data, more, short or size - position <= LONE)
+            numbers = hits.numbers
+            for index in hits.places:
+                at = begin[index]
+                if index in self._numbers:
+                    at = max(at, numbers.begin)
+                    self._scan(index, data, at, numbers.last + 1, numbers.end, found)
+                else:
+                    self._scan(index, data, at, size, size, found)
             return found
         block = position
         while block < size:
             stop = self._block_end(data, block)
-            around = data[max(0, block - LEFT - 1) : stop + 2 * OVERLAP]
-            for index in self._matching(around, more, short):
+            left = max(0, block - LEFT - 1)
+            hits = self._matching(data[left : stop + 2 * OVERLAP], more, short)
+            for index in hits.places:
+                at = max(block, begin[index])
                 reach = size if self.patterns[index].trigger else min(size, stop + OVERLAP)
-                begin[index] = self._scan(index, data, max(block, begin[index]), stop, reach, found)
+                if index in self._numbers:
+                    at = max(at, left + hits.numbers.begin)
+                    reach = min(reach, left + hits.numbers.end)
+                begin[index] = self._scan(index, data, at, stop, reach, found)
             block = stop
         return found
 
-    def _matching(self, piece: bytes, more: bool, short: bool = False) -> list[int]:
+    def _matching(self, piece: bytes, more: bool, short: bool = False) -> Hits:
         """Which patterns may match; without ``more`` to come none that is weak and has no word of
         its context here.
         """
-        size = len(self.patterns)
         hits = self._first.matching(piece)
-        near = {self._weak[hit - size] for hit in hits if hit >= size}
-        return [
-            i for i in hits if i < size and (more or i in near or self._without_words(i, short))
-        ]
-
-    def _without_words(self, index: int, short: bool) -> bool:
-        pattern = self.patterns[index]
-        return not pattern.weak or (short and pattern.lone)
+        if more or self._weak.isdisjoint(hits.places):
+            return hits
+        explained = self._first.explained(piece)
+        if short:
+            explained |= self._lone
+        return hits._replace(
+            places=[i for i in hits.places if i not in self._weak or i in explained]
+        )
 
     @staticmethod
     def _block_end(data: bytes, block: int) -> int:
@@ -205,16 +223,18 @@ class Engine:
         """Matches that begin before ``stop``; returns before where there is nothing
         more to find.
         """
-        if at >= stop:
-            return at
-        for spans in self._finders[index].spans(data, at, reach):
+        search = self._finders[index].search
+        while at < stop:
+            spans = search(data, at, reach)
             first, last = spans[0]
+            if last < 0:
+                return reach if reach == len(data) else at
             if first >= stop:
                 # The next one is known: blocks before it are not searched again.
                 return first
             at = last
             self._take(index, data, spans, found)
-        return reach if reach == len(data) else at
+        return at
 
     def matches(self, name: str, data: bytes, at: int, reach: int) -> Iterator[Spans]:
         """Those of the pattern called ``name`` from ``at`` to ``reach``."""
@@ -226,7 +246,7 @@ class Engine:
 
     def _take(self, index: int, data: bytes, spans: Spans, found: list[Candidate]) -> None:
         pattern = self.patterns[index]
-        first, last = spans[0]
+        start, end = first, last = spans[0]
         if pattern is BASE64:
             self._run(data, first, last, found)
             return
@@ -234,9 +254,10 @@ class Engine:
             last, text = over_the_line(data, first, last)
             found.append(self._around(LINES, first, last, text))
             return
-        start, end = first, last
-        if len(spans) > 1:
-            start, end = next((span for span in spans[1:] if span[0] >= 0), spans[0])
+        for group in spans[1:]:
+            if group[0] >= 0:
+                start, end = group
+                break
         if pattern.trim is not None:
             end = start + pattern.trim(data[start:end].decode("latin-1"))
         found.append(_judged(pattern, data, first, last, start, end))

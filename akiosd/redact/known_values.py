@@ -47,6 +47,7 @@ alone.
 """
 _LOWER = bytes(ord(chr(c).lower()) if ord(chr(c).lower()) < 256 else c for c in range(256))
 _NO_ALNUM = bytes(c for c in range(256) if not chr(c).isalnum())
+_NO_DIGITS = bytes(c for c in range(256) if not 48 <= c <= 57)
 _FOREIGN = re.compile(rb"[\x80\xff]")
 _AWKWARD = re.compile(r"[^\w.!@#$*-]")
 _GROUPS = Finder(latin(r"\d(?:[ ./()-]{0,2}\d){6,}"))
@@ -163,17 +164,19 @@ class Known:
         low = data.translate(_LOWER)
         found: list[Place] = []
         for finder in self._compiled():
-            at = begin
-            while (spans := next(finder.spans(low, at, len(low)), None)) is not None:
-                start, end = spans[0]
+            start, end = finder.search(low, begin, len(low))[0]
+            while end >= 0:
                 end = self._longest(low, start, end, counts)
-                at = max(start + 1, end)
                 if end:
                     found.append(Place(start, end, low[start:end], *self._kinds[low[start:end]]))
+                start, end = finder.search(low, max(start + 1, end), len(low))[0]
         if self._sizes:
+            least = min(self._sizes)
             for spans in _GROUPS.spans(low, begin, len(low)):
-                self._numbers(low, *spans[0], counts, found)
-        return _apart(found)
+                start, end = spans[0]
+                if len(low[start:end].translate(None, _NO_DIGITS)) >= least:
+                    self._numbers(low, start, end, counts, found)
+        return _apart(found) if len(found) > 1 else found
 
     def _longest(self, low: bytes, start: int, end: int, counts: Counts) -> int:
         """Where the longest value that begins at ``start``, and is one there, ends; 0 where there

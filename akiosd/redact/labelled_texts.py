@@ -62,12 +62,18 @@ class Joined:
         pieces: list[bytes] = []
         begins, ends, size = [], [], 0
         for view, name in zip(views, names, strict=True):
-            before = named(name[-MOST_NAME:])
-            begins.append(size + len(before))
-            ends.append(begins[-1] + len(view.data))
-            last = after(name) + WALL
-            pieces += [before, view.data, last]
-            size = ends[-1] + len(last)
+            data = view.data
+            if name:
+                before, last = named(name[-MOST_NAME:]), after(name) + WALL
+                pieces += (before, data, last)
+                size += len(before)
+            else:
+                last = WALL
+                pieces += (data, last)
+            begins.append(size)
+            size += len(data)
+            ends.append(size)
+            size += len(last)
         self.data, self.fields = b"".join(pieces), Fields(begins, ends)
 
     def at(self, start: int, end: int) -> tuple[int, int, int] | None:
@@ -98,6 +104,8 @@ class Fields:
 
     def inside(self, candidates: Iterable[Candidate], data: bytes) -> list[Candidate]:
         """Those whose value is in a text, or that much of it as is."""
+        if self.begins == [0]:
+            return [candidate for candidate in candidates if candidate.end <= self.ends[0]]
         found = []
         for candidate in candidates:
             place = bisect_right(self.begins, candidate.end - 1) - 1

@@ -35,8 +35,9 @@ _SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 # Undone one by one, so that what a position decodes to never depends on what stands before it.  An
 # escape that was escaped again (``\\u0040``, ``%2540``, ``&amp;#64;``) is undone at once.
 _AGAIN, _AMP = "%(?:25){0,3}", "&(?:amp;){0,3}"
+# Each way to begin begins with its sign: so the places without one are passed over quickly.
 _ESCAPE = (
-    r"(?:\\{1,4}(?:u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[nrtbf\"'/])|\\\\"
+    r"(?:\\(?:\\{0,3}(?:u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[nrtbf\"'/])|\\)"
     rf"|{_AGAIN}(?:[C-Fc-f][0-9A-Fa-f](?:{_AGAIN}[89ABab][0-9A-Fa-f]){{1,3}}|[0-7][0-9A-Fa-f])"
     rf"|{_AMP}(?:#[0-9]{{1,7}};?|#[xX][0-9a-fA-F]{{1,6}};"
     r"|(?:amp|lt|gt|quot|apos|nbsp|commat|hyphen|period|colon|sol|lpar|rpar|plus);))"
@@ -140,18 +141,18 @@ class View:
         self.text = text
         self.partial = len(text)
         self._units: list[tuple[int, int, int, int]] = []
+        self._starts: list[int] = []
         escapes = undo and has_escapes(text)
         if text.isascii() and not escapes:
-            self.data = text.encode("latin-1")
+            data = text.encode("latin-1")
         else:
             whole = text if text.isascii() else text.translate(_TABLE)
             odd = set() if text.isascii() else _TABLE.odd.intersection(text)
             if odd or escapes:
                 whole = "".join(self._pieces(text, odd, escapes, more))
-            self.data = whole.encode("latin-1", "replace")
-        if b"[" in self.data:
-            self.data = _MASK.sub(_walled, self.data)
-        self._starts = [unit[0] for unit in self._units]
+                self._starts = [unit[0] for unit in self._units]
+            data = whole.encode("latin-1", "replace")
+        self.data = _MASK.sub(_walled, data) if b"[" in data else data
 
     def _pieces(self, text: str, odd: set[str], escapes: bool, more: bool) -> Iterator[str]:
         wanted = ([f"[{re.escape(''.join(sorted(odd)))}]"] if odd else []) + (
@@ -160,6 +161,7 @@ class View:
         if escapes and more:
             wanted.insert(0, _PARTIAL)
         done = size = 0
+        is_plain = text.isascii()
         for match in re.finditer("|".join(wanted), text):
             at, end = match.span()
             if (
@@ -173,16 +175,19 @@ class View:
             found = _TABLE[ord(match[0])] if end - at == 1 else _undo(match[0])
             if found is None or (end - at == 1 and match[0] < "\x80"):
                 continue
-            piece = text[done:at].translate(_TABLE)
+            piece = text[done:at] if is_plain else text[done:at].translate(_TABLE)
             size += len(piece)
             self._units.append((size, len(found), at, end - at))
             size, done = size + len(found), end
             yield piece
             yield found
-        yield text[done : self.partial].translate(_TABLE)
+        rest = text[done : self.partial]
+        yield rest if is_plain else rest.translate(_TABLE)
 
     def start(self, position: int) -> int:
         """The character of the text where ``data[position]`` begins."""
+        if not self._starts:
+            return position
         index = bisect_right(self._starts, position) - 1
         if index < 0:
             return position
@@ -191,8 +196,8 @@ class View:
 
     def end(self, position: int) -> int:
         """The character of the text after ``data[position - 1]``."""
-        if position == 0:
-            return 0
+        if position == 0 or not self._starts:
+            return position
         index = bisect_right(self._starts, position - 1) - 1
         if index < 0:
             return position

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re._parser as sre
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import re2
@@ -47,38 +47,39 @@ class Finder:
 
     ``finditer`` of the binding spends more time on its match objects than on a search of a
     kilobyte; so its own search is called, and ``finditer`` where a version of it has none of this
-    name.
+    name. ``search`` gives the first match in ``data`` from ``at`` to ``reach``, which see what is
+    around them; where there is none, its place is (-1, -1).
     """
 
     def __init__(self, regex: bytes) -> None:
         self._regex = compiled(regex)
-        self._search: Any = getattr(getattr(self._regex, "_regexp", None), "Match", None)
-        self._anchor: Any = getattr(
-            getattr(getattr(re2, "_re2", None), "RE2", None), "Anchor", None
+        search: Any = getattr(getattr(self._regex, "_regexp", None), "Match", None)
+        anchor: Any = getattr(getattr(getattr(re2, "_re2", None), "RE2", None), "Anchor", None)
+        direct = search is not None and anchor is not None
+        self.search: Callable[[bytes, int, int], Spans] = (
+            partial(search, anchor.UNANCHORED) if direct else self._with_objects
         )
-        self._direct = self._search is not None and self._anchor is not None
 
     def spans(self, data: bytes, at: int, reach: int) -> Iterator[Spans]:
-        """From ``at`` to ``reach``, which see what is around them."""
-        return (
-            self._with_search(data, at, reach)
-            if self._direct
-            else self._with_objects(data, at, reach)
-        )
-
-    def _with_search(self, data: bytes, at: int, reach: int) -> Iterator[Spans]:
-        search, anchor = self._search, self._anchor.UNANCHORED
+        """Those from ``at`` to ``reach``."""
+        search = self.search
         while at <= reach:
-            spans: Spans = search(anchor, data, at, reach)
+            spans = search(data, at, reach)
             end = spans[0][1]
             if end < 0:
                 return
             yield spans
             at = end if end > at else at + 1
 
-    def _with_objects(self, data: bytes, at: int, reach: int) -> Iterator[Spans]:
-        for match in self._regex.finditer(data, at, reach):
-            yield [match.span(group) for group in range(self._regex.groups + 1)]
+    def found(self, data: bytes, at: int = 0) -> bool:
+        """Whether there is one from ``at`` on."""
+        return self.search(data, at, len(data))[0][1] >= 0
+
+    def _with_objects(self, data: bytes, at: int, reach: int) -> Spans:
+        match = next(self._regex.finditer(data, at, reach), None)
+        if match is None:
+            return [(-1, -1)]
+        return [match.span(group) for group in range(self._regex.groups + 1)]
 
 
 @cache
@@ -95,13 +96,19 @@ class Choice:
         for regex in regexes:
             self._set.Add(regex)
         # Always matches: a Set that ran out of memory says nothing, and nothing must not mean
-        # clean.
-        self._sentinel = self._set.Add(b"")
+        # clean.  It matches at the end alone: one that matches everywhere is noted at every byte.
+        self._sentinel = self._set.Add(rb"\z")
+        self._nothing = [self._sentinel]
         self._set.Compile()
+        self._match: Callable[[bytes], list[int] | None] = getattr(
+            getattr(self._set, "_set", None), "Match", self._set.Match
+        )
 
     def matching(self, data: bytes) -> list[int] | None:
         """Their places in the list; None when the pass did not end and all must be tried."""
-        hits: list[int] = self._set.Match(data)
+        hits = self._match(data)
+        if hits == self._nothing:
+            return []
         if not hits or self._sentinel not in hits:
             return None
         hits.remove(self._sentinel)

@@ -147,8 +147,9 @@ class Redactor:
         """The same as :meth:`find` for many texts, each with its label."""
         joined = Joined([View(self.shown(text)) for text in texts], hints)
         found = self.engine.find_all(joined)
-        for number, (seen, hint) in enumerate(zip(joined.views, hints, strict=True)):
-            found[number] = self.with_whole(found[number], seen.text, hint)
+        for number, hint in enumerate(hints):
+            if hint:
+                found[number] = self.with_whole(found[number], joined.views[number].text, hint)
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             for seen, spans in zip(joined.views, found, strict=True):
                 self.pseudonyms.expect(seen.text[span.start : span.end] for span in spans)
@@ -207,16 +208,19 @@ class Redactor:
         pieces, kept, done = [], [], 0
         for span in spans:
             value = text[span.start : span.end]
-            kept.append(
-                Span(
-                    span.start + offset,
-                    span.end + offset,
-                    span.type,
-                    span.category,
-                    span.confidence,
-                    span.reason,
+            if offset:
+                kept.append(
+                    Span(
+                        span.start + offset,
+                        span.end + offset,
+                        span.type,
+                        span.category,
+                        span.confidence,
+                        span.reason,
+                    )
                 )
-            )
+            else:
+                kept.append(span)
             pieces += [text[done : span.start], self.replacement(value, span.type)]
             done = span.end
         if kept and self.mode == "block":

@@ -73,7 +73,7 @@ def uncovered(
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them
     uncovers.
     """
-    walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
+    walls = [*before, *[Wall(d.candidate.start, d.candidate.end, 0) for d in kept]]
     result = Uncovered([], walls, [], [])
     live = [
         c
@@ -81,11 +81,13 @@ def uncovered(
         if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))
     ]
     fresh, text = [wall for wall in walls if wall.level == 0], bytearray(data)
-    deepest = max((wall.level for wall in walls), default=-1)
+    deepest = max([wall.level for wall in walls], default=-1)
     for level in range(1, ROUNDS + 1):
         if level > deepest + 1:
             break
         touched = _touched(live, fresh, text)
+        if not touched and level > deepest:
+            break
         for start, end, _ in fresh:
             text[start:end] = WALL * (end - start)
         fresh = [wall for wall in walls if wall.level == level] if level <= deepest else []
@@ -116,12 +118,15 @@ def _touched(
 ) -> dict[str, list[Candidate]]:
     """By pattern, what one of ``walls``, not in ``text`` yet, may change."""
     touched: dict[str, list[Candidate]] = {}
-    ends = [wall.end for wall in walls]
-    for candidate in live if walls else ():
-        at = bisect_right(ends, candidate.first - BESIDE)
-        if at < len(walls) and walls[at].start < candidate.last + BESIDE:
-            at = bisect_right(ends, candidate.first, at)
-            if _changes(candidate, walls[at] if at < len(walls) else None, text):
+    if not walls:
+        return touched
+    ends, size = [wall.end for wall in walls], len(walls)
+    for candidate in live:
+        first, last = candidate.first, candidate.last
+        at = bisect_right(ends, first - BESIDE)
+        if at < size and walls[at].start < last + BESIDE:
+            at = bisect_right(ends, first, at)
+            if _changes(candidate, walls[at] if at < size else None, text):
                 touched.setdefault(candidate.pattern.name, []).append(candidate)
     return touched
 

@@ -19,7 +19,7 @@ def whole_secret(text: str, label: str) -> Span | None:
     if not label or not text or len(text) > WHOLE_VALUE:
         return None
     kind = kind_of(label)
-    if not kind or "\0" in text or any(map(str.isspace, text)):
+    if not kind or "\0" in text or text.split(None, 1) != [text]:
         return None
     if kind == "PASSWORD":
         return (

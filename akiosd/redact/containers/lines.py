@@ -74,7 +74,7 @@ def leaves_of(
     while count < MOST_LEAVES and (match := _next_line(text, data, at, end)) is not None:
         block = _Block(text, end, label, path)
         first = _section_before(text, begin, match.start())
-        stop = block.read(first)
+        stop = block.read(first, match)
         if block.names > 1 or first < match.start() or block.is_marked:
             count += len(block.leaves)
             yield first, stop, block.leaves
@@ -112,12 +112,14 @@ class _Block:
         """A value is in quotes, or goes on below its name."""
         self.leaves: list[Leaf] = []
 
-    def read(self, at: int) -> int:
-        """Read lines from ``at`` on; returns the end of the last that belongs here."""
+    def read(self, at: int, named: re.Match[str]) -> int:
+        """Read lines from ``at`` on, of which ``named`` is one; returns the end of the last that
+        belongs here.
+        """
         done = at
         while at < self._end and len(self.leaves) < MOST_LEAVES:
             stop = self._line_end(at)
-            match = _LINE.match(self._text, at, self._end)
+            match = named if at == named.start() else _LINE.match(self._text, at, self._end)
             if match is not None and match.end() <= stop + 1:
                 at = done = self._named(match, min(match.end(), stop), stop)
             elif _COMMENT.fullmatch(self._text, at, stop):

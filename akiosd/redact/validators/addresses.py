@@ -40,10 +40,11 @@ def check_email(text: str) -> bool | None:
     return False if _NOBODY.fullmatch(local.lower()) or _MESSAGE_ID.fullmatch(local) else None
 
 
-_METADATA = ipaddress.IPv4Address("169.254.169.254")
+_METADATA = int(ipaddress.IPv4Address("169.254.169.254"))
 """Where every virtual machine asks its cloud about itself."""
 _EXAMPLES = tuple(
-    map(
+    (int(network.network_address), int(network.netmask))
+    for network in map(
         ipaddress.IPv4Network,
         (
             "192.0.2.0/24",
@@ -64,13 +65,25 @@ _EXAMPLES_6 = tuple(map(ipaddress.IPv6Network, ("2001:db8::/32", "3fff::/20", "2
 
 def check_ipv4(text: str) -> bool | None:
     """Not the addresses every machine has, not a mask."""
-    try:
-        address = ipaddress.IPv4Address(text.partition("/")[0])
-    except ValueError:
+    number = _ipv4(text.partition("/")[0])
+    # Loopback is 127.0.0.0/8, multicast 224.0.0.0/4 (RFC 6890, RFC 5771).
+    if number is None or number >> 24 in (0, 127) or number >> 28 == 14 or number == _METADATA:
         return False
-    if address.is_loopback or address.is_multicast or text.startswith("0.") or address == _METADATA:
-        return False
-    return not _is_mask(int(address), 32)
+    return not _is_mask(number, 32)
+
+
+def _ipv4(text: str) -> int | None:
+    """The number that four octets stand for, None where ``text`` is no address."""
+    octets = text.split(".")
+    if len(octets) != 4:
+        return None
+    number = 0
+    for octet in octets:
+        value = _OCTETS.get(octet)
+        if value is None:
+            return None
+        number = number << 8 | value
+    return number
 
 
 def _is_mask(number: int, bits: int) -> bool:
@@ -78,6 +91,7 @@ def _is_mask(number: int, bits: int) -> bool:
     return number >> (bits - 8) == 0xFF and bool(re.fullmatch("1+0*", f"{number:0{bits}b}"))
 
 
+_OCTETS = {str(number): number for number in range(256)}
 _IDENTIFIERS = re.compile(
     r"2\.5\.(?:4|8|29)\.\d+|1\.3\.101\.11\d|1\.3\.(?:6\.1|14\.\d+|36\.\d+|132\.\d)"
 )
@@ -98,9 +112,11 @@ def is_doubtful_ipv4(text: str) -> bool:
 def is_example_ipv4(text: str) -> bool:
     """A whole network, or an address that is given to nobody."""
     plain, slash, prefix = text.partition("/")
-    address = ipaddress.IPv4Address(plain)
-    return any(address in network for network in _EXAMPLES) or (
-        bool(slash) and int(prefix) < 32 and int(address) & ((1 << (32 - int(prefix))) - 1) == 0
+    number = _ipv4(plain)
+    if number is None:
+        raise ValueError("not an IPv4 address")
+    return any(number & mask == network for network, mask in _EXAMPLES) or (
+        bool(slash) and int(prefix) < 32 and number & ((1 << (32 - int(prefix))) - 1) == 0
     )
 
 

@@ -36,6 +36,15 @@ def same_digit(digits: str) -> bool:
     return len(set(digits)) <= 1
 
 
+_TWICE = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
+
+
+def has_luhn_digit(digits: str) -> bool:
+    """Whether the last of ``digits``, at least one, checks the others (ISO/IEC 7812-1)."""
+    once, twice = digits[::-2], digits[-2::-2]
+    return (sum(map(int, once)) + sum(map(_TWICE.__getitem__, twice))) % 10 == 0
+
+
 def not_one_of(words: str) -> Check:
     """A name that does not begin with one of these ordinary words."""
     refused = frozenset(words.split())

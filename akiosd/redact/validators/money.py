@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from stdnum import bic, bitcoin, iban, luhn
+from stdnum import bic, bitcoin, iban
 from stdnum.eu import vat
 from stdnum.us import ein, rtn
 
-from akiosd.redact.validators.common import bare, digits_of, same_digit, stdnum
+from akiosd.redact.validators.common import (
+    bare,
+    digits_of,
+    has_luhn_digit,
+    same_digit,
+    stdnum,
+)
 
 # Lengths of the IBAN registry (ISO 13616) by country.
 _IBAN_LENGTHS = """15 NO|16 BE|18 DK FO GL FI NL SD|19 MK SI|20 AT BA EE KZ LT LU MN XK|21 CH HR LI LV
@@ -106,12 +112,16 @@ _SCHEMES: tuple[tuple[str, tuple[int, ...]], ...] = (
 )
 
 
-_SCHEME_RES = tuple((re.compile(first), lengths) for first, lengths in _SCHEMES)
+_SCHEMES_BY_LENGTH = {
+    length: re.compile("|".join(first for first, lengths in _SCHEMES if length in lengths))
+    for length in sorted({length for _, lengths in _SCHEMES for length in lengths})
+}
 
 
 def check_card(text: str) -> bool | None:
     """Prefix and length of a card scheme, and the Luhn digit."""
     digits = digits_of(text)
-    if not any(len(digits) in lengths and first.match(digits) for first, lengths in _SCHEME_RES):
+    schemes = _SCHEMES_BY_LENGTH.get(len(digits))
+    if schemes is None or schemes.match(digits) is None:
         return False
-    return not same_digit(digits) and bool(luhn.is_valid(digits))
+    return not same_digit(digits) and has_luhn_digit(digits)

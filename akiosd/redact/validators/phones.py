@@ -59,14 +59,16 @@ def international_length(text: str) -> int:
     return len(text)
 
 
+_ZEROS = re.compile(r"^00 ?")
 _DECIMAL = re.compile(r"\+[0-9]+\.[0-9]{1,3}")
 
 
+@lru_cache(1024)
 def check_phone_international(text: str) -> bool | None:
     """Not a decimal number with its sign."""
     if _DECIMAL.fullmatch(text):
         return False
-    text = re.sub(r"^00 ?", "+", text)
+    text = _ZEROS.sub("+", text)
     text = text[:1] + text[1:].replace("+", " ")
     if _phone(text, None, True):
         return True

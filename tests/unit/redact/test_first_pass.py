@@ -24,7 +24,7 @@ from akiosd.redact.stream import StreamRedactor
 from tests.unit.redact.digit_chains import Chain, beside_chain, chain_of
 
 ENGINE = Engine()
-FIRST = FirstPass(PATTERNS, [])
+FIRST = FirstPass(PATTERNS, {})
 REGEXES = [latin(pattern.trigger or folded(pattern)) for pattern in PATTERNS]
 FINDERS = [Finder(regex) for regex in REGEXES]
 SEEN = [i for i, p in enumerate(PATTERNS) if (p.trigger or p.regex).isascii()]
@@ -40,7 +40,7 @@ def test_it_leaves_out_no_example(pattern: Pattern) -> None:
     for text in pattern.yes:
         for beside in ("", " x " * 40, "12 ", "(7) "):
             data = latin_of(f"{beside}{text}{beside[::-1]}")
-            assert matching(data) <= set(FIRST.matching(data)), text
+            assert matching(data) <= set(FIRST.matching(data).places), text
 
 
 def latin_of(text: str) -> bytes:
@@ -55,7 +55,7 @@ def test_it_leaves_out_no_match(data: st.DataObject) -> None:
     text = data.draw(st.from_regex(re.compile(regex, re.ASCII), fullmatch=True))
     beside = st.text(st.sampled_from("0123456789 -./()+:ab\n"), max_size=12)
     whole = latin_of(data.draw(beside) + text + data.draw(beside))
-    assert matching(whole) <= set(FIRST.matching(whole))
+    assert matching(whole) <= set(FIRST.matching(whole).places)
 
 
 def test_what_is_a_chain() -> None:
@@ -83,10 +83,14 @@ def test_what_is_called_a_number_is_one() -> None:
 def test_where_numbers_are_looked_for() -> None:
     away = b"." * 100
     data = away + b"1 2-3 (4) 5" + away + b"1234 abc 5678" + away + b"67-8 90 p"
-    first, second = FIRST.runs(data).split(b"\0")
+    numbers = FIRST.numbers(data)
+    first, second = numbers.text.split(b"\0")
     assert first == b"." * AROUND + b"1 2-3 (4) 5" + b"." * AROUND
     assert second == b"." * AROUND + b"67-8 90 p"
-    assert FIRST.runs(b"1234 abc 5678") == b""
+    assert data[numbers.begin : numbers.end].startswith(first)
+    assert data[numbers.begin : numbers.end].endswith(second)
+    assert data[numbers.last : numbers.last + DIGITS] == b"-8 90"
+    assert FIRST.numbers(b"1234 abc 5678").text == b""
 
 
 def hostile(letters: str, size: int) -> str:
@@ -104,7 +108,7 @@ def seconds(function: Callable[[], object]) -> float:
 def test_numbers_in_any_form_cost_a_part_of_one_search_for_all(letters: str) -> None:
     text = hostile(letters, 1 << 16).encode()
     pieces = [text[at : at + 4096] for at in range(0, len(text), 4096)]
-    once, first = Choice(REGEXES), FirstPass(PATTERNS, [])
+    once, first = Choice(REGEXES), FirstPass(PATTERNS, {})
     together = seconds(lambda: [once.matching(piece) for piece in pieces])
     ours = seconds(lambda: [first.matching(piece) for piece in pieces])
     assert ours < together / 2, (ours, together)
@@ -136,3 +140,14 @@ def test_numbers_of_which_each_touches_the_next_cost_as_many_times_as_they_are_l
 
     cost(10)
     assert cost(3200) < 4 * 8 * max(cost(400), 0.01)
+
+
+@given(st.data())
+def test_a_trigger_is_in_every_match_that_counts(data: st.DataObject) -> None:
+    pattern = data.draw(st.sampled_from([p for p in PATTERNS if p.trigger]))
+    text = latin_of(data.draw(st.from_regex(re.compile(pattern.regex, re.ASCII), fullmatch=True)))
+    found: list[Candidate] = []
+    for spans in ENGINE.matches(pattern.name, text, 0, len(text)):
+        ENGINE.take(pattern.name, text, spans, found)
+    if any(candidate.verdict is not False for candidate in found):
+        assert Finder(latin(pattern.trigger)).found(text)

@@ -33,9 +33,11 @@ def test_both_ways_to_the_matches_agree() -> None:
         "latin-1", "replace"
     )
     for pattern in PATTERNS:
-        finder = Finder(latin(folded(pattern)))
-        assert list(finder._with_search(text, 3, len(text) - 3)) == list(
-            finder._with_objects(text, 3, len(text) - 3)
+        direct, other = Finder(latin(folded(pattern))), Finder(latin(folded(pattern)))
+        assert direct.search != other._with_objects
+        other.search = other._with_objects
+        assert list(direct.spans(text, 3, len(text) - 3)) == list(
+            other.spans(text, 3, len(text) - 3)
         )
 
 
