@@ -468,7 +468,12 @@ def finish(
 
             for line in short_lines(denied, cage):
                 note(line)
-        if changes:
+        if changes and kind == "changes_lost":
+            note(
+                "so its changes cannot be committed; make room there (df -h), give them up"
+                f" (akiosctl discard {cage}), and run it again"
+            )
+        elif changes:
             expires = int(ended.get("expires_ns", 0))
             until = f"; kept until {format_day(expires)}" if expires and settle == "keep" else ""
             note(f"files changed; {hint}{until}")

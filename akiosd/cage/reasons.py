@@ -57,6 +57,7 @@ REASONS: dict[str, Reason] = {
     "not_found": Reason(127, "not started: {detail}: not found"),
     "cannot_execute": Reason(126, "not started: {detail}: cannot be executed"),
     "internal": Reason(125, "killed: AKIOS failed: {detail}"),
+    "changes_lost": Reason(125, "{detail}"),
 }
 
 _NO_PERMISSION, _NO_ENTRY = 13, 2  # EACCES, ENOENT
@@ -88,11 +89,14 @@ class EndFacts(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The end of a cage: machine name, exit code, and the line for people."""
+    """The end of a cage: machine name, exit code, and the line for people; ``lost``: why what it
+    changed is not whole.
+    """
 
     kind: str
     exit_code: int
     reason: str
+    lost: str = ""
 
 
 def explain_end(facts: EndFacts) -> End:
@@ -102,6 +106,19 @@ def explain_end(facts: EndFacts) -> End:
     reason = REASONS[kind]
     code = reason.exit_code if reason.exit_code >= 0 else _own_code(facts)
     return End(kind, code, reason.template.format(**_words(facts)) + _remarks(kind, facts))
+
+
+def say_lost(state_dir: str, why: str) -> str:
+    """What became of changes that the file system of ``state_dir`` did not take; ``why`` are the
+    words of its errno.
+    """
+    return f"the file system of {state_dir} did not take all that it wrote ({why})"
+
+
+def with_lost_changes(end: End, why: str) -> End:
+    """The same end of a cage whose changes are not whole, as :func:`say_lost` says why."""
+    found = explain_end(EndFacts("changes_lost", detail=f"{end.reason}, and {why}"))
+    return msgspec.structs.replace(found, lost=why)
 
 
 def describe_entering(path: str, error: int, why: str) -> str:

@@ -8,6 +8,7 @@ room.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 _SHARE = 20
@@ -15,12 +16,16 @@ _SHARE = 20
 _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
+_NOT_COUNTED = 1 << 20
+"""Whoever has less than this to write need not wait for room."""
 AGAIN_S = 1.0
 """Between two looks at a cage that stands still."""
 
 
 class Room(NamedTuple):
-    """Of a file system, in bytes; ``free`` is what a user may still write."""
+    """Of a file system, in bytes; ``free`` is what a user may still write, below 0 where more than
+    that is on its way.
+    """
 
     free: int
     size: int
@@ -35,6 +40,20 @@ def is_short(room: Room, keep_free: int, was_short: bool = False) -> bool:
     """Whether a cage has to stand still; one that does goes on with an eighth more than that."""
     floor = floor_of(keep_free, room)
     return room.free < floor + (floor >> 3 if was_short else 0)
+
+
+def who_waits(
+    room: Room, keep_free: int, unwritten: Mapping[str, int], waiting: Collection[str]
+) -> frozenset[str]:
+    """Which cages have to stand still, of all that run and the bytes that each has still to write
+    into ``room``; ``waiting``: those that do.
+    """
+    left = Room(room.free - sum(unwritten.values()), room.size)
+    if not is_short(left, keep_free, bool(waiting)):
+        return frozenset()
+    return frozenset(
+        name for name, size in unwritten.items() if size >= _NOT_COUNTED or name in waiting
+    )
 
 
 def next_look_s(room: Room, keep_free: int, short: bool) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ class Host:
         self.log_bytes = 0
         """What ended cages took when it was last measured."""
         self.disks: Disks | None = None
+        self.check_room: Callable[[], Awaitable[None]] | None = None
+        """Raises DeniedError where there is no room for the disk of another cage."""
         self.system_userns: Fd | None = None
         self.uids = CageUids(
             self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count

@@ -32,6 +32,7 @@ from akiosd.daemon.base.socket_path import CONTROL
 from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.cages.run_cage import Cage
 from akiosd.daemon.cages.take_over import take_over
+from akiosd.daemon.cages.watch_disk import DiskWatch
 from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.seen import refuse_older, remember
@@ -201,6 +202,10 @@ async def _serve_until_told(
                 supervisor.runs.adopt(cage)
             supervisor.runs.settle_lent()
             tasks.start("watch the keeper", host.watch_keeper)
+            if host.disks is not None and host.disks.is_filled_later:
+                watch = DiskWatch(host, supervisor.registry.running)
+                host.check_room = watch.check
+                tasks.start("watch the disk", watch.run)
             await nursery.start(pool.refill)
             renewer = Renewer(host, gate, arguments.config, overrides_of(arguments))
             renewer.tell_start()

@@ -58,6 +58,10 @@ class Slot:
         self.size = size
         self.directory = directory
         self.image = image
+        # The kernel tells each open file once of a write that failed since it was opened, so what
+        # an agent asks for meanwhile takes nothing from this one (errseq_t, lib/errseq.c).
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._failures = Fd(os.open(".", flags, dir_fd=mount.fileno()))
 
     def prepare(self, agent: int, display: int) -> None:
         """Make the directories; home belongs to the uid ``agent``, ``/tmp`` to ``display`` (host
@@ -118,8 +122,18 @@ class Slot:
         finally:
             os.close(fd)
 
+    def sync(self) -> None:
+        """Wait until all that was written there is written below, too.
+
+        Raises OSError, once for each failure, where some of it was not, now or since the slot was
+        made: nothing tells which.  What an agent writes is in memory first, and whether an image
+        finds room for it shows only then.
+        """
+        syscalls.syncfs(self._failures.fileno())
+
     def release(self) -> None:
         """Unmount; the data stays until :meth:`destroy`."""
+        self._failures.close()
         self.mount.close()
 
     def destroy(self) -> None:
@@ -135,6 +149,10 @@ class Disks(Protocol):
     """How this host bounds the disks of cages."""
 
     kind: str
+    is_filled_later: bool
+    """Whether what an agent has written takes room of the state directory only later, and may then
+    find none.
+    """
 
     def create(self, directory: Path, size: int) -> Slot:
         """A new disk of ``size`` bytes for the cage whose directory this is; the slot is the
@@ -191,6 +209,7 @@ class Images:
     """A sparse ext4 image for each cage, copied from a template of the same size."""
 
     kind = "an image of its own"
+    is_filled_later = True
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -316,6 +335,7 @@ class QuotaPool:
     """One image mounted once with project quota; a directory and a project id for each cage."""
 
     kind = "project quota"
+    is_filled_later = True
 
     def __init__(self, base: Path, size: int) -> None:
         self._mount_point = base / "pool"

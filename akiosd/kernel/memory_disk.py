@@ -54,6 +54,8 @@ class MemorySlot(Slot):
 class Memory:
     """A tmpfs for each cage, mounted in a directory below ``base``."""
 
+    is_filled_later = False
+
     def __init__(self, base: Path, why: str) -> None:
         """``why``: what is missing for something better, in words."""
         self._base = base / "memory"

@@ -143,6 +143,7 @@ class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
 class End(Record, frozen=True, kw_only=True, tag="end"):
     """The cage is empty.  ``exit_code`` is what the caller got, ``signal`` 0 unless one killed the
     agent; ``programs`` is how many a standing cage was asked to start: each has its own records.
+    ``lost`` is why what it changed is not whole, "" where it is.
     """
 
     exit_code: int
@@ -150,6 +151,7 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
     reason: str = ""
     rusage: Rusage = Rusage()
     programs: int = 0
+    lost: str = ""
 
 
 class Unprotected(Record, frozen=True, kw_only=True, tag="unprotected"):

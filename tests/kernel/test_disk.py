@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.kernel import disk, loop
+from akiosd.kernel import disk, loop, mounts, syscalls
 from akiosd.kernel.disk import Images, Slot
 from akiosd.kernel.fds import Fd
 from akiosd.values.units import MIB
@@ -228,3 +228,43 @@ def test_disks_of_one_new_size_made_at_once(images: Images, tmp_path: Path) -> N
         for slot in slots:
             slot.destroy()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == [f"template-{SIZE}.img"]
+
+
+@pytest.fixture
+def narrow() -> Iterator[Slot]:
+    """A disk whose image lies in a file system with less room than the disk has."""
+    with mounts.fs_mount("tmpfs", {"size": str(24 * MIB)}, 0) as below:
+        # A path that the children of this process know, too; the mount itself has no name.
+        base = Path(f"/proc/{os.getpid()}/fd/{below.fileno()}")
+        for name in ("disk", "cage"):
+            (base / name).mkdir()
+        found = Images(base / "disk").create(base / "cage", SIZE)
+        try:
+            yield found
+        finally:
+            found.destroy()
+
+
+def write(slot: Slot, name: str, mib: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    with Fd(os.open(name, flags, 0o600, dir_fd=slot.mount.fileno())) as fd:
+        for _ in range(mib):
+            assert os.write(fd.fileno(), os.urandom(MIB)) == MIB
+
+
+def test_what_found_no_room_below_is_told_whoever_was_told_before(narrow: Slot) -> None:
+    write(narrow, "fits", 4)
+    narrow.sync()
+    write(narrow, "does-not", 32)
+    # As an agent may, who would then be the only one to know.
+    with Fd(os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=narrow.mount.fileno())) as other:
+        with pytest.raises(OSError):
+            syscalls.syncfs(other.fileno())
+    with pytest.raises(OSError) as told:
+        narrow.sync()
+    assert told.value.errno in (errno.EIO, errno.ENOSPC)
+
+
+def test_control_with_room_below_nothing_is_told(slot: Slot) -> None:
+    write(slot, "fits", 32)
+    slot.sync()

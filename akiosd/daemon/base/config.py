@@ -69,8 +69,8 @@ class Quotas(Section, frozen=True):
     kept_per_user: int = 200
     """Ended cages whose changes wait for a commit or a discard."""
     keep_free_bytes: int = 1 << 30
-    """What cages that write to a user's directory leave free on its file system: a twentieth of it
-    at most; 0 for nothing.
+    """What cages leave free on the file system of a user's directory that they write to, and on
+    that of the state directory, where their disks are: a twentieth of it at most; 0 for nothing.
     """
 
 

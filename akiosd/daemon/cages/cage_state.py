@@ -74,7 +74,8 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     client has the output of a detached cage; ``agent_clock_ns``
     (CLOCK_MONOTONIC) is when the agent's clocks began, ``started_index`` where the log has, or was
     to have, the record of its start, -1 before that.  ``output``: bytes of it that akiosd read.
-    ``seen_ns`` is Unix time.  ``paused`` is a standing cage's.
+    ``seen_ns`` is Unix time.  ``paused`` is a standing cage's; ``lost``: why what it changed is not
+    whole.
 
     ``adoptions`` counts the times in a row that an akiosd began to go on with this cage and did not
     get through.
@@ -93,6 +94,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True):
     output: int = 0
     outdated: bool = False
     paused: bool = False
+    lost: str = ""
     adoptions: int = 0
     akiosd: str = ""
     seen_ns: int = 0

@@ -40,8 +40,10 @@ GONE = "its changes are gone: their disk was in memory, or was removed"
 
 Stored = TypeVar("Stored")
 Settled = Literal["committed", "discarded", "expired"]
-Told = tuple[int, int, str]
-"""When a cage ended (Unix time in ns), its exit code and the reason."""
+Told = tuple[int, int, str, str]
+"""When a cage ended (Unix time in ns), its exit code, the reason, and why its changes are not
+whole.
+"""
 
 
 class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,8 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
     boot of the host in which it ran. ``git`` identifies the git directory that was shown with the
     workspace, ``git_upper`` is where its changes are on the cage's disk ("": there was none).
-    ``discard``: its changes are not to be kept.
+    ``discard``: its changes are not to be kept; ``lost``: why they are not whole, "" where they
+    are.
     """
 
     info: CageInfo
@@ -67,6 +70,7 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     discard: bool = False
     git: DirectoryId | None = None
     git_upper: str = ""
+    lost: str = ""
 
     @property
     def directory(self) -> DirectoryId:
@@ -218,7 +222,8 @@ def recover(
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
         reason = reasons.get(name, reason)
-        ended_ns, exit_code, reason = told.get(name, (time.time_ns(), _LOST_CODE, reason))
+        unknown = time.time_ns(), _LOST_CODE, reason, running.lost
+        ended_ns, exit_code, reason, lost = told.get(name, unknown)
         info = msgspec.structs.replace(
             running.info,
             state="ended",
@@ -232,7 +237,9 @@ def recover(
         elif _has_changes(directory, disks, running, deadline):
             save(
                 directory,
-                msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),
+                msgspec.structs.replace(
+                    running, info=msgspec.structs.replace(info, changes=True), lost=lost
+                ),
             )
             found.append(name)
         else:

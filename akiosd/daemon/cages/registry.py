@@ -374,6 +374,7 @@ class Registry:
             discard=cage.request.discard,
             git=cage.git.identity if cage.git is not None else None,
             git_upper=cage.git.upper if cage.git is not None else "",
+            lost=cage.lost,
         )
 
     def _remember(self, info: wire.CageInfo) -> None:

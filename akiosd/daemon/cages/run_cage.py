@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import math
+import os
 import re
 import signal
 import time
@@ -20,7 +22,7 @@ import trio
 from akiosd import __version__
 from akiosd.cage import machine
 from akiosd.cage.machine import Event, Life
-from akiosd.cage.reasons import End, explain_end
+from akiosd.cage.reasons import End, explain_end, say_lost, with_lost_changes
 from akiosd.cage.unprotected import describe, left_out
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
@@ -165,6 +167,9 @@ class Cage:
         self._failed = False
         """Something of AKIOS in it did; the cage is over."""
         self._running = running
+        self._short_of_room = ""
+        self.lost = ""
+        """Why what it changed is not whole, "" where nothing says so."""
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
         self.programs = Programs(host.ledger, self.log, self.kept, self.policy.limits)
@@ -258,6 +263,27 @@ class Cage:
 
     def _freeze_for_room(self, frozen: bool) -> None:
         self.freeze(frozen, self._room)
+
+    def wait_for_room(self, why: str) -> None:
+        """Stand still because of ``why``, or go on where that is ""."""
+        self.freeze(bool(why), "room for its disk")
+        self._short_of_room = why
+
+    def unwritten(self) -> int:
+        """Bytes that it wrote and that no disk has yet."""
+        try:
+            return self._cgroup.unwritten() if self.life.state == "running" else 0
+        except (OSError, AkiosError):
+            return 0  # it is ending
+
+    async def bring_to_disk(self) -> None:
+        """Wait until all that it changed is on its disk; :attr:`lost` says what is not."""
+        try:
+            await trio.to_thread.run_sync(self.prepared.slot.sync)
+        except OSError as error:
+            self.lost = say_lost(str(self.host.state_dir), os.strerror(error.errno or errno.EIO))
+            _log.error("what a cage wrote is lost", cage=self.id, why=self.lost)
+            self.kept.remember(lost=self.lost)
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -422,7 +448,7 @@ class Cage:
     @property
     def stands_still(self) -> str:
         """Why it does without having been paused, "" where it does not."""
-        return self._room.why if self._room is not None else ""
+        return self._short_of_room or (self._room.why if self._room is not None else "")
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -512,6 +538,8 @@ class Cage:
         """Build the confinement, let the parked child continue, and listen to it."""
         run = self.request
         left_behind.check(self.peer.uid)
+        if self.host.check_room is not None:
+            await self.host.check_room()
         if self._room is not None:
             await self._room.check()
         self._files = self._make_file_recorder()
@@ -844,7 +872,7 @@ class Cage:
             before = decode(dict(running.sections), PROGRAMS, ProgramsState)
             limits = self.policy.limits
             self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before)
-        self.is_paused = life.paused
+        self.is_paused, self.lost = life.paused, life.lost
         name = b"".join(self.request.argv[:1])
         self._said = InitStatus(
             self._status,
@@ -1014,7 +1042,12 @@ class Cage:
         usage = self.read_usage()
         end = explain_end(end_facts(self.life, usage, self.policy.limits))
         self.programs.end_all(end.reason)
-        self._settle(self._has_changes())
+        changed = self._has_changes()
+        if changed and not self.request.discard:
+            await self.bring_to_disk()
+        if changed and self.lost:
+            end = with_lost_changes(end, self.lost)
+        self._settle(changed)
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         programs = self.programs.count
         # Before its record: whoever read that one and asks how it ended is told.

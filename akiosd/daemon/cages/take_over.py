@@ -155,7 +155,7 @@ async def _read_ends(ledger: Ledger, cages: list[str]) -> dict[str, pending_chan
             continue
         end = records.decode_entry(entry) if entry else None
         if isinstance(end, records.End):
-            told[cage] = end.ts, end.exit_code, end.reason
+            told[cage] = end.ts, end.exit_code, end.reason, end.lost
     return told
 
 

@@ -104,6 +104,7 @@ async def record_end(
             reason=end.reason,
             rusage=used,
             programs=programs,
+            lost=end.lost,
         ),
     )
     ledger.close_log(log)

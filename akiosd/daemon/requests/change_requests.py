@@ -51,6 +51,7 @@ class ChangeRequests:
             return
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
+        _check_whole(kept)
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
             raise DeniedError("another diff or commit is open on these changes", request.cage, WAIT)
@@ -83,8 +84,10 @@ class ChangeRequests:
                 request.cage,
                 "look at the workspace itself",
             )
-        kept = self._registry.describe_kept(cage)
         async with cage.paused():
+            await cage.bring_to_disk()
+            kept = self._registry.describe_kept(cage)
+            _check_whole(kept)
             workspace = cage.workspace_fd
             git = cage.git.directory if cage.git is not None else None
             views = await open_paused_view(self._host, kept, workspace, peer.pid, git)
@@ -205,6 +208,17 @@ class ChangeRequests:
                 await self._destroy(kept, "expired", 0)
                 gone.append(name)
         return gone
+
+
+def _check_whole(kept: KeptCage) -> None:
+    """Raise DeniedError for changes of which some are lost: what is left looks like all."""
+    if kept.lost:
+        raise DeniedError(
+            f"what {kept.info.cage} changed is not whole: {kept.lost}",
+            kept.info.cage,
+            "make room there (df -h), give it up (akiosctl discard; a standing cage: akiosctl cage"
+            " down), and run it again",
+        )
 
 
 async def _send_views(

@@ -146,8 +146,9 @@ def test_an_end_that_only_the_log_has_stands_too(tmp_path: Path, empty: bool) ->
     begun(tmp_path)
     assert pending_changes.list_running(tmp_path) == [CAGE]
     disks = cast(Disks, FakeDisks(Slot(empty=empty)))
-    pending_changes.recover(tmp_path, disks, {CAGE: (77, 3, "exited 3")})
+    pending_changes.recover(tmp_path, disks, {CAGE: (77, 3, "exited 3", "")})
     kept = pending_changes.load_all(tmp_path)
+    assert empty or kept[CAGE].lost == ""
     info = pending_changes.load_ended(tmp_path)[0] if empty else kept[CAGE].info
     assert (info.ended_ns, info.exit_code, info.reason) == (77, 3, "exited 3")
     assert info.changes is not empty
@@ -222,3 +223,12 @@ def test_all_that_stays_in_use_is_waited_for_together(
     monkeypatch.setattr(pending_changes, "time", clock)
     assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(busy())), {}) == cages
     assert 9 < sum(slept) < 11
+
+
+def test_changes_of_which_some_are_lost_are_not_whole_after_a_kill_either(tmp_path: Path) -> None:
+    """The disk looks like any other."""
+    begun(tmp_path)
+    told = {CAGE: (5, 125, "exited 0, and some is lost", "no room")}
+    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False))), told)
+    kept = pending_changes.load_all(tmp_path)[CAGE]
+    assert (kept.lost, kept.info.exit_code) == ("no room", 125)

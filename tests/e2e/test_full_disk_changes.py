@@ -1,0 +1,148 @@
+"""What an agent wrote is below akiosd's state directory when its end is told, or the end says that
+some of it is lost: its disk is an image there, which takes room seconds after a write was answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.daemon import Daemon
+from tests.e2e.image_disk import on_image
+from tests.e2e.resources import wait_until
+
+WRITE = """
+import sys, time
+with open("small", "w") as file:
+    file.write("small")
+with open("big", "wb", buffering=0) as file:
+    print("writes", flush=True)
+    for number in range(int(sys.argv[1])):
+        file.write(bytes([number % 255 + 1]) * (1 << 20))
+        time.sleep(0.01)
+print("wrote", flush=True)
+"""
+MIB, SIZE = 160, 512 << 20
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon whose state directory is a file system of 512 MiB."""
+    daemon = Daemon("pools: {userns: 2}\n")
+    with on_image(daemon, tmp_path / "image", daemon.state, SIZE, "-m", "0"):
+        yield daemon
+
+
+def free(daemon: Daemon) -> int:
+    numbers = os.statvfs(daemon.state)
+    return numbers.f_bavail * numbers.f_frsize
+
+
+def leave(daemon: Daemon, room: int) -> Path:
+    """Take all room but that."""
+    ballast = daemon.state / "ballast"
+    with ballast.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, ballast.stat().st_size + free(daemon) - room)
+    return ballast
+
+
+def start(daemon: Daemon, workspace: Path, mib: int) -> subprocess.Popen[str]:
+    agent: subprocess.Popen[str] = daemon.popen(
+        *("run", "--workspace", workspace, "--", "python3", "-c", WRITE, str(mib)),
+        cwd=workspace, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert agent.stdout is not None and agent.stdout.readline() == "writes\n"
+    return agent
+
+
+def listed(daemon: Daemon) -> dict[str, Any]:
+    found = json.loads(daemon.ctl("ps", "--all", "--json").stdout)
+    assert isinstance(found[0], dict)
+    return found[0]
+
+
+def stands_still(daemon: Daemon) -> bool:
+    found = listed(daemon)
+    return found["state"] == "paused" and "are free on the file system" in found["reason"]
+
+
+def test_a_cage_waits_for_room_and_loses_nothing(small: Daemon) -> None:
+    workspace = small.workspace()
+    ballast = leave(small, 96 << 20)
+    agent = start(small, workspace, MIB)
+    try:
+        assert wait_until(lambda: stands_still(small), 60)
+        assert str(small.state) in listed(small)["reason"]
+        refused = small.run("true")
+        assert refused.returncode == 125 and "No space left on device" in refused.stderr
+        assert "quotas.keep_free_bytes" in refused.stderr and str(small.state) in refused.stderr
+        ballast.unlink()
+        out, err = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    assert (agent.returncode, out) == (0, "wrote\n"), err
+    done = small.ctl("commit", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    assert (workspace / "small").read_text() == "small"
+    with (workspace / "big").open("rb") as file:
+        for number in range(MIB):
+            assert file.read(1 << 20) == bytes([number % 255 + 1]) * (1 << 20)
+        assert not file.read(1)
+
+
+def test_what_is_lost_is_said_and_never_committed(small: Daemon) -> None:
+    workspace = small.workspace()
+    leave(small, 96 << 20)
+    agent = start(small, workspace, MIB)
+    try:
+        assert wait_until(lambda: stands_still(small), 60)
+        # Another program of this machine takes the last room: what the agent wrote has none.
+        ballast = leave(small, 0)
+        cage = listed(small)["cage"]
+        seen = small.ctl("diff", cage, cwd=workspace)
+        assert seen.returncode == 125 and "is not whole" in seen.stderr, seen.stderr
+        assert small.ctl("stop", "--kill", cage).returncode == 0
+        _, err = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    assert agent.returncode == 125
+    assert f"the file system of {small.state} did not take all that it wrote" in err, err
+    assert f"akiosctl discard {cage}" in err and "commit ·" not in err, err
+    ballast.unlink()
+    assert wait_until(lambda: listed(small)["state"] == "ended")
+    for verb in ("diff", "commit"):
+        done = small.ctl(verb, cage, cwd=workspace)
+        assert done.returncode == 125 and "is not whole" in done.stderr, (verb, done)
+    assert not list(workspace.iterdir())
+    end = [record for record in small.events(cage) if record["kind"] == "end"]
+    assert "did not take" in json.dumps(end), end
+    # A restart does not make it whole; where not even a name is left of it, there is nothing.
+    small.stop()
+    small.start()
+    done = small.ctl("commit", cage, cwd=workspace)
+    assert done.returncode == 125, done
+    assert "is not whole" in done.stderr or "has no changes" in done.stderr, done.stderr
+
+
+def test_control_with_room_the_same_end_keeps_what_was_written(small: Daemon) -> None:
+    workspace = small.workspace()
+    ballast = leave(small, 96 << 20)
+    agent = start(small, workspace, MIB)
+    try:
+        assert wait_until(lambda: stands_still(small), 60)
+        ballast.unlink()
+        cage = listed(small)["cage"]
+        assert small.ctl("stop", "--kill", cage).returncode == 0
+        _, err = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    assert agent.returncode in (0, 137) and "did not take" not in err, err
+    assert small.ctl("commit", cage, cwd=workspace).returncode == 0
+    assert (workspace / "small").read_text() == "small"
