@@ -253,6 +253,8 @@ class Relay:
                 message.get("next", ""),
                 message.get("code", 125),
             )
+        if message["m"] == "stands_still" and answered == self._request:
+            self._say_standstill(str(message.get("why", "")))
         if message["m"] == "ended" and answered == self._request:
             self._ended = message
             if self._tty:
@@ -260,6 +262,11 @@ class Relay:
         return (
             bool(self._detach_request) and answered == self._detach_request and message["m"] == "ok"
         )
+
+    def _say_standstill(self, why: str) -> None:
+        from akiosctl.render import note
+
+        note(f"{self._cage} stands still: {why}" if why else f"{self._cage} goes on")
 
     def _check_copies(self) -> None:
         failure = self._copiers.failure

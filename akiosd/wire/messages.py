@@ -467,6 +467,15 @@ class Started(Message, frozen=True, tag="started"):
     notes: tuple[str, ...] = ()
 
 
+class StandsStill(Message, frozen=True, tag="stands_still"):
+    """Between :class:`Started` and :class:`Ended`: everything in the cage waits until ``why`` is
+    over, and goes on with a ``why`` of "".  Clients leave out what they do not know.
+    """
+
+    cage: str = ""
+    why: str = ""
+
+
 class Ended(Message, frozen=True, tag="ended"):
     """The end of a cage.  ``reason`` is one line for people, ``kind`` its name in
     :mod:`akiosd.cage.reasons`.
@@ -844,6 +853,7 @@ Reply = (
     | Error
     | Ok
     | Started
+    | StandsStill
     | Ended
     | Cages
     | Measured

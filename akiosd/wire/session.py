@@ -35,12 +35,13 @@ from akiosd.wire.messages import (
     Records,
     Reply,
     Request,
+    StandsStill,
     Started,
     Subscribe,
 )
 
 MAX_OPEN_REQUESTS = 64
-NOT_LAST: tuple[type[Message], ...] = (Started, Records, Gap)
+NOT_LAST: tuple[type[Message], ...] = (Started, StandsStill, Records, Gap)
 
 EventsRequest = Hello | Subscribe
 

@@ -88,6 +88,9 @@ def test_a_cage_waits_for_room_and_loses_nothing(small: Daemon) -> None:
     finally:
         agent.kill()
     assert (agent.returncode, out) == (0, "wrote\n"), err
+    # Whoever waits for it is told why nothing happens.
+    still, goes_on = err.index("stands still: "), err.index("goes on")
+    assert still < goes_on < err.index("files changed"), err
     done = small.ctl("commit", cwd=workspace)
     assert done.returncode == 0, done.stderr
     assert (workspace / "small").read_text() == "small"

@@ -83,6 +83,12 @@ def writing(daemon: Daemon, project: Path, *words: str) -> Iterator[subprocess.P
         writer.communicate()
 
 
+def begun_with(daemon: Daemon) -> list[int]:
+    """How many cages each akiosd found when it was ready."""
+    lines = (json.loads(line) for line in daemon.log.read_text().splitlines())
+    return [one["cages"] for one in lines if one["event"] == "ready"]
+
+
 def test_a_standing_cage_leaves_room_and_goes_on(tmp_path: Path) -> None:
     with small_project(tmp_path, "") as (daemon, project):
         assert daemon.ctl("cage", "up", "one", cwd=project).returncode == 0
@@ -100,8 +106,7 @@ def test_a_standing_cage_leaves_room_and_goes_on(tmp_path: Path) -> None:
             # Another akiosd does not let it go on.
             daemon.stop(signal.SIGKILL)
             daemon.start()
-            lines = (json.loads(line) for line in daemon.log.read_text().splitlines())
-            assert [one["cages"] for one in lines if one["event"] == "ready"] == [0, 1]
+            assert wait_until(lambda: begun_with(daemon) == [0, 1])
             assert wait_until(lambda: stands_still(daemon, project), 60)
             assert free(project) > 0
             refused = daemon.ctl("cage", "up", "two", cwd=project)

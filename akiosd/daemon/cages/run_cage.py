@@ -168,6 +168,7 @@ class Cage:
         """Something of AKIOS in it did; the cage is over."""
         self._running = running
         self._short_of_room = ""
+        self._stood_still = trio.Event()
         self.lost = ""
         """Why what it changed is not whole, "" where nothing says so."""
         self._is_kept = trio.Event()
@@ -263,11 +264,28 @@ class Cage:
 
     def _freeze_for_room(self, frozen: bool) -> None:
         self.freeze(frozen, self._room)
+        self._tell_standstill()
 
     def wait_for_room(self, why: str) -> None:
         """Stand still because of ``why``, or go on where that is ""."""
         self.freeze(bool(why), "room for its disk")
         self._short_of_room = why
+        self._tell_standstill()
+
+    def _tell_standstill(self) -> None:
+        self._stood_still.set()
+        self._stood_still = trio.Event()
+
+    async def tell_standstills(self, tell: Callable[[str], Awaitable[object]]) -> None:
+        """Call ``tell`` with why it stands still, and with "" when it goes on, until cancelled."""
+        told = ""
+        while True:
+            changed = self._stood_still
+            if self.stands_still != told:
+                told = self.stands_still
+                await tell(told)
+            else:
+                await changed.wait()
 
     def unwritten(self) -> int:
         """Bytes that it wrote and that no disk has yet."""

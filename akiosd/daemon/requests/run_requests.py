@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -133,12 +134,23 @@ class RunRequests:
 
     async def _answer_end(self, cage: Cage, client: ClientConnection) -> None:
         try:
-            await cage.ended.wait()
+            await self._wait_end(cage, client)
             assert cage.result is not None
             await client.reply(cage.result)
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage)
             raise
+
+    async def _wait_end(self, cage: Cage, client: ClientConnection) -> None:
+        """Its client is told meanwhile when the cage stands still, and why."""
+        scope = trio.CancelScope()
+        if not cage.is_standing:
+            what = "tell that a cage stands still"
+            self._tasks.start(what, _tell_standstills, cage, client, scope)
+        try:
+            await cage.ended.wait()
+        finally:
+            scope.cancel()
 
     def _client_left(self, cage: Cage) -> None:
         if not cage.detached and not self.leaving:
@@ -361,7 +373,7 @@ class RunRequests:
                 posture=cage.posture,
             )
             await self._hand_over(cage, client, started, numbers)
-            await cage.ended.wait()
+            await self._wait_end(cage, client)
             assert cage.result is not None
             await client.reply(cage.result)
         finally:
@@ -473,6 +485,15 @@ async def _tell_begun(
     finally:
         if feed is not None:
             feed.close()
+
+
+async def _tell_standstills(cage: Cage, client: ClientConnection, scope: trio.CancelScope) -> None:
+    with scope:
+        await cage.wait_begun()
+        with suppress(trio.BrokenResourceError):  # it left: its end is what that means
+            await cage.tell_standstills(
+                lambda why: client.reply(wire.StandsStill(cage=cage.id, why=why))
+            )
 
 
 async def _comes_back(cage: Cage, event: trio.Event) -> bool:
