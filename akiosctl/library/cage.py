@@ -88,9 +88,11 @@ class Cage:
             raise TypeError(f"a cage has no {unknown}; it has {', '.join(Options.__annotations__)}")
         self._path, self._wanted = socket_path(options.get("socket")), options.get("name")
         self._keep = options.get("keep", False)
-        self._given = {name: [str(value)] for name, value in options.items() if name in _LIMITS}
+        self._given = {
+            name: [_checked(name, str(value))] for name, value in options.items() if name in _LIMITS
+        }
         if workspace is not None:
-            self._given["workspace"] = [os.path.abspath(os.fspath(workspace))]
+            self._given["workspace"] = [os.path.abspath(_checked("workspace", workspace))]
         if env := options.get("env"):
             self._given["env"] = [f"{key}={value}" for key, value in env.items()]
         if keep_env := options.get("keep_env"):
@@ -361,9 +363,7 @@ class Cage:
 
     def _checked(self, path: Path) -> str:
         self._place()
-        word = os.fspath(path)
-        refuse_nul(word, "path")
-        return word
+        return _checked("path", path)
 
     def _inside(self, path: Path) -> Place:
         return place_of(self._place(), os.fspath(path))
@@ -395,3 +395,9 @@ class Cage:
         help = next_after(why, f"make a new one: {_NEW_CAGE}")
         what = f"the cage has ended: {why.removeprefix('killed: ')}"
         return CageError(what, self.name, f"{help}; {_WAITS}")
+
+
+def _checked(name: str, value: Path) -> str:
+    word = os.fspath(value)
+    refuse_nul(word, name)
+    return word

@@ -64,6 +64,8 @@ def test_a_wrong_type_is_told_before_anything_is_begun(cage: Cage, data: Any) ->
 @pytest.mark.parametrize(
     "use",
     [
+        lambda cage: Cage("a\0b"),
+        lambda cage: Cage(policy="a\0b"),
         lambda cage: cage.write("a\0b", "x"),
         lambda cage: cage.read("a\0b"),
         lambda cage: cage.copy_in("a\0b", "x"),
