@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from akiosctl.library.program import Program
     from akiosctl.library.values import (
         CageError,
+        CageFileError,
         Change,
         Denial,
         Done,
@@ -28,6 +29,7 @@ __all__ = [
     "AsyncCage",
     "Cage",
     "CageError",
+    "CageFileError",
     "Change",
     "Denial",
     "Done",
@@ -36,7 +38,10 @@ __all__ = [
     "ProgramTimeout",
     "Spent",
 ]
-_VALUES = ("CageError", "Change", "Denial", "Done", "ProgramFailed", "ProgramTimeout", "Spent")
+_VALUES = (
+    *("CageError", "CageFileError", "Change", "Denial", "Done"),
+    *("ProgramFailed", "ProgramTimeout", "Spent"),
+)
 
 
 def __getattr__(name: str) -> Any:

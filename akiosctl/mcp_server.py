@@ -157,7 +157,9 @@ def _add_tools(server: MCPServer[Any], find: Find, threads: anyio.CapacityLimite
 
     @server.tool()
     async def write(ctx: Context[Any, Any], path: Place, text: str) -> str:
-        """Write a text file in the cage; the project outside is unchanged until commit."""
+        """Write a text file in the cage; missing directories are made.  The project outside is
+        unchanged until commit.
+        """
         with _told(), find(ctx, "write") as session:
             await do(lambda: session.use().write(path, text.encode()))
         return f"{len(text.encode())} bytes written to {path}"

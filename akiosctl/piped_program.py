@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import BinaryIO
 
 from akiosctl.begin_program import begin_program
@@ -12,6 +13,7 @@ from akiosctl.library.follow import Followed
 from akiosd.errors import AkiosError
 
 _KEPT_WORDS = 1 << 16
+_TIDIES_S = 5.0
 
 
 class Piped:
@@ -68,6 +70,15 @@ class Piped:
             ) from None
         self._reader.join()
         return int(ended.get("exit_code", 0))
+
+    def abandon(self) -> None:
+        """Let it see the end of its input before that is whole, and tidy up; have it ended where it
+        does not.
+        """
+        with suppress(OSError):
+            self.stdin.close()
+        if not self._followed.wait(_TIDIES_S):
+            self.stop()
 
     def stop(self) -> None:
         """Have it ended: what it was to do is not wanted any more.  Does not wait."""

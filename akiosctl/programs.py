@@ -11,7 +11,7 @@ from typing import Any
 
 from akiosctl.begin_program import begin_program
 from akiosctl.client import PlainClient
-from akiosctl.render import note
+from akiosctl.render import escape, note
 from akiosctl.run_options import RunOptions
 from akiosctl.stdio import is_one_output
 from akiosctl.version_managers import is_below
@@ -21,6 +21,11 @@ FOR_PROGRAMS = (
     *("cage", "env", "keep_env", "tty", "no_tty", "socket", "json", "verbose", "quiet", "help"),
 )
 """The options of ``run`` that a program has; what the others say was decided with the cage."""
+_LONGEST = 80
+
+
+class NulError(AkiosError):
+    """A text holds a NUL byte, where the system ends it."""
 
 
 def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int:
@@ -114,7 +119,16 @@ def _prepare(options: RunOptions, client: PlainClient, name: str, tty: bool) -> 
 def program_request(
     cage: str, workspace: str, command: Sequence[str], cwd: str, env: dict[bytes, bytes]
 ) -> dict[str, object]:
-    """The fields of ``Program`` for a program without a terminal; ``cwd`` is a path inside."""
+    """The fields of ``Program`` for a program without a terminal; ``cwd`` is a path inside, where
+    it is relative below ``workspace``.  Raises AkiosError.
+    """
+    refuse_nul(cwd, "path")
+    for word in command:
+        refuse_nul(word, "argument")
+    for name, value in env.items():
+        refuse_nul(name, "name of a variable")
+        refuse_nul(value, f"value of {escape(name)}")
+    cwd = os.path.normpath(os.path.join(workspace, cwd))
     return {
         "cage": cage,
         "argv": [os.fsencode(word) for word in command],
@@ -123,6 +137,13 @@ def program_request(
         "cwd": os.fsencode(cwd),
         "one_output": False,
     }
+
+
+def refuse_nul(text: str | bytes, called: str) -> None:
+    """Raises ``NulError`` where there is one; ``called`` says what the text is."""
+    if b"\0" in os.fsencode(text):
+        what = f"the {called} {escape(text[:_LONGEST])} holds a NUL byte, and none can hold one"
+        raise NulError(what, called, "leave the NUL byte out")
 
 
 def find_command(word: str, cwd: str, workspace: str) -> str:

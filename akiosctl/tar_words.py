@@ -21,7 +21,7 @@ _LINE = re.compile(
     re.VERBOSE,
 )
 _FULL = "the cage's disk is full"
-_REASONS = {
+REASONS = {
     "No such file or directory": "it is not there",
     "Permission denied": "no program in the cage may do that",
     "Operation not permitted": "no program in the cage may do that",
@@ -62,7 +62,7 @@ def read_words(words: str) -> Iterator[Named]:
             continue
         reason = found["reason"]
         if reason is not None:
-            why = _REASONS.get(reason, reason.lower())
+            why = REASONS.get(reason, reason.lower())
         elif found["changed"]:
             why = "it changed while it was copied"
         elif found["part"]:

@@ -113,7 +113,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         programs.write_file,
         "output",
         forms.Written,
-        (404,),
+        (404, 507),
         takes=_BYTES,
     ),
     Endpoint(

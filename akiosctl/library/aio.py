@@ -27,6 +27,7 @@ from akiosctl.library.values import (
     Stream,
     done_of,
     failed,
+    input_bytes,
     with_denials,
 )
 from akiosd.errors import AkiosError
@@ -87,9 +88,10 @@ class AsyncCage:
         env: Mapping[str, str] | None = None,
     ) -> Done:
         """As :meth:`Cage.run`; when it is cancelled the program is killed."""
+        data = input_bytes(input)
         program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
         try:
-            done = await killed_at_cancel(program, partial(program.collect, timeout, input))
+            done = await killed_at_cancel(program, partial(program.collect, timeout, data))
         except ProgramTimeout as slow:
             raise with_denials(slow, tuple(await self.denials(program))) from None
         if check and done.exit_code:
@@ -105,8 +107,9 @@ class AsyncCage:
         env: Mapping[str, str] | None = None,
     ) -> AsyncIterator[tuple[Stream, bytes]]:
         """As :meth:`Cage.stream`; when it is cancelled the program is killed."""
+        data = input_bytes(input)
         program = await _in_thread(partial(self.cage.start, *command, cwd=cwd, env=env))
-        program.give(input or b"")
+        program.give(data)
         pieces = program.pieces(timeout)
         ended = False
         try:

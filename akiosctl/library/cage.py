@@ -6,10 +6,12 @@ do, by their own functions, as the user who runs it.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -17,12 +19,13 @@ from akiosctl.cage_down import Asked, take_one
 from akiosctl.cage_up import cage_up, name_for
 from akiosctl.changes.render import to_json
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
-from akiosctl.client import Client, socket_path
+from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commit_cage import commit_cage, discard_cage, open_view
-from akiosctl.library.files import read_piece, write_piece
+from akiosctl.library.files import Place, place_of, read_piece, write_piece
 from akiosctl.library.program import Program
 from akiosctl.library.values import (
     CageError,
+    CageFileError,
     Change,
     Denial,
     Done,
@@ -34,9 +37,11 @@ from akiosctl.library.values import (
     as_bytes,
     done_of,
     failed,
+    input_bytes,
+    next_after,
     with_denials,
 )
-from akiosctl.programs import program_request
+from akiosctl.programs import program_request, refuse_nul
 from akiosctl.read_denials import Reading
 from akiosctl.records_text import record_json
 from akiosctl.standing_cages import find_standing, list_standing
@@ -44,6 +49,7 @@ from akiosctl.verbs.cp import copy_in, copy_out
 from akiosctl.verbs.diff import tell_refused
 from akiosctl.verbs.events import events_path
 from akiosctl.verbs.why import tell_why
+from akiosd.errors import AkiosError
 from akiosd.store.wipe import How
 from akiosd.values.units import parse_size
 from akiosd.wire.messages import (
@@ -63,6 +69,8 @@ MOST_READ = 64 << 20
 _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout", "trace")
 _ENDS_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
+_NEW_CAGE = "with Cage() as cage"
+_WAITS = "diff() and commit() of the old one work until its block ends"
 
 
 class Cage:
@@ -80,9 +88,11 @@ class Cage:
             raise TypeError(f"a cage has no {unknown}; it has {', '.join(Options.__annotations__)}")
         self._path, self._wanted = socket_path(options.get("socket")), options.get("name")
         self._keep = options.get("keep", False)
-        self._given = {name: [str(value)] for name, value in options.items() if name in _LIMITS}
+        self._given = {
+            name: [_checked(name, str(value))] for name, value in options.items() if name in _LIMITS
+        }
         if workspace is not None:
-            self._given["workspace"] = [os.path.abspath(os.fspath(workspace))]
+            self._given["workspace"] = [os.path.abspath(_checked("workspace", workspace))]
         if env := options.get("env"):
             self._given["env"] = [f"{key}={value}" for key, value in env.items()]
         if keep_env := options.get("keep_env"):
@@ -90,6 +100,8 @@ class Cage:
         if options.get("allow_degraded"):
             self._given["allow_degraded"] = []
         self._is_down = False
+        self._ending_method = ""
+        """What ended it, where a method did."""
         self.id = ""
         self.name = ""
         self.workspace = ""
@@ -120,7 +132,7 @@ class Cage:
         if not self.id:
             return
         if self._keep:
-            self._end()
+            self._end("down()")
             return
         how = Asked(How(fast=True), keep=True, discard=True, dry_run=False, as_json=True)
         with Client(self._path) as client:
@@ -134,10 +146,11 @@ class Cage:
         if not command:
             raise TypeError("no command was given")
         words = [os.fspath(word) for word in command]
-        inside = os.path.normpath(os.path.join(self._place(), cwd))
         variables = {os.fsencode(k): os.fsencode(v) for k, v in (env or {}).items()}
-        request = program_request(self.id, self._place(), words, inside, variables)
-        return Program(self._path, request, words[0])
+        place, directory = self._place(), os.fspath(cwd)
+        request = program_request(self.id, place, words, directory, variables)
+        with self._explained():
+            return Program(self._path, request, words[0])
 
     def run(
         self,
@@ -152,9 +165,10 @@ class Cage:
         :class:`ProgramFailed`, which tells what was denied; :class:`ProgramTimeout` is raised when
         it takes longer than ``timeout`` seconds.
         """
+        data = input_bytes(input)
         program = self.start(*command, cwd=cwd, env=env)
         try:
-            done = program.collect(timeout, input)
+            done = program.collect(timeout, data)
         except ProgramTimeout as slow:
             raise with_denials(slow, tuple(self.denials(program))) from None
         if check and done.exit_code:
@@ -173,8 +187,9 @@ class Cage:
         its end, where its exit code is not 0; :class:`ProgramTimeout` when it has not ended within
         ``timeout`` seconds.
         """
+        data = input_bytes(input)
         program = self.start(*command, cwd=cwd, env=env)
-        program.give(input or b"")
+        program.give(data)
         ended = False
         try:
             try:
@@ -190,32 +205,39 @@ class Cage:
             raise failed(found, program.command, tuple(self.denials(program)))
 
     def write(self, path: Path, data: bytes | str) -> None:
-        """Write a file inside; a relative path is below the project."""
-        place, content = self._inside(path), as_bytes(data)
-        write_piece(self._path, self.id, place, content)
+        """Write a file inside; a relative path is below the project.  Directories on its way that
+        are missing are made.  Raises :class:`CageFileError`; the file is as it was then.
+        """
+        content = as_bytes(data)
+        with self._explained():
+            write_piece(self._path, self.id, self._inside(path), content)
 
     def read(self, path: Path, most: int = MOST_READ) -> bytes:
-        """Read a file inside, of at most ``most`` bytes."""
-        place = self._inside(path)
-        data = read_piece(self._path, self.id, place, most + 1)
+        """Read a file inside, of at most ``most`` bytes.  Raises :class:`CageFileError`."""
+        where = self._inside(path)
+        with self._explained():
+            data = read_piece(self._path, self.id, where, most + 1)
         if len(data) > most:
-            raise CageError(f"it is larger than {most} bytes", place, "allow more: most=…")
+            what = f"{where.shown} is larger than {most} bytes"
+            raise CageFileError(what, where.place, "allow more: most=…", errno.EFBIG)
         return data
 
     def copy_in(self, source: Path, target: Path) -> int:
         """Copy a file or a directory of the user's into the cage; returns how many files."""
-        here, there = os.fspath(source), os.fspath(target)
-        self._place()
-        return copy_in(self._path, here, self.id, there).files
+        here, there = self._checked(source), self._checked(target)
+        with self._explained():
+            return copy_in(self._path, here, self.id, there).files
 
     def copy_out(self, source: Path, target: Path, most: str = "10G") -> int:
         """Copy out of the cage; no link is followed, and none made that leads out."""
-        size, there, here = parse_size(most), os.fspath(source), os.fspath(target)
-        self._place()
-        return copy_out(self._path, self.id, there, here, size).files
+        size, there, here = parse_size(most), self._checked(source), self._checked(target)
+        with self._explained():
+            return copy_out(self._path, self.id, there, here, size).files
 
     def diff(self) -> list[Change]:
-        """What its programs changed in the project; they stand still meanwhile."""
+        """What its programs changed in the project; they stand still meanwhile.  Nothing after
+        :meth:`commit` or :meth:`discard`: no change waits then.
+        """
         with Client(self._path) as client:
             info = self._info()
             if info.ended_ns and not info.changes:
@@ -226,10 +248,11 @@ class Cage:
         return [Change(row["path"], row["kind"], row.get("refused", "")) for row in rows]
 
     def commit(self, *, skip_refused: bool = False, force: bool = False) -> int:
-        """Kill everything in it, and write what it changed to the project: all or nothing, unless
-        ``skip_refused``.  Returns how many files; nothing runs in it afterwards.
+        """End the cage, and write what it changed to the project: all or nothing, unless
+        ``skip_refused``.  Returns how many files, 0 where no change waits.  Nothing runs in it
+        afterwards; what goes on needs a new cage.
         """
-        self._end()
+        self._end("commit()")
         if not self._info().changes:
             return 0
         with Client(self._path) as client:
@@ -242,8 +265,8 @@ class Cage:
         return len(report.done)
 
     def discard(self) -> None:
-        """Kill everything in it, and destroy what it changed."""
-        self._end()
+        """End the cage, and destroy what it changed.  Nothing runs in it afterwards."""
+        self._end("discard()")
         if self._info().changes:
             with Client(self._path) as client:
                 discard_cage(client, self.id)
@@ -255,7 +278,7 @@ class Cage:
 
     def budget(self) -> Spent:
         """What its calls to models cost so far."""
-        with Client(self._path) as client:
+        with self._explained(), Client(self._path) as client:
             reply, _ = client.call(BudgetInfo(cage=self.id), BudgetReply)
         return Spent(
             reply.usd_micro / _MICRO,
@@ -331,11 +354,50 @@ class Cage:
                     return info
                 time.sleep(_LOOK_SECONDS)
 
-    def _end(self) -> None:
+    def _end(self, by: str) -> None:
         self._place()
         if not self._info().ended_ns:
             with Client(self._path) as client:
                 client.call(Down(cage=self.id), Ok)
+            self._ending_method = by
 
-    def _inside(self, path: Path) -> str:
-        return os.path.normpath(os.path.join(self._place(), path))
+    def _checked(self, path: Path) -> str:
+        self._place()
+        return _checked("path", path)
+
+    def _inside(self, path: Path) -> Place:
+        return place_of(self._place(), os.fspath(path))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What fails because its cage has ended is raised as that, with why it did."""
+        try:
+            yield
+        except GoneError:
+            raise
+        except AkiosError as error:
+            ended = self._tell_ended()
+            if ended is None:
+                raise
+            raise ended from error
+
+    def _tell_ended(self) -> CageError | None:
+        """None while it is up, or nobody knows."""
+        try:
+            why = self.why_down()
+        except AkiosError:
+            return None
+        if self._ending_method:
+            what = f"{self._ending_method} has ended this cage, and nothing runs in it any more"
+            return CageError(what, self.name, f"to go on, make a new one: {_NEW_CAGE}")
+        if not why:
+            return None
+        help = next_after(why, f"make a new one: {_NEW_CAGE}")
+        what = f"the cage has ended: {why.removeprefix('killed: ')}"
+        return CageError(what, self.name, f"{help}; {_WAITS}")
+
+
+def _checked(name: str, value: Path) -> str:
+    word = os.fspath(value)
+    refuse_nul(word, name)
+    return word

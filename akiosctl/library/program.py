@@ -17,7 +17,15 @@ from typing import Any, get_args
 from akiosctl.begin_program import begin_program
 from akiosctl.client import PATIENCE_S, GoneError
 from akiosctl.library.follow import Followed
-from akiosctl.library.values import Done, ProgramTimeout, Stream, as_bytes, done_of, too_slow
+from akiosctl.library.values import (
+    Done,
+    ProgramTimeout,
+    Stream,
+    as_bytes,
+    done_of,
+    input_bytes,
+    too_slow,
+)
 from akiosd.errors import AkiosError
 
 _READ = 1 << 16
@@ -66,7 +74,7 @@ class Program:
 
     def give(self, data: bytes | str) -> None:
         """Give it ``data`` and no more, by a thread: it may print before it has read all."""
-        threading.Thread(target=self._give, args=(data,), daemon=True).start()
+        threading.Thread(target=self._give, args=(as_bytes(data),), daemon=True).start()
 
     def close_input(self) -> None:
         """Let it see the end of its input."""
@@ -111,7 +119,7 @@ class Program:
         """Give it ``input`` and no more; all of its output, and its end.  Raises
         :class:`ProgramTimeout` when that takes longer than ``timeout`` seconds.
         """
-        self.give(input or b"")
+        self.give(input_bytes(input))
         found: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
         try:
             for name, data in self.pieces(timeout):
@@ -175,7 +183,7 @@ class Program:
         self._pieces.close()
         self._stdin.close()
 
-    def _give(self, data: bytes | str) -> None:
+    def _give(self, data: bytes) -> None:
         self.write(data)
         self.close_input()
 

@@ -115,6 +115,16 @@ class CageError(AkiosError):
         self.hint = denials[0].hint if denials else ""
 
 
+class CageFileError(CageError):
+    """A file of the cage cannot be read or written; ``errno`` as of ``OSError``, 0 where no call
+    of the system failed.
+    """
+
+    def __init__(self, what: str, where: str, next: str, errno: int = 0) -> None:
+        super().__init__(what, where, next)
+        self.errno = errno
+
+
 class ProgramFailed(CageError):
     """A program ended with another exit code than 0, and it was asked for success."""
 
@@ -144,25 +154,47 @@ def done_of(ended: Mapping[str, Any], stdout: bytes = b"", stderr: bytes = b"") 
 
 
 def as_bytes(data: bytes | str) -> bytes:
-    """Text as UTF-8."""
-    return data.encode() if isinstance(data, str) else data
+    """Text as UTF-8.  Raises ``TypeError`` for what is neither text nor bytes."""
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode()
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        what = f"bytes or str are wanted, not {type(data).__name__}"
+        raise TypeError(what) from None
+
+
+def input_bytes(data: bytes | str | None) -> bytes:
+    """What a program is to get, as :func:`as_bytes`."""
+    return b"" if data is None else as_bytes(data)
+
+
+def next_after(reason: str, otherwise: str) -> str:
+    """What helps against a limit that ended a cage; ``otherwise`` where it was none."""
+    option = next((option for words, option in _SETTINGS if words in reason), "")
+    return f"give a new cage more: Cage({option}=…)" if option else otherwise
+
+
+_SETTINGS = (
+    ("memory limit ", "memory"),
+    (" processes reached", "pids"),
+    ("disk limit ", "disk"),
+    ("wall clock limit ", "timeout"),
+    ("killed: budget ", "budget"),
+    ("its cage ended: budget ", "budget"),
+)
+"""Words of akiosd/cage/reasons.py, and the option of a cage that they are about."""
 
 
 def failed(done: Done, command: str, denials: tuple[Denial, ...]) -> ProgramFailed:
     """What is raised for a program that failed."""
-    last_line_on_stderr = escape(
-        done.stderr.rstrip().rpartition(b"\n")[2][:_LONGEST]
-    )  # the agent's words
-    return ProgramFailed(
-        done.reason or f"{command} ended with exit code {done.exit_code}",
-        command,
-        denials[0].hint
-        if denials
-        else last_line_on_stderr
-        or "see what it printed: done.stdout and done.stderr of this error",
-        done,
-        denials,
-    )
+    what = done.reason or f"{command} ended with exit code {done.exit_code}"
+    if last := escape(done.stderr.rstrip().rpartition(b"\n")[2][:_LONGEST]):
+        what += f"; the last that it said: {last}"
+    next = denials[0].hint if denials else next_after(done.reason, _SEE_PRINTED)
+    return ProgramFailed(what, command, next, done, denials)
 
 
 def too_slow(seconds: float, command: str, out: bytes = b"", err: bytes = b"") -> ProgramTimeout:
@@ -178,4 +210,5 @@ def with_denials(slow: ProgramTimeout, denials: tuple[Denial, ...]) -> ProgramTi
     return ProgramTimeout(slow.what, slow.where, next or slow.next, slow.done, denials)
 
 
+_SEE_PRINTED = "see what it printed: done.stdout and done.stderr of this error"
 _MORE_TIME = "give it more time: timeout=…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 from typing import Any
 
 import click
@@ -23,23 +24,60 @@ from akiosd.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from akiosd.values.units import parse_size
 
 _TAR = "/usr/bin/tar"
-_UNPACK = """
+_PUT = """
+new=$1
+shift
+for one; do
+    to=./${one#"$new"/}
+    if [ -d "$one" ] && [ ! -L "$one" ]; then
+        [ -d "$to" ] && [ ! -L "$to" ] && continue
+        why=$(mkdir -- "$to" 2>&1) && continue
+    elif [ -d "$to" ] && [ ! -L "$to" ]; then
+        why="File exists"
+    else
+        part=${to%/*}/.akios-$$
+        why=$(/usr/bin/cp -dT --preserve=mode,timestamps -- "$one" "$part" 2>&1) &&
+            why=$(mv -fT -- "$part" "$to" 2>&1) && continue
+        rm -f -- "$part"
+    fi
+    echo "tar: ${to#./}: Cannot open: ${why##*: }" >&2
+    failed=1
+done
+exit "${failed:-0}"
+"""
+"""Of what could not be linked to its place, as from one file system to another."""
+UNPACK = f"""
+put={shlex.quote(_PUT)}
 if [ -d "$1" ]; then kind=directory name=$4; cd -- "$1"; else kind=name name=$3; cd -- "$2"; fi ||
     exit 3
-whole() { [ -f "$name" ] || [ ! -e "$name" ]; }
-if ! { whole && new=$(mktemp -d ./.akios-XXXXXXXX 2>/dev/null); }; then
+merged() {{ [ -d "$name" ] && [ ! -L "$name" ]; }}
+new=$(mktemp -d ./.akios-XXXXXXXX 2>/dev/null) ||
+    {{ merged && new=$(mktemp -d "./$name/.akios-XXXXXXXX" 2>/dev/null); }} || {{
     echo "$kind"
     exec /usr/bin/tar -x -f - --no-same-owner
-fi
+}}
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 143' TERM
 echo "$kind whole"
 /usr/bin/tar -x -f - --no-same-owner -C "$new" || exit
-[ -e "$new/$5" ] && mv -fT -- "$new/$name" "./$name"
+[ -e "$new/$5" ] || exit
+why="File exists"
+if merged; then
+    if [ -d "$new/$name" ]; then
+        /usr/bin/cp -rlfT --preserve=mode,timestamps -- "$new/$name" "./$name" 2>/dev/null && exit
+        find "$new/$name" '(' -type d -o -links 1 ')' -exec sh -c "$put" sh "$new" {{}} +
+        exit
+    fi
+elif [ ! -d "$new/$name" ] || [ ! -e "$name" ] && [ ! -L "$name" ]; then
+    why=$(mv -fT -- "$new/$name" "./$name" 2>&1) && exit
+fi
+echo "tar: $name: Cannot open: ${{why##*: }}" >&2
+exit 1
 """
-"""Whether the target is a directory is found out by the program that writes into it.  What is not
-there, or is a file, is there whole or as it was, also where this program is killed, or its input
-ends early: behind the last file comes a mark.
+"""Whether the target is a directory is found out by the program that writes into it.  Nothing takes
+its place before all of it is there: behind the last file comes a mark.  What is not there, or is no
+directory, is there whole or as it was, also where this program is killed; into a directory of that
+name each file is, by a link(2) under another name and a rename(2), which ``cp -lf`` makes.
 """
 _MARK = ".akios-whole"
 _NOWHERE = 3
@@ -121,7 +159,7 @@ def copy_in(path: str, source: str, name: str, target: str, most: int = _MOST) -
     here, last = os.path.split(source)
     fd = open_directory(here or ".")
     try:
-        words = ["/bin/sh", "-c", _UNPACK, "sh", place, directory or "/", called, last, _MARK]
+        words = ["/bin/sh", "-c", UNPACK, "sh", place, directory or "/", called, last, _MARK]
         program = Piped(path, str(cage["cage"]), words, f"in {place}")
         said = program.stdout.readline().split()
         is_directory = said[:1] == [b"directory"]
@@ -171,7 +209,7 @@ def _pack(
         raise
     except BaseException:
         packing.give_up()
-        program.stop()
+        program.abandon()
         raise
 
 

@@ -46,6 +46,7 @@ MAX_KEY = 8192
 """Longest API key, in bytes."""
 _LONGEST_TOKEN = 32
 _OTHER_CLIENT = "use the akiosctl that was installed with this akiosd"
+_NO_NUL = "leave the NUL byte out: no argument and no variable of a program can hold one"
 _SET_HOME = "set HOME to the plain path of your home directory, as getent passwd shows it"
 _MIN_KEY = 8
 # Signals that a terminal or a service manager sends.  KILL is the message Stop, STOP the freezer.
@@ -179,11 +180,14 @@ def _check_program(run: Run | Program) -> None:
 
 
 def _check_texts(run: Run | Program) -> None:
-    for text in (*run.argv, *run.env, *run.env.values()):
-        if b"\0" in text:
-            raise DeniedError(
-                "an argument or environment variable holds a NUL byte", "run", _OTHER_CLIENT
-            )
+    for number, word in enumerate(run.argv):
+        if b"\0" in word:
+            called = f"argument {number}" if number else "the command"
+            raise DeniedError(f"{called} holds a NUL byte", "run", _NO_NUL)
+    for name, value in run.env.items():
+        if b"\0" in name or b"\0" in value:
+            shown = name.decode("utf-8", "backslashreplace")[:40]
+            raise DeniedError(f"the variable {shown!r} holds a NUL byte", "run", _NO_NUL)
     for name in run.env:
         if not name or b"=" in name:
             raise DeniedError(

@@ -219,7 +219,12 @@ def test_a_standing_cage_from_up_to_down(server: ApiServer) -> None:
     assert server.ask(f"{BASE}{base}/files?path=b").body == b"12345678"
     assert server.ask(f"{BASE}{base}/files?path=b&offset=6&limit=1").body == b"7"
     lost = server.ask(f"{BASE}{base}/files?path=nothing")
-    assert lost.status == 409 and "No such file" in lost.json()["detail"]
+    assert lost.status == 404 and lost.json()["detail"] == "nothing cannot be read: it is not there"
+    assert "ls -la" in lost.json()["next"]
+    octets = {"Content_Type": "application/octet-stream"}
+    deep = f"{BASE}{base}/files?path=new/dir/%C3%BC"
+    assert server.ask(deep, "PUT", body=b"x", **octets).status == 200
+    assert server.ask(deep).body == b"x"
     assert server.ask(f"{BASE}{base}/pause", "POST").status == 200
     assert server.ask(f"{BASE}{base}/status").json()["state"] == "paused"
     assert server.ask(f"{BASE}{base}/resume", "POST").status == 200
@@ -250,7 +255,7 @@ def test_files_are_those_of_the_cage(daemon: Daemon, server: ApiServer) -> None:
     finish(server, begin(server, exec_, argv=["mkfifo", "pipe"]))
     for path in (str(secret), "link", "/proc/1/root/etc/shadow", f"../../{secret}", "/etc/shadow"):
         got = server.ask(f"{base}?path={path}")
-        assert got.status == 409, (path, got.body)
+        assert got.status == 404, (path, got.body)
     for path in ("/etc/passwd2", "/usr/bin/x", "link"):
         got = server.ask(
             f"{base}?path={path}", "PUT", body=b"x", Content_Type="application/octet-stream"

@@ -161,6 +161,48 @@ def test_in_the_midst_of_a_copy_there_is_no_part_under_its_name(
     assert parts(place) == []
 
 
+@pytest.mark.parametrize("signo", [signal.SIGKILL, signal.SIGINT])
+def test_in_the_midst_of_a_copy_into_a_directory_its_files_are_as_they_were(
+    private: Daemon, project: Path, signo: int
+) -> None:
+    place = project / "data/output"
+    (project / "tree/sub").mkdir(parents=True)
+    (project / "tree/sub/big").write_bytes(os.urandom(SIZE))
+    inside(
+        private, project, "cd data/output; mkdir -p tree/sub; echo old | tee tree/sub/big tree/x"
+    )
+    client = private.popen("cp", "tree", "work:data/output", cwd=project, stderr=subprocess.PIPE)
+    until = time.monotonic() + 30
+    while not parts(place):
+        assert time.monotonic() < until and client.poll() is None
+    client.send_signal(signo)
+    client.communicate()
+    assert wait_until(lambda: set(states(private)) == {"ended"})
+    assert (place / "tree/sub/big").read_text() == "old\n"
+    # Whoever is killed at once leaves what it had begun, under a name that says so.
+    left = parts(place)
+    assert not left or signo == signal.SIGKILL
+    done = private.ctl("cp", "tree", "work:data/output", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (place / "tree/sub/big").read_bytes() == (project / "tree/sub/big").read_bytes()
+    assert (place / "tree/x").read_text() == "old\n" and parts(place) == left
+
+
+def test_a_copy_reaches_another_file_system_below_its_directory(
+    private: Daemon, project: Path
+) -> None:
+    (project / "from/data/output").mkdir(parents=True)
+    (project / "from/data/output/given").write_text("new")
+    (project / "from/data/beside").write_text("new")
+    devices = "test $(stat -c %d data) != $(stat -c %d data/output) && echo old >data/output/given"
+    inside(private, project, devices)
+    done = private.ctl("cp", "from/data", "work:.", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "data/output/given").read_text() == "new"
+    inside(private, project, 'test "$(cat data/beside)" = new && test ! -e data/output/.akios*')
+    assert parts(project / "data/output") == []
+
+
 def test_a_file_is_written_whole_or_not_at_all(private: Daemon, project: Path) -> None:
     """What cannot be replaced is written to directly: through a link, to a second name, a pipe."""
     own = "data/output"
@@ -176,6 +218,6 @@ def test_a_file_is_written_whole_or_not_at_all(private: Daemon, project: Path) -
     }  # fmt: skip
     assert (place / "link").is_symlink() and (place / "a").stat().st_mode & 0o777 == 0o600
     assert parts(place) == []
-    with pytest.raises(CageError, match="No such file or directory"):
-        cage.write("data/none/a", "x")
+    with pytest.raises(CageError, match="it is read-only in the cage"):
+        cage.write("/usr/none/a", "x")
     assert cage.read(f"{own}/new") == b"to new"

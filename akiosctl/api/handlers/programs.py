@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
 
 from fastapi import Request, Response
 
@@ -12,11 +15,12 @@ from akiosctl.api.forms import ExecJob, NewProgram, Written
 from akiosctl.api.handlers.running import find_standing, input_of
 from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import CageId, Inside, Key, Offset, Piece
+from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
-from akiosctl.library.files import read_piece, write_piece
+from akiosctl.library.files import Place, place_of, read_piece, write_piece
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
-from akiosctl.library.values import ProgramTimeout
+from akiosctl.library.values import CageFileError, ProgramTimeout
 from akiosctl.programs import program_request
 from akiosctl.progress import Progress
 from akiosctl.render import escape
@@ -41,9 +45,8 @@ def begin_exec(
     with service.connect() as client:
         found = find_standing(client, cage)
     place = os.fsdecode(found.workspace)
-    inside = os.path.normpath(os.path.join(place, body.cwd))
     env = {os.fsencode(name): os.fsencode(value) for name, value in body.env.items()}
-    asked = program_request(cage, place, body.argv, inside, env)
+    asked = program_request(cage, place, body.argv, body.cwd, env)
 
     def work(progress: Progress) -> Mapping[str, object]:
         program = Program(service.socket, asked, body.argv[0])
@@ -90,22 +93,36 @@ def read_file(
 ) -> Response:
     """Bytes of a file in a standing cage, from `offset` on; fewer than `limit` where it ends."""
     place = _place(service, cage, path)
-    data = read_piece(service.socket, cage, place, limit, offset)
+    with _refused(HTTPStatus.NOT_FOUND):
+        data = read_piece(service.socket, cage, place, limit, offset)
     return Response(data, media_type="application/octet-stream")
 
 
 def write_file(
     service: Service, cage: CageId, path: Inside, data: bytes, offset: Offset = 0
 ) -> Written:
-    """Write the body into a file in a standing cage; at `offset` 0 what was in it goes.  A large
-    file is sent in pieces.
+    """Write the body into a file in a standing cage; at `offset` 0 what was in it goes, and missing
+    directories are made.  A large file is sent in pieces.
     """
     place = _place(service, cage, path)
-    write_piece(service.socket, cage, place, data, offset)
-    return Written(escape(place), len(data))
+    with _refused():
+        write_piece(service.socket, cage, place, data, offset)
+    return Written(escape(place.place), len(data))
 
 
-def _place(service: Service, cage: str, path: str) -> str:
+def _place(service: Service, cage: str, path: str) -> Place:
     with service.connect() as client:
         found: CageInfo = find_standing(client, cage)
-    return os.path.normpath(os.path.join(os.fsdecode(found.workspace), path))
+    return place_of(os.fsdecode(found.workspace), path)
+
+
+@contextmanager
+def _refused(missing: HTTPStatus = HTTPStatus.CONFLICT) -> Iterator[None]:
+    """What failed for a file has the status that says so."""
+    try:
+        yield
+    except CageFileError as error:
+        status = missing if error.errno == errno.ENOENT else HTTPStatus.CONFLICT
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            status = HTTPStatus.INSUFFICIENT_STORAGE
+        raise Refusal(status, error.what, error.where, error.next) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from pathlib import Path
 
-from akiosctl import AkiosError, Cage, CageError, Done, ProgramFailed, ProgramTimeout
+from akiosctl import Cage, CageError, CageFileError, Done, ProgramFailed, ProgramTimeout
 
 Path("kept.txt").write_text("old\n")
 with Cage(budget="0.50", memory="512M") as cage:
@@ -42,14 +43,23 @@ with Cage(budget="0.50", memory="512M") as cage:
     cage.write("made.bin", bytes(range(256)) * 1000)
     assert cage.read("made.bin") == bytes(range(256)) * 1000
     assert not Path("made.bin").exists()  # it is in the cage
-    for wrong in (lambda: cage.read("nothing"), lambda: cage.write("no/such", b"x"),
-                  lambda: cage.read("made.bin", most=10)):  # fmt: skip
+    cage.write("dir x/ü 名.txt", "deep")
+    assert cage.read("dir x/ü 名.txt") == b"deep"
+    for wrong, name, number in (
+        (lambda: cage.read("ü 名"), "ü 名 cannot be read", errno.ENOENT),
+        (lambda: cage.write("/usr/x", b"x"), "/usr/x cannot be written", errno.EROFS),
+        (lambda: cage.write("/tmp", b"x"), "/tmp cannot be written", errno.EISDIR),
+        (lambda: cage.write("made.bin/x", b"x"), "made.bin/x cannot be written", errno.ENOTDIR),
+        (lambda: cage.read("made.bin", most=10), "made.bin is larger", errno.EFBIG),
+    ):
         try:
             wrong()
-        except CageError as error:
-            assert error.what and error.where and error.next, error
+        except CageFileError as error:
+            assert error.what.startswith(name) and error.errno == number, error
+            assert error.where and error.next and "dd" not in error.what, error
         else:
             raise AssertionError("it was read or written")
+    cage.run("rm", "-r", "dir x")
     Path("mine").mkdir()
     Path("mine/a").write_text("a")
     assert cage.copy_in("mine", "/tmp/theirs") == 1
@@ -86,7 +96,8 @@ with Cage(budget="0.50", memory="512M") as cage:
     try:
         cage.run("sh", "-c", "echo its own words >&2; false", check=True)
     except ProgramFailed as failed:
-        assert failed.rule == "" and "its own words" in failed.next, failed.denials
+        assert failed.rule == "" and "said: its own words" in failed.what, failed.denials
+        assert "its own words" not in failed.next
     else:
         raise AssertionError("it succeeded")
     assert [one.rule for one in cage.denials()] == ["network.allowed_domains"]
@@ -109,12 +120,15 @@ with Cage(budget="0.50", memory="512M") as cage:
     assert [(change.path, change.kind) for change in cage.diff()] == [("kept.txt", "modified")]
     assert Path("kept.txt").read_text() == "old\n"
     assert cage.commit() == 1 and Path("kept.txt").read_text() == "new\n"
-    try:
-        cage.run("true")
-    except AkiosError as error:
-        assert error.what and error.next, error
-    else:
-        raise AssertionError("it ran in a cage that is down")
+    for use in (lambda: cage.run("true"), lambda: cage.read("kept.txt"), cage.budget,
+                lambda: cage.write("f", "x"), lambda: cage.copy_in("kept.txt", "f")):  # fmt: skip
+        try:
+            use()
+        except CageError as error:
+            assert error.what.startswith("commit() has ended this cage") and error.next, error
+        else:
+            raise AssertionError("it ran in a cage that is down")
+    assert cage.diff() == [] and cage.commit() == 0  # no change waits any more
 
 # A cage that a limit ends is asked at once, while it is ending.
 for _ in range(3):
@@ -125,8 +139,31 @@ for _ in range(3):
         while not small.why_down():
             assert time.monotonic() < until
         assert "memory" in small.why_down()
+        try:
+            small.run("true")
+        except CageError as error:
+            assert error.what.startswith("the cage has ended: memory limit 64 MiB"), error
+            assert "Cage(memory=…)" in error.next and "akiosctl" not in error.next, error
+        else:
+            raise AssertionError("it ran in a cage that is down")
         assert [change.path for change in small.diff()] == ["left"]
         small.discard()
+
+# What does not fit leaves what was there, also what has two names and is written to in place.
+with Cage(disk="16M") as full:
+    full.write("f", "old")
+    full.write("two", b"old" * (2 << 20))
+    full.run("ln", "two", "names", check=True)
+    for name, size in (("f", 40), ("new", 40), ("two", 9)):
+        try:
+            full.write(name, bytes(size << 20))
+        except CageFileError as error:
+            assert error.errno in (errno.ENOSPC, errno.EDQUOT), error
+            assert error.what == f"{name} cannot be written: the cage's disk is full", error
+        else:
+            raise AssertionError("it was written")
+    assert full.read("f") == b"old" and full.read("names") == b"old" * (2 << 20)
+    assert sorted(change.path for change in full.diff()) == ["f", "names", "two"]
 
 with Cage(keep=True) as kept:
     kept.run("sh", "-c", "echo lost > kept.txt")

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from akiosctl.library.values import Denial, Done, done_of, failed, too_slow, with_denials
+import pytest
+
+from akiosctl.library.values import (
+    Denial,
+    Done,
+    done_of,
+    failed,
+    next_after,
+    too_slow,
+    with_denials,
+)
+from akiosd.cage.reasons import EndFacts, explain_end
+from akiosd.values.policy import Limits
 
 DENIAL = Denial("network.allowed_domains", "names", 2, ("evil.example",), "allow it there", "x")
 
 
-def test_a_failure_tells_the_rule_or_else_the_last_words() -> None:
+def test_a_failure_tells_the_last_words_as_what_was_said_and_the_rule_as_what_helps() -> None:
     done = Done(3, b"", b"first\nlast \x1b[2J words\n")
     plain = failed(done, "make", ())
-    assert plain.next == "last \\x1b[2J words" and plain.rule == plain.hint == ""
-    assert plain.what == "make ended with exit code 3" and plain.done is done
+    assert plain.next.startswith("see what it printed") and plain.rule == plain.hint == ""
+    said = "make ended with exit code 3; the last that it said: last \\x1b[2J words"
+    assert plain.what == said and plain.done is done
     denied = failed(done, "make", (DENIAL,))
     assert (denied.rule, denied.hint, denied.next) == (DENIAL.rule, "allow it there", denied.hint)
     assert failed(Done(3, b"", b""), "make", ()).next.startswith("see what it printed")
     assert failed(Done(137, b"", b"", "memory", "memory limit"), "m", ()).what == "memory limit"
-    assert len(failed(Done(1, b"", b"x" * 10**6), "m", ()).next) <= 400
+    assert len(failed(Done(1, b"", b"x" * 10**6), "m", ()).what) < 500
+
+
+@pytest.mark.parametrize(
+    "kind, option",
+    [("memory", "memory"), ("pids", "pids"), ("disk", "disk"), ("wall_clock", "timeout"),
+     ("budget", "budget"), ("loop", ""), ("down", "")],
+)  # fmt: skip
+def test_a_limit_is_told_with_the_option_that_moves_it(kind: str, option: str) -> None:
+    facts = EndFacts(kind, limits=Limits(memory=1 << 20, pids=1), detail="$1.00 spent")
+    reason = explain_end(facts).reason
+    within = explain_end(EndFacts("cage_ended", detail=reason.removeprefix("killed: "))).reason
+    for one in (reason, within):
+        more = f"give a new cage more: Cage({option}=…)" if option else "look"
+        assert next_after(one, "look") == more
+    if option:
+        assert f"Cage({option}=…)" in failed(Done(137, b"", b"", kind, within), "m", ()).next
 
 
 def test_what_ended_by_itself_has_no_reason_but_a_remark() -> None:

@@ -44,7 +44,9 @@ GOOD: list[tuple[Message, int]] = [
 BAD: list[tuple[Message, int, str]] = [
     (msgspec.structs.replace(PROGRAM, cage="work"), 0, "is not a cage"),
     (msgspec.structs.replace(PROGRAM, argv=()), 0, "no command"),
-    (msgspec.structs.replace(PROGRAM, argv=(b"a\0b",)), 0, "NUL"),
+    (msgspec.structs.replace(PROGRAM, argv=(b"a\0b",)), 0, "the command holds a NUL"),
+    (msgspec.structs.replace(PROGRAM, argv=(b"a", b"b", b"\0")), 0, "argument 2 holds a NUL"),
+    (msgspec.structs.replace(PROGRAM, env={b"A": b"\0"}), 0, "variable 'A' holds a NUL"),
     (msgspec.structs.replace(PROGRAM, env={b"a=b": b""}), 0, "with '='"),
     (msgspec.structs.replace(PROGRAM, command=b"true"), 0, "not an absolute path"),
     (msgspec.structs.replace(PROGRAM, cwd=b"/w/../x"), 0, "not a normal path"),
