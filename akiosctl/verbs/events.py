@@ -15,6 +15,7 @@ import msgspec
 from akiosctl.cages import find_log, list_cages
 from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import print_line, wants_json
+from akiosctl.extras import install_command
 from akiosctl.reconnect import Births, wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.record_schema import record_schema
@@ -178,10 +179,11 @@ def _make_sender(url: str) -> Sender:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("opentelemetry", "requests"):
             raise
+        pip = install_command("otlp")
         raise AkiosError(
             f"sending to a collector needs {error.name}, which is not installed",
             "--otlp",
-            "install it: pip install 'akios[otlp]'; without it, --json prints the records",
+            f"install it: {pip}; without it, --json prints the records",
         ) from None
     return Sender(check_url(url))
 
