@@ -128,6 +128,7 @@ def test_limits_and_policy_of_the_request_hold(server: ApiServer) -> None:
     for bad in ({"policy_text": "version: 1\nwhat: 1\n"}, {"memory": "much"}, {"cwd": "../.."}):
         answer = begin(server, argv=["true"], **bad)
         assert answer.status == 409 and answer.json()["next"], answer.body
+        assert "--" not in answer.json()["where"] + answer.json()["next"], answer.body
 
 
 def test_a_workspace_of_the_users_is_shown_and_changed_by_a_commit(
@@ -217,6 +218,9 @@ def test_a_standing_cage_from_up_to_down(server: ApiServer) -> None:
         Content_Type="application/octet-stream",
     )  # fmt: skip
     assert server.ask(f"{BASE}{base}/files?path=b").body == b"12345678"
+    looked = server.ask(f"{BASE}{base}/diff")
+    assert looked.status == 200 and looked.headers["etag"], looked.body
+    assert [(one["path"], one["kind"]) for one in looked.json()["changes"]] == [("b", "added")]
     assert server.ask(f"{BASE}{base}/files?path=b&offset=6&limit=1").body == b"7"
     lost = server.ask(f"{BASE}{base}/files?path=nothing")
     assert lost.status == 409 and "No such file" in lost.json()["detail"]

@@ -21,6 +21,7 @@ from akiosctl.api.params import CageId, Key
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service, find_cage
 from akiosctl.api.tokens import Token
+from akiosctl.cages import list_cages
 from akiosctl.changes import Diff, Plan
 from akiosctl.changes.render import to_json
 from akiosctl.client import Client
@@ -40,6 +41,7 @@ Match = Annotated[
     Header(
         alias="If-Match",
         pattern=r'^(\*|"[0-9a-f]{32}")$',
+        examples=["*"],
         description="The ETag of the diff that is meant; `*` for whatever it is now.",
     ),
 ]
@@ -57,13 +59,17 @@ def end_cage(service: Service, cage: CageId, grace: Grace = 10) -> dict[str, obj
 
 
 def get_diff(service: Service, response: Response, cage: CageId) -> dict[str, Any]:
-    """What an ended cage changed, and what of it a commit would refuse.  Its ETag is for If-Match
-    of commit and discard.
+    """What a cage changed, and what of it a commit would refuse.  One that runs, as a standing cage
+    does, stands still while it is compared.  The ETag is for If-Match of commit and discard.
     """
     with service.connect() as client:
-        _find_settled(client, cage)
-        with open_view(client, cage, watched=False) as view:
+        running = not find_own(client, cage).ended_ns
+        if not running:
+            _find_settled(client, cage)
+        with open_view(client, cage, running=running, watched=False) as view:
             answer = _describe(cage, view, view.compare())
+            if running:
+                list_cages(client)  # akiosd says first if the pause was over before the reading
     response.headers["ETag"] = _tag(answer)
     return answer
 

@@ -116,7 +116,7 @@ def _check(service: Service, body: NewWorkflowRun) -> None:
 
 def _begin(service: Service, body: NewWorkflowRun, at_once: int) -> str:
     service.runs.check_room()
-    with conflicts(), ExitStack() as held:
+    with conflicts(NewWorkflowRun), ExitStack() as held:
         own = "" if body.workspace else held.enter_context(own_place(service, body.files))
         place = _place(service, own or body.workspace, bool(own))
         source = Source(body.text.encode(), _TEXT)
@@ -172,7 +172,7 @@ def _resume(service: Service, kept: Kept, body: NewResumption) -> str:
     if service.is_system and not is_own:
         what = "this server runs with --system: it acts for no user, and did not begin this run"
         raise Refusal(HTTPStatus.FORBIDDEN, what, kept.run, "begin a new one", rule="serve.system")
-    with conflicts(), ExitStack() as held:
+    with conflicts(NewResumption), ExitStack() as held:
         if is_own:
             held.enter_context(service.scratch.keep(workspace))
         place = _place(service, workspace, is_own)
