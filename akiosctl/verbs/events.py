@@ -16,7 +16,7 @@ from akiosctl.cages import find_log, list_cages
 from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import print_line, wants_json
 from akiosctl.extras import install_command
-from akiosctl.reconnect import Births, wait_for_daemon
+from akiosctl.reconnect import Births, Told, wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.record_schema import record_schema
 from akiosctl.records_text import kinds
@@ -135,16 +135,19 @@ def _follow_on(
     path: str, request: Subscribe, cursors: dict[str, int], births: Births, printer: Printer
 ) -> None:
     """Follow over restarts of akiosd, with the cages that began before it was back here."""
+    told = Told()
     while True:
         try:
             _follow(events_path(path), request, cursors, printer)
         except GoneError:
-            wait_for_daemon(path, says=True)
+            told.gone()
+            wait_for_daemon(path)
         try:
             with Client(path) as client:
                 infos = list_cages(client, everyone=True)
         except GoneError:
             continue  # the next try waits again
+        told.back()
         if not request.cages:
             cursors |= births.missed(infos, cursors)
 
