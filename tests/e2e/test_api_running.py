@@ -145,6 +145,16 @@ def test_a_workspace_of_the_users_is_shown_and_changed_by_a_commit(
     tag = looked.headers["etag"]
     assert finish(server, server.ask(f"{base}/commit", "POST", If_Match=tag))["committed"]
     assert (workspace / "sub" / "made").read_text() == "new\n"
+    script = "ln -s /etc/passwd /w/out".replace("/w", str(workspace))
+    ended = run(server, "sh", "-c", script, workspace=str(workspace))
+    base = f"{BASE}/cages/{ended['cage']}"
+    job = server.ask(f"{base}/commit", "POST", If_Match="*").json()["id"]
+    failed = server.ask(f"{BASE}/jobs/{job}?wait=25").json()
+    assert (
+        "skip_refused=true" in failed["error"]["next"]
+        and f"GET {base}/diff" in (failed["error"]["next"])
+    )
+    assert "--" not in failed["error"]["next"] and "force" not in failed["error"]["next"]
     others = daemon.workspace(uid=OTHER)
     others.chmod(0o700)
     answer = begin(server, argv=["true"], workspace=str(others))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from akiosctl.commit_cage import CageView, commit_cage, discard_cage, open_view
 from akiosctl.progress import Progress
 from akiosctl.verbs import commit, stop
 from akiosctl.verbs.diff import tell_refused
+from akiosd.errors import AkiosError
 from akiosd.wire.messages import CageInfo
 
 _MOST_GRACE = 20
@@ -103,7 +105,7 @@ def begin_commit(
         def agrees(view: CageView, plan: Plan) -> None:
             _check_match(match, cage, view)
 
-        with service.connect() as client:
+        with service.connect() as client, _of_this_api(cage):
             plan, report, place = commit_cage(
                 client, cage, skip_refused=skip_refused, force=force, agrees=agrees, watched=False
             )
@@ -114,6 +116,19 @@ def begin_commit(
     job = service.jobs.begin(token.id, CommitJob, cage, key, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
+
+
+@contextmanager
+def _of_this_api(cage: str) -> Iterator[None]:
+    """What helps is told of parameters and requests, not of a command line."""
+    try:
+        yield
+    except AkiosError as error:
+        told = error.next.replace("with akiosctl diff", f"with GET /api/v1/cages/{cage}/diff")
+        for option, parameter in (("--skip-refused", "skip_refused"), ("--force", "force")):
+            told = told.replace(option, f"{parameter}=true")
+        error.next = told
+        raise
 
 
 def discard(service: Service, cage: CageId, match: Match) -> dict[str, object]:

@@ -106,7 +106,9 @@ async def stream(
 ) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
     sent: read them from the log), `away` and `back` (of akiosd), `end` (the token is no longer
-    valid).  Whoever asks here for a WebSocket gets the same as its messages.
+    valid).  Lines that begin with a colon are comments, which clients of such streams leave out:
+    `: beat` where it is quiet, `: passed over` where records came that were not asked for.
+    Whoever asks here for a WebSocket gets the same as its messages.
     """
     follow = await _begin(service, cage, kind, last_event_id or after, replay, notable, run)
     token: Token = request.state.token
