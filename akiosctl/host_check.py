@@ -145,7 +145,7 @@ def read_facts() -> Facts:
         systemd=os.path.isdir("/run/systemd/system"),
         member=_is_member(),
         mkfs=shutil.which("mkfs.ext4", path=_SYSTEM_PATH) is not None,
-        program=_program(),
+        program=daemon_program(),
     )
 
 
@@ -184,9 +184,15 @@ def _is_member() -> bool:
     return os.geteuid() == 0 or _find_group() in (os.getegid(), *os.getgroups())
 
 
-def _program() -> str:
+_PATH_OF_SUDO = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin", "")
+
+
+def daemon_program() -> str:
+    """akiosd as it is started here."""
     beside = os.path.join(os.path.dirname(sys.executable), "akiosd")
-    return "akiosd" if shutil.which("akiosd") or not os.path.exists(beside) else beside
+    found = shutil.which("akiosd") or (beside if os.path.exists(beside) else "akiosd")
+    # sudo has a PATH of its own, without the user's venv (secure_path in sudoers(5)).
+    return "akiosd" if os.path.dirname(found) in _PATH_OF_SUDO else found
 
 
 def _words(path: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import time
 
 from akiosctl.client import Client, GoneError
-from akiosctl.reconnect import wait_for_daemon
+from akiosctl.reconnect import Told, wait_for_daemon
 from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -71,7 +71,7 @@ class KeptOutput:
     def wait(self, path: str) -> None:
         """Until there is more, or no more will come; also over a restart of akiosd."""
         time.sleep(_PAUSE_SECONDS)
-        lost = False
+        lost, told = False, Told()
         while True:
             try:
                 with Client(path) as client:
@@ -82,9 +82,11 @@ class KeptOutput:
                         self.take(reply)
                     if lost or not self.opened:
                         self.ask(client)
+                    told.back()
                     return
             except GoneError:
-                wait_for_daemon(path, says=not lost)
+                told.gone()
+                wait_for_daemon(path)
                 lost = True
 
     def close(self) -> None:

@@ -20,13 +20,14 @@ import anyio.to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from akiosctl.library.aio import killed_at_cancel
 from akiosctl.library.cage import Cage
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
 from akiosctl.library.values import CageError, ProgramTimeout, done_of
+from akiosctl.start_advice import what_helps
 from akiosd import __version__
 from akiosd.errors import AkiosError
 
@@ -121,11 +122,32 @@ def serve_stdio(session: Session) -> None:
 
 def make_server(find: Find, **more: Any) -> MCPServer[Any]:
     """The server with its tools; ``more`` as for the library's."""
-    server: MCPServer[Any] = MCPServer(
+    server: MCPServer[Any] = _Server(
         "akios", version=__version__, instructions=_ABOUT, log_level="WARNING", **more
     )
     _add_tools(server, find, anyio.CapacityLimiter(MOST_THREADS))
     return server
+
+
+class _Server(MCPServer[Any]):
+    """Says in plain words which argument of a call is wrong: a model reads it, and asks again."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *more: Any) -> Any:
+        try:
+            return await super().call_tool(name, arguments, *more)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(_tell_arguments(name, error.__cause__)) from None
+            raise
+
+
+def _tell_arguments(tool: str, wrong: ValidationError) -> str:
+    found = []
+    for one in wrong.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in one["loc"])
+        words = "it is missing" if one["type"] == "missing" else one["msg"]
+        found.append(f"{field}: {words[:1].lower()}{words[1:]}")
+    return f"wrong arguments of {tool}: {'; '.join(found)}; next: see the schema of its input"
 
 
 def _add_tools(server: MCPServer[Any], find: Find, threads: anyio.CapacityLimiter) -> None:
@@ -214,4 +236,5 @@ def _told() -> Iterator[None]:
     try:
         yield
     except AkiosError as error:
+        error.next = what_helps(error)
         raise ToolError(str(error)) from None

@@ -32,12 +32,27 @@ class Births:
         return {cage: at for cage, at in new.items() if cage not in cursors}
 
 
-def wait_for_daemon(path: str, *, says: bool) -> None:
-    """Until akiosd takes connections again; ``says`` that it waits.  Raises :class:`GoneError`
-    after a minute.
-    """
-    if says:
-        note("akiosd is gone; waiting until it is back")
+class Told:
+    """Says once that akiosd is gone, however often it is met so, and once that it is back."""
+
+    def __init__(self) -> None:
+        self._is_gone = False
+
+    def gone(self) -> None:
+        """It was lost, or was not there again."""
+        if not self._is_gone:
+            note("akiosd is gone; waiting until it is back")
+        self._is_gone = True
+
+    def back(self) -> None:
+        """It has answered."""
+        if self._is_gone:
+            note("akiosd is back")
+        self._is_gone = False
+
+
+def wait_for_daemon(path: str) -> None:
+    """Until akiosd takes connections again.  Raises :class:`GoneError` after a minute."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         # Also before the first try: one that stops takes connections for a moment longer.

@@ -10,7 +10,7 @@ from typing import Any
 
 from akiosctl.client import GoneError, PlainClient
 from akiosctl.come_back import Absence
-from akiosctl.reconnect import wait_for_daemon
+from akiosctl.reconnect import Told, wait_for_daemon
 from akiosctl.render import note
 from akiosctl.stdio import write_all
 from akiosd.errors import AkiosError
@@ -31,8 +31,12 @@ def connect(path: str) -> PlainClient:
         try:
             return PlainClient(path)
         except GoneError:
-            wait_for_daemon(path, says=True)
-            return PlainClient(path)
+            told = Told()
+            told.gone()
+            wait_for_daemon(path)
+            client = PlainClient(path)
+            told.back()
+            return client
     except GoneError as gone:
         raise AkiosError(gone.what, gone.where, gone.next) from None
 

@@ -24,6 +24,7 @@ from akiosctl.journal_file import JournalFile, directory
 from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
 from akiosctl.step_cages import STOPPED, Heard, StepCages
+from akiosctl.workflow_again import name_undecided
 from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
@@ -333,6 +334,7 @@ def report_of(
         "workflow": runner.plan.name,
         "status": status,
         "unknown": sorted({name for name, _ in runner.unknown()}),
+        "undecided": name_undecided(journal.lines, runner.plan),
         "steps": steps,
         **purse.spent._asdict(),
         "output": f"{base}data/output/{journal.run}",

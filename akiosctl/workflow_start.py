@@ -22,6 +22,7 @@ from akiosctl.results_tree import write_tree
 from akiosctl.step_cages import StepCages
 from akiosctl.system_policy import find_system
 from akiosctl.verbs.templates import find_template
+from akiosctl.workflow_again import name_undecided, say_how
 from akiosctl.workflow_run import Drive, report_of
 from akiosd.errors import AkiosError
 from akiosd.policy.merge import Merged, merge_explained
@@ -107,6 +108,12 @@ def run_workflow(globals_: Globals, asked: Asked) -> dict[str, Any]:
         run = begin(globals_, plan, source, place, given, how)
     try:
         return run.drive()
+    except KeyboardInterrupt:
+        lines = say_how(asked.file, run.undecided())
+        note(f"stopped, with what ran; {lines[0]}")
+        for line in lines[1:]:
+            note(line)
+        raise
     finally:
         run.close()
 
@@ -217,6 +224,10 @@ class Run:
         report = report_of(self._runner, self._journal, self._purse, status, base)
         write_tree(cages.output_fd, self.name, report)
         return report
+
+    def undecided(self) -> list[str]:
+        """Steps that are done again only where somebody says so."""
+        return name_undecided(self._journal.lines, self._runner.plan)
 
     def stop(self) -> None:
         """Have :meth:`drive` come to its end now; any thread may."""

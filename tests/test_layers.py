@@ -90,7 +90,7 @@ PURE_PARTS = tuple(
     for name in (
         *("check", "check_step", "condition", "condition_tokens", "draw", "evaluate", "explain"),
         *("forms", "inputs", "interpolate", "journal", "old_form", "plan", "publish", "references"),
-        *("repeats", "runner", "schema", "shell_traps"),
+        *("repeats", "runner", "schema", "shell_traps", "undecided"),
     )
 )
 # Packages that see less than their floor allows: (highest floor, modules besides).

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.websockets import WebSocket
 
@@ -19,6 +20,7 @@ from akiosctl.api.docs_page import make_page, page_policy
 from akiosctl.api.endpoints import BASE, ENDPOINTS
 from akiosctl.api.guard import Guard, Limits
 from akiosctl.api.openapi import make_document
+from akiosctl.api.plain_words import explain_parameter
 from akiosctl.api.problems import Refusal, problem_response
 from akiosctl.api.routes import add_routes
 from akiosctl.api.service import Service
@@ -112,7 +114,7 @@ def _add_problems(app: FastAPI) -> None:
 
     def not_valid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem_response(_not_valid(error.errors()[0]))
+        return problem_response(_not_valid(error.errors()[0], request))
 
     def failed(request: Request, error: Exception) -> Response:
         status, where = HTTPStatus.INTERNAL_SERVER_ERROR, escape(request.url.path)
@@ -121,7 +123,7 @@ def _add_problems(app: FastAPI) -> None:
 
     async def not_valid_there(socket: WebSocket, error: Exception) -> None:
         assert isinstance(error, WebSocketRequestValidationError)
-        await socket.send_denial_response(problem_response(_not_valid(error.errors()[0])))
+        await socket.send_denial_response(problem_response(_not_valid(error.errors()[0], socket)))
 
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(WebSocketRequestValidationError, not_valid_there)
@@ -129,11 +131,24 @@ def _add_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, failed)
 
 
-def _not_valid(error: Mapping[str, Any]) -> Refusal:
-    """Of what FastAPI says of a parameter, the words; an id that is none is told what it is."""
+def _not_valid(error: Mapping[str, Any], request: HTTPConnection) -> Refusal:
+    """Of what FastAPI says of a parameter, in plain words; an id that is none is told what it is,
+    and what a parameter is for stands with it.
+    """
     where = ".".join(str(part) for part in error["loc"])
-    what, next = str(error["msg"]), "see GET /docs of this server"
+    what, next = explain_parameter(error), "see GET /docs of this server"
+    about = _about(request, error["loc"][1])
+    next = (
+        f"{error['loc'][1]}: {about[:1].lower()}{about[1:].rstrip('.')}; {next}" if about else next
+    )
     if error["loc"][0] == "path" and error["loc"][-1] in _IDS:
         kind, lists = _IDS[error["loc"][-1]]
         what, next = f"this is not {kind}", f"list them: GET {BASE}{lists}"
     return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, what, where, next)
+
+
+def _about(request: HTTPConnection, name: str) -> str:
+    """What the document says of a parameter of the route that was asked."""
+    known = request.scope["route"].dependant
+    fields = [*known.query_params, *known.header_params, *known.path_params]
+    return next((one.field_info.description or "" for one in fields if one.alias == name), "")

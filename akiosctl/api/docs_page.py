@@ -8,8 +8,10 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from akiosctl.api.plain_words import PATTERNS
 
 _ADDRESS = "http://127.0.0.1:8470"
 _STYLE = (
@@ -36,10 +38,10 @@ def make_page(document: Schema) -> str:
         for method, route in methods.items():
             parts += _show_route(method.upper(), path, route, schemas)
     for path, socket in document["x-websockets"].items():
-        names = ", ".join(f"<code>{html.escape(p['name'])}</code>" for p in socket["parameters"])
         parts += [
             f"<h2 id={socket['operationId']}><code>WebSocket {html.escape(path)}</code></h2>",
-            f"<p>{_code(socket['description'])}</p><p>Parameters: {names}</p>",
+            f"<p>{_code(socket['description'])}</p>",
+            *_show_parameters(socket["parameters"]),
         ]
     return "".join(parts)
 
@@ -60,12 +62,7 @@ def _show_route(method: str, path: str, route: Schema, schemas: dict[str, Schema
     yield f"<h2 id={route['operationId']}><code>{method} {html.escape(path)}</code></h2>"
     yield f"<p>{_code(route['description'])}</p>"
     params = route.get("parameters", ())
-    if params:
-        yield "<table><tr><th>parameter<th>in<th>what"
-        for param in params:
-            name, where = html.escape(param["name"]), param["in"]
-            yield f"<tr><td><code>{name}</code><td>{where}<td>{_code(param.get('description', ''))}"
-        yield "</table>"
+    yield from _show_parameters(params)
     body = route.get("requestBody", {}).get("content", {})
     for kind, content in body.items():
         yield f"<p>The body is <code>{html.escape(kind)}</code>.</p>"
@@ -75,7 +72,21 @@ def _show_route(method: str, path: str, route: Schema, schemas: dict[str, Schema
         f"{status} {answer['description']}" for status, answer in route["responses"].items()
     )
     yield f"<details><summary>Answers</summary><p>{html.escape(answers)}</p></details>"
-    yield f"<p><code>{html.escape(_example(method, path, body, schemas))}</code></p>"
+    yield f"<p><code>{html.escape(_example(method, path, params, body, schemas))}</code></p>"
+
+
+def _show_parameters(params: Sequence[Schema]) -> Iterator[str]:
+    if not params:
+        return
+    yield "<table><tr><th>parameter<th>in<th>kind<th>where it is left out<th>what"
+    for param in params:
+        name, schema = html.escape(param["name"]), param["schema"]
+        default = "required" if param.get("required") else json.dumps(schema.get("default"))
+        yield (
+            f"<tr><td><code>{name}</code><td>{param['in']}<td>{html.escape(_kind(schema))}"
+            f"<td>{html.escape(default)}<td>{_code(param.get('description', ''))}"
+        )
+    yield "</table>"
 
 
 def _forms(schema: Schema, schemas: dict[str, Schema]) -> list[str]:
@@ -111,7 +122,20 @@ def _show_form(name: str, schema: Schema) -> Iterator[str]:
 
 
 def _kind(schema: Schema) -> str:
-    """A type in words."""
+    """A type in words, with its bounds."""
+    least, most = (schema.get(key) for key in ("minimum", "maximum"))
+    more = "above " + str(schema["exclusiveMinimum"]) if "exclusiveMinimum" in schema else ""
+    more = f"{least} to {most}" if least is not None and most is not None else more
+    if schema.get("pattern") in PATTERNS:
+        return PATTERNS[schema["pattern"]]
+    longest = schema.get("maxLength", schema.get("maxItems"))
+    more = (
+        f"at most {longest} {'long' if 'maxLength' in schema else 'of them'}" if longest else more
+    )
+    return f"{_plain_kind(schema)}, {more}" if more else _plain_kind(schema)
+
+
+def _plain_kind(schema: Schema) -> str:
     if "enum" in schema:
         return " or ".join(json.dumps(one) for one in schema["enum"])
     if "$ref" in schema:
@@ -135,8 +159,14 @@ def _kind(schema: Schema) -> str:
             return "anything"
 
 
-def _example(method: str, path: str, body: Schema, schemas: dict[str, Schema]) -> str:
+def _example(
+    method: str, path: str, params: Sequence[Schema], body: Schema, schemas: dict[str, Schema]
+) -> str:
     words = ["curl", "-H 'Authorization: Bearer akt_…'"]
+    given = [(one["in"], one["name"], _sample_of(one)) for one in params if one.get("required")]
+    words += [f"-H '{name}: {value}'" for where, name, value in given if where == "header"]
+    query = "&".join(f"{name}={value}" for where, name, value in given if where == "query")
+    path = f"{path}?{query}" if query else path
     for kind, content in body.items():
         if kind == "application/json":
             words.append(
@@ -146,7 +176,12 @@ def _example(method: str, path: str, body: Schema, schemas: dict[str, Schema]) -
             words.append(f"-H 'Content-Type: {kind}' --data-binary @FILE")
     if method != ("POST" if body else "GET"):
         words.append(f"-X {method}")
-    return " ".join([*words, f"'{_ADDRESS}{path}'" if "{" in path else _ADDRESS + path])
+    return " ".join([*words, f"'{_ADDRESS}{path}'" if set(path) & set("{?") else _ADDRESS + path])
+
+
+def _sample_of(param: Schema) -> str:
+    examples = param["schema"].get("examples")
+    return str(examples[0] if examples else _SAMPLES.get(str(param["schema"].get("type")), "…"))
 
 
 def _sample(schema: Schema, schemas: dict[str, Schema]) -> Any:
@@ -156,10 +191,11 @@ def _sample(schema: Schema, schemas: dict[str, Schema]) -> Any:
         return _SAMPLES.get(str(schema.get("type")), "…")
     properties = schemas[name].get("properties", {})
     wanted = [*schemas[name].get("required", ()), *_USUAL.get(name, ())]
-    return {field: _sample(properties[field], schemas) for field in wanted}
+    return {field: _GIVEN.get(field) or _sample(properties[field], schemas) for field in wanted}
 
 
 _USUAL = {"NewCage": ("argv",), "NewWorkflowRun": ("file", "workspace")}
+_GIVEN = {"file": "w.yml", "workspace": "/home/ada/project"}
 _SAMPLES: dict[str, Any] = {
     "array": ["true"],
     "boolean": True,

@@ -105,7 +105,7 @@ class NewWorkflowRun(Form):
 
 class NewResumption(Form):
     """``from_step``: it and what needs it is done again.  ``repeat``: so is what may have been done
-    already, of which nobody knows.
+    already, of which nobody knows; it may be done twice then.
     """
 
     from_step: Annotated[str, Meta(max_length=128)] = ""
@@ -187,10 +187,10 @@ class StepNow(Form):
 
 class WorkflowNow(Form):
     """A run as it is.  ``unfinished``: nobody drives it any more, and it can be gone on with.
-    ``here``: this server drives it.  ``why``: what ended it besides its steps.  ``order``: ranks of
-    steps; empty where the text of the workflow is not known any more, and then only steps that
-    were begun are listed.  ``ended_ns`` is 0 while it goes on.  ``complete``: all records of its
-    cages were counted; if not, ask again.
+    ``here``: this server drives it.  ``why``: what ended it besides its steps, or keeps it from
+    being gone on with without ``repeat``.  ``order``: ranks of steps; empty where the text of the
+    workflow is not known any more, and then only steps that were begun are listed.  ``ended_ns`` is
+    0 while it goes on.  ``complete``: all records of its cages were counted; if not, ask again.
     """
 
     run: str

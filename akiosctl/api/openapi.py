@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
 
 from akiosctl.api import problems
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
@@ -130,11 +131,24 @@ def _describe_socket(row: Endpoint) -> dict[str, Any]:
         "operationId": _name_of(row),
         "summary": _summary(row),
         "description": _description(row),
-        "parameters": [
-            {"name": param.name, "required": param.default is inspect.Parameter.empty}
-            for param in given
-        ],
+        "parameters": [_describe_parameter(param, row.path) for param in given],
     }
+
+
+def _describe_parameter(param: inspect.Parameter, path: str) -> dict[str, Any]:
+    """As OpenAPI describes those of requests."""
+    schema = TypeAdapter(param.annotation).json_schema()
+    required = param.default is inspect.Parameter.empty
+    described = {
+        "name": param.name,
+        "in": "path" if f"{{{param.name}}}" in path else "query",
+        "required": required,
+        "description": schema.pop("description", ""),
+        "schema": schema,
+    }
+    if not required:
+        schema["default"] = param.default
+    return described
 
 
 def _name_of(row: Endpoint) -> str:

@@ -20,6 +20,7 @@ Inside = Annotated[
         min_length=1,
         max_length=4096,
         pattern="^[^\\x00]*$",
+        examples=["notes.txt"],
         description="A path inside; a relative one is below the workspace.",
     ),
 ]

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from akiosctl.client import DaemonError, GoneError
 from akiosctl.help.schemas import Form
 from akiosctl.render import escape
+from akiosctl.start_advice import what_helps
 from akiosd.errors import AkiosError, PolicyError, ProtocolError
 
 MEDIA_TYPE = "application/problem+json"
@@ -69,16 +70,16 @@ def status_of(error: AkiosError) -> HTTPStatus:
 def describe_problem(error: AkiosError) -> Problem:
     """The error as the document that is sent; text of unknown origin is escaped."""
     status = status_of(error)
-    rule = getattr(error, "rule", "")
+    rule, next = getattr(error, "rule", ""), what_helps(error)
     return Problem(
         type="about:blank",
         title=status.phrase,
         status=int(status),
         detail=escape(error.what),
         where=escape(error.where),
-        next=escape(error.next),
+        next=escape(next),
         rule=rule,
-        hint=escape(error.next) if rule else "",
+        hint=escape(next) if rule else "",
     )
 
 

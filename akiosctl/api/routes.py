@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from akiosctl.api.endpoints import ANY, BASE, ENDPOINTS, Endpoint
 from akiosctl.api.openapi import describe_route
+from akiosctl.api.plain_words import explain_decoding
 from akiosctl.api.problems import Refusal, problem_response
 from akiosctl.api.service import Service
 from akiosd.errors import AkiosError
@@ -225,7 +226,7 @@ def _decode(body: bytes, form: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        what, _, where = str(error).partition(" - at ")
+        what, where = explain_decoding(str(error), form)
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         raise Refusal(
             status, what, where or "body", "its form is in GET /docs of this server"

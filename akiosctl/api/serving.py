@@ -35,6 +35,7 @@ from akiosd.errors import AkiosError
 if TYPE_CHECKING:
     from akiosctl.api.connections import Connections
 
+_MOST_PEM = 1 << 20
 Opened = tuple[Address, socket.socket, ssl.SSLContext | None]
 """Where it listens, with its port; the socket; what it needs for HTTPS, None without."""
 
@@ -120,7 +121,7 @@ def find_place(
         raise AkiosError(
             "as root it would give root's rights to whoever holds a token",
             verb,
-            "run it as a user of the group akios",
+            "run it as an ordinary user of the group akios, who makes the tokens, too",
         )
     address = parse_address(listen)
     if (tls_cert is None) != (tls_key is None):
@@ -177,12 +178,29 @@ def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None
 
     if certificate is None or key is None:
         return None
+    _check_pem("--tls-cert", certificate, b"CERTIFICATE-----")
+    _check_pem("--tls-key", key, b"PRIVATE KEY-----")
     try:
         return tls_context(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        what = f"the certificate and its key cannot be used: {error.strerror or error}"
-        next = "give a chain and its key, both in PEM, that this user can read"
-        raise AkiosError(what, f"{certificate}, {key}", next) from None
+        what = "the certificate or its key is damaged"
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            what = "the key is that of another certificate"
+        next = "give a chain and its own key, both in PEM"
+        raise AkiosError(what, f"--tls-cert {certificate}, --tls-key {key}", next) from None
+
+
+def _check_pem(option: str, path: str, mark: bytes) -> None:
+    """OpenSSL does not say which file it means."""
+    try:
+        with open(path, "rb") as file:
+            found = mark in file.read(_MOST_PEM)
+    except OSError as error:
+        next = "name a file in PEM that this user can read"
+        raise AkiosError(f"it cannot be read: {error.strerror}", f"{option} {path}", next) from None
+    if not found:
+        kind = "a certificate" if option == "--tls-cert" else "a private key"
+        raise AkiosError(f"this is not {kind} in PEM", f"{option} {path}", "name another file")
 
 
 def _remove(path: str) -> None:

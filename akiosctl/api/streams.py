@@ -88,7 +88,7 @@ def check_room(token: str) -> None:
 async def _sse_bytes(items: Items) -> AsyncGenerator[bytes, None]:
     yield b"retry: 1000\n\n"
     async for batch in items:
-        yield b"".join(map(_as_sse, batch)) or b": older\n\n"
+        yield b"".join(map(_as_sse, batch)) or b": passed over\n\n"
 
 
 def _as_sse(item: Item) -> bytes:

@@ -25,12 +25,12 @@ from akiosd.kernel.syscalls import sync_directory
 
 # Scope → what a token with it may do; the order is that of the help text.
 SCOPES: dict[str, str] = {
-    "read": "list cages, and see their state, budget, denials and policies, and metrics",
+    "read": "list cages and workflows, and see their state, budget, denials, policies and metrics",
     "events": "follow what happens in cages",
     "ledger": "read, prove and verify logs",
-    "run": "run programs in cages, and make standing cages and take them down",
-    "output": "read what programs in cages print, and files inside; write files inside",
-    "stop": "pause and end cages",
+    "run": "run programs in cages, and workflows, and make standing cages and take them down",
+    "output": "read what programs print and workflows bring; read and write files in cages",
+    "stop": "pause and end cages, and stop workflows",
     "changes": "see, commit and discard what cages changed",
     "approve": "answer what workflows ask",
     "redact": "find and mask personal data in texts it sends",

@@ -19,6 +19,8 @@ from akiosd.errors import AkiosError
 MOST = 8
 """Each has at most as many connections to akiosd as steps at a time, of 256 that one user has."""
 _MOST_WORDS = 256
+PATIENCE_S = 5.0
+"""Who stops a run waits so long for its end: that of its steps, and their last line in the log."""
 
 
 class Runs:
@@ -27,6 +29,7 @@ class Runs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._going: dict[str, Run] = {}
+        self._over: dict[str, threading.Event] = {}
         self._why: OrderedDict[str, str] = OrderedDict()
 
     def check_room(self) -> None:
@@ -46,7 +49,7 @@ class Runs:
         here on.
         """
         with self._lock:
-            self._going[run.name] = run
+            self._going[run.name], self._over[run.name] = run, threading.Event()
             self._why.pop(run.name, None)
         threading.Thread(target=self._drive, args=(run, held), daemon=True, name="workflow").start()
         return run.name
@@ -60,11 +63,14 @@ class Runs:
         return self._why.get(name, "")
 
     def stop(self, name: str) -> bool:
-        """Have it end; False where it is not driven here."""
-        run = self._going.get(name)
-        if run is not None:
-            run.stop()
-        return run is not None
+        """Have it end, and wait a while for that; False where it is not driven here."""
+        with self._lock:
+            run, over = self._going.get(name), self._over.get(name)
+        if run is None or over is None:
+            return False
+        run.stop()
+        over.wait(PATIENCE_S)
+        return True
 
     def _drive(self, run: Run, held: ExitStack) -> None:
         why = ""
@@ -80,6 +86,7 @@ class Runs:
             held.close()
             with self._lock:
                 self._going.pop(run.name, None)
+                self._over.pop(run.name).set()
                 if why:
                     self._why[run.name] = why
                     while len(self._why) > _MOST_WORDS:

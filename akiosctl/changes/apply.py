@@ -33,7 +33,7 @@ import msgspec
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.git_share import is_relocated, original
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
-from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
+from akiosctl.changes.plan import Operation, Plan, Verb, explain_block, what_helps_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
@@ -120,11 +120,7 @@ def commit(
         raise AkiosError(
             explain_block(plan),
             where="commit",
-            next=(
-                "see what is refused with akiosctl diff, and copy what you want of it; "
-                "--skip-refused commits the rest, --force overwrites what you changed since the "
-                "cage started"
-            ),
+            next=what_helps_block(plan),
         )
     if not plan.operations:
         return CommitReport(())

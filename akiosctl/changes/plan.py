@@ -81,6 +81,21 @@ def explain_block(plan: Plan) -> str:
     return f"{counts}; nothing was written ({shown}{more})"
 
 
+_REST = (
+    "see what is held back with akiosctl diff, and copy what you want of it; --skip-refused commits"
+    " the rest"
+)
+
+
+def what_helps_block(plan: Plan) -> str:
+    """What may be done about it: --force helps against conflicts alone."""
+    if not plan.conflicts:
+        return _REST
+    if not plan.refusals:
+        return f"{_REST}, --force overwrites what you changed since the cage started"
+    return f"{_REST}, --force overwrites what you changed since, and lifts no refusal"
+
+
 def find_conflicts(diff: Diff) -> list[RefusedChange]:
     """The changes whose workspace entry is newer than the cage's start."""
     if diff.started_ns is None:

@@ -690,14 +690,16 @@ class StepOfRun(Form):
 
 
 class WorkflowRun(Form):
-    """``unknown``: steps of which nobody knows whether they were done.  ``output``: where in the
-    project the same lies, as output.json.
+    """``unknown``: steps of which nobody knows whether they were done.  ``undecided``: those, and
+    others, that a resumption does only with --repeat.  ``output``: where in the project the same
+    lies, as output.json.
     """
 
     run: str
     workflow: str
     status: Literal["success", "failed"]
     unknown: list[str]
+    undecided: list[str]
     steps: list[StepOfRun]
     usd_micro: int
     tokens: int
@@ -739,7 +741,8 @@ class JournalProof(Form):
 
 class RunState(Form):
     """``whole``: the file is still the one that was run, so steps that were not begun are listed;
-    ``proof`` with --prove.
+    ``undecided``: steps that a resumption does only with --repeat; ``file`` is "" where the text
+    came from standard input; ``proof`` with --prove.
     """
 
     run: str
@@ -750,6 +753,8 @@ class RunState(Form):
     usd_micro: int
     steps: list[StepState]
     whole: bool
+    undecided: list[str]
+    file: str
     proof: JournalProof | None
 
 

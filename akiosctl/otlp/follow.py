@@ -18,7 +18,7 @@ from akiosctl.api.positions import note_place
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, GoneError
 from akiosctl.otlp.spans import Span, Tracer
-from akiosctl.reconnect import Births
+from akiosctl.reconnect import Births, Told
 from akiosctl.render import note
 from akiosctl.verbs.events import time_of
 from akiosd.errors import AkiosError
@@ -71,14 +71,15 @@ class Export:
         """For ever.  ``cages``: only these, all where empty; ``cursors``: logs to be read from
         there on.
         """
-        self._cursors = dict(cursors)
+        self._cursors, told = dict(cursors), Told()
         try:
             while True:
                 try:
                     await self._follow(cages)
                 except GoneError:
-                    note("akiosd is gone; waiting until it is back")
+                    told.gone()
                     await wait_back(self._control, AkiosError)
+                    told.back()
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(_LAST_SECONDS):
                 await self._try_spans()

@@ -15,6 +15,7 @@ from akiosctl.siem.facts import (
     Source,
     argv_of,
     cage_of,
+    message_of,
     name_of,
     program_of,
     reason_of,
@@ -40,7 +41,7 @@ def _common(event: Event, row: Row, source: Source) -> dict[str, Any]:
     reason = reason_of(event)
     return {
         "@timestamp": time_text(event["ts"]),
-        "message": ": ".join(part for part in (row.words, reason) if part),
+        "message": message_of(event, row),
         "ecs.version": VERSION,
         "event.kind": "alert" if row.action == DENIED else "event",
         "event.category": [row.category] if row.category else [],

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from akiosctl.siem.table import Event, path_of
+from akiosctl.siem.table import DENIED, Event, Row, path_of
 from akiosd.values.ids import HOST_LOG
 
 VENDOR, PRODUCT = "AKIOS", "AKIOS"
@@ -53,6 +53,23 @@ def reason_of(event: Event) -> str:
     rule, hint = str(event.get("rule", "")), str(event.get("hint", ""))
     words = next((str(event[name]) for name in _WORDS if event.get(name)), "")
     return ": ".join(part for part in (rule, hint or words) if part)
+
+
+def message_of(event: Event, row: Row) -> str:
+    """What happened, as one line for people: of a denial first what was denied."""
+    if row.action != DENIED or not (subject := _subject_of(event)):
+        return ": ".join(part for part in (row.words, reason_of(event)) if part)
+    rule, hint = event.get("rule"), event.get("hint")
+    parts = [f"{subject} was denied ({row.words.removesuffix(' denied')})"]
+    parts += [f"by the rule {rule}"] if rule else []
+    parts += [f"what helps: {hint}"] if hint else []
+    return "; ".join(parts)
+
+
+def _subject_of(event: Event) -> str:
+    name, address, port = target_of(event)
+    host = name or (f"{address}:{port}" if address else "")
+    return host or path_of(event) or str(event.get("name", ""))
 
 
 def program_of(event: Event) -> str:

@@ -31,6 +31,10 @@ from akiosd.wire.messages import BudgetReply, CageInfo, CageUse
 
 _DRAW_SECONDS = 1.0
 _SAID_SECONDS = 8.0
+_ABOUT_LINES = 8
+"""With the line above them, where the screen has so many to spare."""
+_LIST_LINES = 5
+"""The list with its head and two rows, the sums above it, and the keys."""
 
 
 class Orders(Protocol):
@@ -53,7 +57,7 @@ class Top(App[None]):
     Screen { background: ansi_default; color: ansi_default; }
     #summary, #about, #keys { height: auto; width: 1fr; }
     #summary { text-style: bold; }
-    #about { border-top: solid ansi_bright_black; max-height: 8; }
+    #about { border-top: solid ansi_bright_black; }
     #keys { color: ansi_bright_black; }
     #filter { display: none; height: 1; border: none; padding: 0; background: ansi_default; }
     #filter.open { display: block; }
@@ -198,6 +202,9 @@ class Top(App[None]):
         elif self._said and now - self._said_ns < _SAID_SECONDS * 1e9:
             lines = [self._said, *lines]
         self._text("about", "\n".join(lines))
+        room = min(_ABOUT_LINES, self.size.height - _LIST_LINES)
+        below = self.screen_stack[0].query_one("#about", Static)
+        below.display, below.styles.max_height = room > 1, max(room, 2)
         self._text("keys", keys_line(self.one is not None, self._wanted, self._grid.follows, width))
 
     def _cage(self) -> Cage | None:

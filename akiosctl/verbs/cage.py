@@ -67,7 +67,11 @@ def up(ctx: click.Context, /, name: str | None, quiet: bool, as_json: bool, **op
         for key, value in options.items()
         if value
     }
-    cage, name = cage_up(given, name, ctx.obj.path, quiet)
+    try:
+        cage, name = cage_up(given, name, ctx.obj.path, quiet)
+    except AkiosError as error:
+        error.where = "NAME" if error.where == "--name" else error.where
+        raise
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"cage": cage, "name": name}))
         return

@@ -56,11 +56,13 @@ def command(
         click.echo(f"left out: {path} ({reason})", err=True)
     for text in report.notes:
         click.echo(escape(text), err=True)
-    print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
+    if report.done or failure is None:
+        print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
     if failure is not None:
         kept = f"the old files are in {quote_path(report.kept)}; " if report.kept else ""
+        how_much = "not all" if report.done else "nothing"
         raise AkiosError(
-            f"not all was committed: it stopped at {quote_path(failure.operation.path)},"
+            f"{how_much} was committed: it stopped at {quote_path(failure.operation.path)},"
             f" {failure.reason}",
             "commit",
             f"{kept}correct that path, and go on: akiosctl commit {name}",

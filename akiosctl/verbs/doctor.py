@@ -18,6 +18,7 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.fix_hints import Hint, find_hints, read_system
 from akiosctl.host_check import Finding
 from akiosctl.render import escape, paint
+from akiosctl.start_advice import command_at, is_of_service, what_helps
 from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.values.units import format_duration, format_size
@@ -81,9 +82,13 @@ def to_json(reply: DoctorReply, hints: Iterable[Hint], socket: str) -> dict[str,
 def outside_json(path: str, error: AkiosError) -> dict[str, Any]:
     """The same where akiosd does not answer: ``error`` says why."""
     facts = host_check.read_facts()
-    start = host_check.what_starts(facts)
-    next = error.next if error.what != NOT_RUNNING else f"start it: {start}"
-    return _outside(path, facts, host_check.judge(facts), [], next)
+    return _outside(path, facts, host_check.judge(facts), [], _next(error, facts))
+
+
+def _next(error: AkiosError, facts: host_check.Facts) -> str:
+    if error.what == NOT_RUNNING and is_of_service(error.where):
+        return f"start it: {host_check.what_starts(facts)}"
+    return what_helps(error)
 
 
 def _outside(
@@ -113,8 +118,8 @@ def _without_daemon(path: str, error: AkiosError, fix_hints: bool, as_json: bool
     findings = host_check.judge(facts)
     lacks = [finding for finding in findings if finding.status == "missing"]
     closed = error.what != NOT_RUNNING  # it may run, and only the way to it is closed
-    start = host_check.what_starts(facts)
-    next = error.next if closed else f"start it: {start}"
+    start = host_check.what_starts(facts) if is_of_service(path) else command_at(path)
+    next = _next(error, facts)
     hints = list[Hint]()
     if fix_hints:
         stopped = [] if closed else [Finding("akiosd", "missing", error.what)]

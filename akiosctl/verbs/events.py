@@ -15,7 +15,8 @@ import msgspec
 from akiosctl.cages import find_log, list_cages
 from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import print_line, wants_json
-from akiosctl.reconnect import Births, wait_for_daemon
+from akiosctl.extras import install_command
+from akiosctl.reconnect import Births, Told, wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.record_schema import record_schema
 from akiosctl.records_text import kinds
@@ -134,16 +135,19 @@ def _follow_on(
     path: str, request: Subscribe, cursors: dict[str, int], births: Births, printer: Printer
 ) -> None:
     """Follow over restarts of akiosd, with the cages that began before it was back here."""
+    told = Told()
     while True:
         try:
             _follow(events_path(path), request, cursors, printer)
         except GoneError:
-            wait_for_daemon(path, says=True)
+            told.gone()
+            wait_for_daemon(path)
         try:
             with Client(path) as client:
                 infos = list_cages(client, everyone=True)
         except GoneError:
             continue  # the next try waits again
+        told.back()
         if not request.cages:
             cursors |= births.missed(infos, cursors)
 
@@ -178,10 +182,11 @@ def _make_sender(url: str) -> Sender:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("opentelemetry", "requests"):
             raise
+        pip = install_command("otlp")
         raise AkiosError(
             f"sending to a collector needs {error.name}, which is not installed",
             "--otlp",
-            "install it: pip install 'akios[otlp]'; without it, --json prints the records",
+            f"install it: {pip}; without it, --json prints the records",
         ) from None
     return Sender(check_url(url))
 

@@ -12,6 +12,7 @@ import click
 
 from akiosctl.api.serving import find_place, listen_options, serve_until_signal, tell_place
 from akiosctl.commands import wants_json
+from akiosctl.extras import install_command
 from akiosctl.render import note
 from akiosd.errors import AkiosError
 
@@ -108,10 +109,11 @@ def _import_libraries(module: str, extra: str) -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _LIBRARIES:
             raise
+        pip = install_command(extra)
         raise AkiosError(
             f"the tools need {missing}, which is not installed",
             "akiosctl mcp",
-            f"in a venv: pip install 'akios[{extra}]'",
+            f"install it: {pip}",
         ) from None
 
 

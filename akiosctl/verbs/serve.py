@@ -12,6 +12,7 @@ import click
 from akiosctl.api.address import DEFAULT
 from akiosctl.api.serving import find_place, listen_options, serve_until_signal, tell_place
 from akiosctl.commands import wants_json
+from akiosctl.extras import install_command
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
@@ -87,10 +88,11 @@ def _import_libraries() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _LIBRARIES:
             raise
+        pip = install_command("api")
         raise AkiosError(
             f"the REST API needs {missing}, which is not installed",
             "akiosctl serve",
-            f"install it: sudo apt install {PACKAGE}; or in a venv: pip install 'akios[api]'",
+            f"install it: sudo apt install {PACKAGE}, where akios came by apt; else {pip}",
         ) from None
 
 

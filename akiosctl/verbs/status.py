@@ -17,6 +17,7 @@ from akiosctl.client import NOT_RUNNING, Client
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import describe_spend, escape, format_day, paint, table
 from akiosctl.standing_cages import state_of
+from akiosctl.start_advice import is_of_service, what_helps
 from akiosctl.today import Today, read_today
 from akiosd import __version__
 from akiosd.cage.unprotected import describe
@@ -224,8 +225,9 @@ def to_json(found: Status) -> dict[str, Any]:
 
 def _without_daemon(path: str, error: AkiosError, as_json: bool) -> int:
     """``error`` says why there is no answer."""
-    start = host_check.what_starts(host_check.read_facts())
-    next = f"start it: {start}" if error.what == NOT_RUNNING else error.next
+    next = what_helps(error)
+    if error.what == NOT_RUNNING and is_of_service(error.where):
+        next = f"start it: {host_check.what_starts(host_check.read_facts())}"
     if as_json:
         facts = host_check.read_facts()
         found = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from akiosctl.render import format_day, note, table
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.values.units import parse_duration_ns
 
+_DAYS_NS = 2 * 86_400 * 10**9
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILE = click.option(
     "--tokens",
@@ -37,10 +39,14 @@ def _expiry(text: str, now_ns: int) -> int:
     if text == "never":
         return 0
     try:
-        return now_ns + parse_duration_ns(text)
+        length_ns = parse_duration_ns(text)
     except PolicyError:
         what = f"{text!r} is not a length of time"
         raise AkiosError(what, "--expires", "write 12h, 30d or never") from None
+    if not length_ns:
+        what = f"a token that ends after {text!r} has ended already"
+        raise AkiosError(what, "--expires", "write 12h, 30d or never")
+    return now_ns + length_ns
 
 
 @group.command("create", short_help="Make a token, and show it once.")
@@ -75,11 +81,14 @@ def create(
     now_ns = time.time_ns()
     text, token = make_token(tuple(dict.fromkeys(scopes)), now_ns, _expiry(expires, now_ns), words)
     _open(file).add(token)
+    if os.geteuid() == 0:
+        note("this token is root's, as whom nobody serves: make it as the user who runs serve")
     if wants_json(ctx, as_json):
         click.echo(json.dumps({**to_json(token, now_ns), "token": text}, indent=2))
         return
     click.echo(text)
-    note(f"{token.id}, for {', '.join(token.scopes)}, {_until(token)}; it is not shown again")
+    until = _until(token, now_ns)
+    note(f"{token.id}, for {', '.join(token.scopes)}, {until}; it is not shown again")
 
 
 @group.command("list", short_help="List tokens.")
@@ -98,7 +107,7 @@ def list_tokens(ctx: click.Context, file: Path | None, as_json: bool) -> None:
             token.id,
             ",".join(token.scopes),
             format_day(token.created_ns),
-            "expired" if token.expired(now_ns) else _until(token),
+            "expired" if token.expired(now_ns) else _until(token, now_ns),
             token.note,
         ]
         for token in tokens
@@ -138,8 +147,13 @@ def revoke(ctx: click.Context, tokens: tuple[str, ...], file: Path | None, as_js
         raise AkiosError(what, "token", "see their ids: akiosctl token list")
 
 
-def _until(token: Token) -> str:
-    return f"until {format_day(token.expires_ns)}" if token.expires_ns else "never"
+def _until(token: Token, now_ns: int) -> str:
+    """When it ends; within two days also at which time of the day."""
+    if not token.expires_ns:
+        return "never ends"
+    if token.expires_ns - now_ns > _DAYS_NS:
+        return f"until {format_day(token.expires_ns)}"
+    return time.strftime("until %Y-%m-%d %H:%M:%S", time.localtime(token.expires_ns / 1e9))
 
 
 def to_json(token: Token, now_ns: int) -> dict[str, object]:

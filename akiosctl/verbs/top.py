@@ -11,6 +11,7 @@ import click
 
 from akiosctl.cages import list_cages
 from akiosctl.commands import print_line, wants_json
+from akiosctl.extras import install_command
 from akiosctl.render import table
 from akiosctl.top.cages import Cage, Known, to_json
 from akiosctl.top.columns import COLUMNS
@@ -89,8 +90,9 @@ def _import_library() -> None:
     try:
         import textual  # noqa: F401
     except ModuleNotFoundError:
+        pip = install_command("top")
         raise AkiosError(
             "the live view needs textual, which is not installed",
             "akiosctl top",
-            f"install it: pip install 'akios[top]'; without it, {_ONCE}",
+            f"install it: {pip}; without it, {_ONCE}",
         ) from None

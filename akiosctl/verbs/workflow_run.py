@@ -10,6 +10,7 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import note
+from akiosctl.workflow_again import say_how
 from akiosctl.workflow_start import MOST, Asked, run_workflow
 from akiosd.values.units import format_usd
 
@@ -56,15 +57,12 @@ def command(
     """Run a workflow file, or one of the templates: each step in a cage of its own, by its policy.
 
     What steps may do was decided by the file before the run.  The results go to data/output/RUN.
-    A run that was killed or failed goes on with --resume: what is done is not done again, and a
-    step of which no end is known is named.  Exit status 1 when a step failed.
+    A run that was killed or failed goes on with --resume: what is done is not done again.  A step
+    of which no end is known is named, and done again only with --repeat, too: it may be done twice
+    then.  Exit status 1 when a step failed.
     """
     asked = Asked(file, words, cage, resume, from_step, repeat, most, quiet)
-    try:
-        report = run_workflow(ctx.obj, asked)
-    except KeyboardInterrupt:
-        note(f"stopped, with what ran; go on with it: akiosctl workflow run {file} --resume")
-        raise
+    report = run_workflow(ctx.obj, asked)
     if wants_json(ctx, as_json):
         click.echo(json.dumps(report, indent=2))
     else:
@@ -76,5 +74,6 @@ def command(
             for step in report["steps"]:
                 if step["failure"]:
                     note(f"  next: {step['failure']['next']}")
-            note(f"go on with it: akiosctl workflow run {file} --resume")
+            for line in say_how(file, report["undecided"]):
+                note(line)
     return 0 if report["status"] == "success" else 1

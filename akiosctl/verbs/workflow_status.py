@@ -18,6 +18,7 @@ from akiosctl.journal_file import Kept, is_going_on
 from akiosctl.journal_proof import Proof, prove
 from akiosctl.render import table
 from akiosctl.verbs.output import find_run
+from akiosctl.workflow_again import name_undecided, say_how
 from akiosctl.workflow_start import kept_plan
 from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
@@ -80,6 +81,8 @@ def _to_json(
         "usd_micro": past.spent[0],
         "steps": steps,
         "whole": bool(names),
+        "undecided": [] if going else name_undecided(kept.lines, plan),
+        "file": kept.begun.file,
         "proof": None,
     }
     if proof is not None:
@@ -150,9 +153,9 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield from table(["STEP", "STATE", "TOOK", "CAGE", ""], rows)
     if not found["whole"]:
         yield "the file is not the one that was run: steps that were not begun are not known"
-    if any(one["state"] == "not heard of" for one in found["steps"]):
-        yield f"nobody knows whether those are done; in {found['workspace']}:"
-        yield "  akiosctl workflow run FILE --resume goes on, and names what may not be done twice"
+    if found["state"] in ("failed", "unfinished"):
+        yield f"in {found['workspace']}:"
+        yield from say_how(found["file"] or "FILE", found["undecided"])
     if found["proof"]:
         yield from _proof_lines(found["proof"])
 

@@ -29,8 +29,9 @@ from akiosd.workflow.interpolate import fill
 from akiosd.workflow.journal import NOTHING, Past
 from akiosd.workflow.plan import Plan, PlannedStep, all_before, digest_of, instances, key_of
 from akiosd.workflow.references import Done, Scope
-from akiosd.workflow.repeats import is_harmless, may_retry
+from akiosd.workflow.repeats import is_harmless
 from akiosd.workflow.shell_traps import check_filled
+from akiosd.workflow.undecided import is_settled, unknown
 
 State = Literal["waiting", "running", "success", "failed", "skipped", "unknown"]
 _OPEN = ("waiting", "running")
@@ -230,7 +231,7 @@ class Runner:
         assert request is not None
         if place in self._past.unknown:
             if not self._repeat and not is_harmless(step.agent, step.action, request.config):
-                self._settle(step, one, "unknown", failure=_unknown(step))
+                self._settle(step, one, "unknown", failure=unknown(step.name))
             else:
                 self.told.append(Told(*place, "may be done"))
             return
@@ -240,7 +241,7 @@ class Runner:
         failure = result.failure
         is_open = failure is not None and not _may_be_tried(step, request, failure)
         if is_open and not self._repeat and not step.continue_on_error:
-            self._settle(step, one, "unknown", failure=failure)
+            self._settle(step, one, "unknown", failure=unknown(step.name, failure))
             return
         is_last = result.status == "success" or step.continue_on_error
         if result.key == one.key and is_last:
@@ -255,7 +256,7 @@ class Runner:
         """An attempt has ended.  ``draw``: a random number from 0 to 1, for jitter."""
         step, one = start.step, self._steps[start.step.name][start.instance]
         if outcome.lost and not is_harmless(step.agent, step.action, start.request.config):
-            self._settle(step, one, "unknown", failure=outcome.failure or _unknown(step))
+            self._settle(step, one, "unknown", failure=unknown(step.name, outcome.failure))
         elif outcome.failure is None:
             self._settle(step, one, "success", outputs=outcome.outputs)
         elif (
@@ -343,14 +344,4 @@ def _failure(error: AkiosError, step: PlannedStep) -> StepFailure:
 
 def _may_be_tried(step: PlannedStep, request: StepRequest, failure: StepFailure) -> bool:
     """Again, after this failure."""
-    return not failure.may_be_done or may_retry(
-        step.agent, step.action, request.config, request.parameters
-    )
-
-
-def _unknown(step: PlannedStep) -> StepFailure:
-    return StepFailure(
-        "nobody knows whether this step was done: it was started, and its result was not heard",
-        f"step {step.name}",
-        "look whether it was; --resume --repeat does it again",
-    )
+    return is_settled(step, request.config, request.parameters, failure)

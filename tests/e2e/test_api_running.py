@@ -128,6 +128,7 @@ def test_limits_and_policy_of_the_request_hold(server: ApiServer) -> None:
     for bad in ({"policy_text": "version: 1\nwhat: 1\n"}, {"memory": "much"}, {"cwd": "../.."}):
         answer = begin(server, argv=["true"], **bad)
         assert answer.status == 409 and answer.json()["next"], answer.body
+        assert "--" not in answer.json()["where"] + answer.json()["next"], answer.body
 
 
 def test_a_workspace_of_the_users_is_shown_and_changed_by_a_commit(
@@ -144,6 +145,16 @@ def test_a_workspace_of_the_users_is_shown_and_changed_by_a_commit(
     tag = looked.headers["etag"]
     assert finish(server, server.ask(f"{base}/commit", "POST", If_Match=tag))["committed"]
     assert (workspace / "sub" / "made").read_text() == "new\n"
+    script = "ln -s /etc/passwd /w/out".replace("/w", str(workspace))
+    ended = run(server, "sh", "-c", script, workspace=str(workspace))
+    base = f"{BASE}/cages/{ended['cage']}"
+    job = server.ask(f"{base}/commit", "POST", If_Match="*").json()["id"]
+    failed = server.ask(f"{BASE}/jobs/{job}?wait=25").json()
+    assert (
+        "skip_refused=true" in failed["error"]["next"]
+        and f"GET {base}/diff" in (failed["error"]["next"])
+    )
+    assert "--" not in failed["error"]["next"] and "force" not in failed["error"]["next"]
     others = daemon.workspace(uid=OTHER)
     others.chmod(0o700)
     answer = begin(server, argv=["true"], workspace=str(others))
@@ -217,6 +228,9 @@ def test_a_standing_cage_from_up_to_down(server: ApiServer) -> None:
         Content_Type="application/octet-stream",
     )  # fmt: skip
     assert server.ask(f"{BASE}{base}/files?path=b").body == b"12345678"
+    looked = server.ask(f"{BASE}{base}/diff")
+    assert looked.status == 200 and looked.headers["etag"], looked.body
+    assert [(one["path"], one["kind"]) for one in looked.json()["changes"]] == [("b", "added")]
     assert server.ask(f"{BASE}{base}/files?path=b&offset=6&limit=1").body == b"7"
     lost = server.ask(f"{BASE}{base}/files?path=nothing")
     assert lost.status == 404 and lost.json()["detail"] == "nothing cannot be read: it is not there"

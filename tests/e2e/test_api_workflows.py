@@ -204,7 +204,8 @@ def test_a_run_is_stopped_and_gone_on_with(own: ApiServer, daemon: Daemon) -> No
     while not (cage := look(own, run)["steps"][1]["instances"][0]["cage"]):
         time.sleep(0.1)
     begun = time.monotonic()
-    assert begin(own, f"{RUNS}/{run}/stop").status == 200
+    stopped = begin(own, f"{RUNS}/{run}/stop")
+    assert (stopped.status, stopped.json()["state"]) == (200, "failed")
     over = wait_over(own, run)
     assert time.monotonic() - begun < 20
     # It may have done something: nobody knows, and it is said so.
@@ -215,7 +216,9 @@ def test_a_run_is_stopped_and_gone_on_with(own: ApiServer, daemon: Daemon) -> No
     # Gone on with: not what nobody knows of, unless it is said so.
     again = begin(own, f"{RUNS}/{run}/resume")
     assert started(again) == run
-    assert steps(wait_over(own, run))["slow"] == "not heard of"
+    over = wait_over(own, run)
+    assert steps(over)["slow"] == "not heard of" and '{"repeat": true}' in over["why"]
+    assert '{"repeat": true}' in over["steps"][1]["instances"][0]["next"]
     (project / "slow.py").write_text("print('quick')")
     assert begin(own, f"{RUNS}/{run}/resume", repeat=True, from_step="none").status == 409
     assert started(begin(own, f"{RUNS}/{run}/resume", repeat=True)) == run

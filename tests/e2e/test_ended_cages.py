@@ -167,7 +167,10 @@ def test_following_goes_on_over_a_restart(private: Daemon) -> None:
     finally:
         for process in (logs, events):
             process.kill()
-            process.communicate()
+        _, said = events.communicate()
+        logs.communicate()
+    told = [line for line in said.splitlines() if "akiosd is" in line]
+    assert told == ["akios: akiosd is gone; waiting until it is back", "akios: akiosd is back"]
     assert verb(private, where, "logs", cage).stdout == "up\n"
 
 

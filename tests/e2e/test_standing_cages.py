@@ -280,6 +280,12 @@ def test_what_a_cage_was_made_with_is_not_changed_by_a_run(standing: Standing) -
     assert done.returncode == 125 and "--memory cannot be given with --cage" in done.stderr
 
 
+def test_a_name_that_does_not_do_is_told_as_the_argument_that_it_is(standing: Standing) -> None:
+    refused = standing.ctl("cage", "up", "ü x")
+    assert refused.returncode == 125 and "cannot be a cage's name" in refused.stderr
+    assert "where: NAME" in refused.stderr and "--name" not in refused.stderr, refused.stderr
+
+
 def test_its_name_is_taken_until_it_is_down(standing: Standing, tmp_path: Path) -> None:
     done = standing.ctl("cage", "up", "work")
     assert done.returncode == 125 and "akiosctl cage down work" in done.stderr

@@ -752,6 +752,34 @@ def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project:
     assert (own_project / "data/output/x").read_text() == "a"
 
 
+def test_the_command_that_is_printed_goes_on_with_what_was_stopped(
+    akios: Daemon, project: Path
+) -> None:
+    """Where nobody knows whether a step was done, the command is the one that repeats it."""
+    (project / "w.yml").write_text(WAITS.partition("- {name: then")[0])
+    (project / "slow.py").write_text(SLOW)
+    process = akios.popen(
+        *("workflow", "run", "w.yml"), uid=NOBODY, cwd=project, stderr=-1, text=True
+    )
+    try:
+        assert wait_until((project / "data/output/begun").exists)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(**MINUTE)
+    finally:
+        process.kill()
+    command = "akiosctl workflow run w.yml --resume --repeat"
+    assert command in error and "slow again" in error and "may be done twice" in error
+    refused = akios.ctl("workflow", "run", "w.yml", "--resume", uid=NOBODY, cwd=project)
+    told = akios.ctl("workflow", "status", uid=NOBODY, cwd=project).stdout
+    for words in (refused.stderr, told):
+        assert "--resume --repeat" in words and "may be done twice" in words, words
+        assert "--resume\n" not in words, "which would end there again"
+    assert refused.returncode == 1
+    (project / "data/output/go").touch()
+    done = akios.ctl(*command.split()[1:], uid=NOBODY, cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(("service", "times"), [("slack", 1), ("generic", 3)])
 def test_a_webhook_that_may_be_sent_is_sent_again_only_with_a_key(
     akios: Daemon, hook: Hook, project: Path, service: str, times: int

@@ -22,7 +22,7 @@ Cursor = Annotated[
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 State = Annotated[
     Literal["all", "running", "ended", "waiting"],
-    Query(description="`waiting`: ended, with changes that wait."),
+    Query(description="`running`, `ended`; `waiting`: ended, with changes that wait; or `all`."),
 ]
 
 

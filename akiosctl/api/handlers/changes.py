@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from akiosctl.api.params import CageId, Key
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service, find_cage
 from akiosctl.api.tokens import Token
+from akiosctl.cages import list_cages
 from akiosctl.changes import Diff, Plan
 from akiosctl.changes.render import to_json
 from akiosctl.client import Client
@@ -28,6 +30,7 @@ from akiosctl.commit_cage import CageView, commit_cage, discard_cage, open_view
 from akiosctl.progress import Progress
 from akiosctl.verbs import commit, stop
 from akiosctl.verbs.diff import tell_refused
+from akiosd.errors import AkiosError
 from akiosd.wire.messages import CageInfo
 
 _MOST_GRACE = 20
@@ -40,6 +43,7 @@ Match = Annotated[
     Header(
         alias="If-Match",
         pattern=r'^(\*|"[0-9a-f]{32}")$',
+        examples=["*"],
         description="The ETag of the diff that is meant; `*` for whatever it is now.",
     ),
 ]
@@ -57,13 +61,17 @@ def end_cage(service: Service, cage: CageId, grace: Grace = 10) -> dict[str, obj
 
 
 def get_diff(service: Service, response: Response, cage: CageId) -> dict[str, Any]:
-    """What an ended cage changed, and what of it a commit would refuse.  Its ETag is for If-Match
-    of commit and discard.
+    """What a cage changed, and what of it a commit would refuse.  One that runs, as a standing cage
+    does, stands still while it is compared.  The ETag is for If-Match of commit and discard.
     """
     with service.connect() as client:
-        _find_settled(client, cage)
-        with open_view(client, cage, watched=False) as view:
+        running = not find_own(client, cage).ended_ns
+        if not running:
+            _find_settled(client, cage)
+        with open_view(client, cage, running=running, watched=False) as view:
             answer = _describe(cage, view, view.compare())
+            if running:
+                list_cages(client)  # akiosd says first if the pause was over before the reading
     response.headers["ETag"] = _tag(answer)
     return answer
 
@@ -97,7 +105,7 @@ def begin_commit(
         def agrees(view: CageView, plan: Plan) -> None:
             _check_match(match, cage, view)
 
-        with service.connect() as client:
+        with service.connect() as client, _of_this_api(cage):
             plan, report, place = commit_cage(
                 client, cage, skip_refused=skip_refused, force=force, agrees=agrees, watched=False
             )
@@ -108,6 +116,19 @@ def begin_commit(
     job = service.jobs.begin(token.id, CommitJob, cage, key, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
+
+
+@contextmanager
+def _of_this_api(cage: str) -> Iterator[None]:
+    """What helps is told of parameters and requests, not of a command line."""
+    try:
+        yield
+    except AkiosError as error:
+        told = error.next.replace("with akiosctl diff", f"with GET /api/v1/cages/{cage}/diff")
+        for option, parameter in (("--skip-refused", "skip_refused"), ("--force", "force")):
+            told = told.replace(option, f"{parameter}=true")
+        error.next = told
+        raise
 
 
 def discard(service: Service, cage: CageId, match: Match) -> dict[str, object]:

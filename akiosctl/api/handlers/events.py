@@ -39,6 +39,7 @@ from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
+from akiosctl.start_advice import what_helps
 from akiosctl.verbs.events import time_of
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
@@ -105,7 +106,9 @@ async def stream(
 ) -> EventStream:
     """Follow events: `record` (as `akiosctl events --json` prints it), `gap` (records that were not
     sent: read them from the log), `away` and `back` (of akiosd), `end` (the token is no longer
-    valid).  Whoever asks here for a WebSocket gets the same as its messages.
+    valid).  Lines that begin with a colon are comments, which clients of such streams leave out:
+    `: beat` where it is quiet, `: passed over` where records came that were not asked for.
+    Whoever asks here for a WebSocket gets the same as its messages.
     """
     follow = await _begin(service, cage, kind, last_event_id or after, replay, notable, run)
     token: Token = request.state.token
@@ -252,7 +255,7 @@ async def follow_items(
                     yield [BEAT] if message is None else _items_of(form, follow, message)
         except GoneError as error:
             if not away:
-                yield [Item("away", {"what": error.what, "next": error.next})]
+                yield [Item("away", {"what": error.what, "next": what_helps(error)})]
             away = True
 
 

@@ -21,6 +21,7 @@ from akiosctl.api.handlers.cages import describe_one
 from akiosctl.api.handlers.changes import find_own
 from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import CageId, Discard, Fast, KeepOutput, KeptKey, Key
+from akiosctl.api.plain_words import in_fields
 from akiosctl.api.problems import Refusal
 from akiosctl.api.scratch import File
 from akiosctl.api.service import Service
@@ -29,12 +30,13 @@ from akiosctl.cage_status import status_to_json
 from akiosctl.cage_up import cage_up
 from akiosctl.client import Client, PlainClient
 from akiosctl.given_policy import keep_policy
+from akiosctl.help.schemas import Form
 from akiosctl.progress import Progress
 from akiosctl.run_detached import run_detached
 from akiosctl.run_options import RunOptions, policy_flags
 from akiosctl.run_policy import resolve_policy
 from akiosctl.version_managers import is_below
-from akiosd.errors import PolicyError
+from akiosd.errors import AkiosError, PolicyError
 from akiosd.store.wipe import How
 from akiosd.wire.messages import CageInfo, CageStatus, CageStatusReply, Ok, Pause
 
@@ -104,7 +106,7 @@ def _decode(text: str, where: str) -> bytes:
 
 
 def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
-    with _place(service, body) as workspace, conflicts():
+    with _place(service, body) as workspace, conflicts(NewCage):
         options = _options(service, body, workspace)
         here = os.path.normpath(os.path.join(workspace, body.cwd))
         if not is_below(here, os.path.normpath(workspace)):
@@ -119,12 +121,20 @@ def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
 
 
 @contextmanager
-def conflicts() -> Iterator[None]:
-    """A policy that does not fit is none of the form of the request."""
+def conflicts(form: type[Form]) -> Iterator[None]:
+    """A policy that does not fit is none of the form of the request, whose fields are named where a
+    command line has options.
+    """
     try:
         yield
     except PolicyError as error:
+        in_fields(error, form.__struct_fields__)
         raise _unfit(error.what, error.where, error.next) from None
+    except Refusal:
+        raise
+    except AkiosError as error:
+        in_fields(error, form.__struct_fields__)
+        raise
 
 
 @contextmanager

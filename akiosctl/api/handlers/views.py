@@ -32,7 +32,10 @@ from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo, Measure, Mea
 
 State = Annotated[
     Literal["running", "standing", "ended", "waiting", "all"],
-    Query(description="`waiting`: ended, with changes that wait."),
+    Query(
+        description="`running`, `ended`; `standing`: made by cage up; `waiting`: ended, with"
+        " changes that wait; or `all`."
+    ),
 ]
 RunState = Annotated[
     Literal["all", "going on", "success", "failed", "unfinished"],

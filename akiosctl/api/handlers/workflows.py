@@ -116,7 +116,7 @@ def _check(service: Service, body: NewWorkflowRun) -> None:
 
 def _begin(service: Service, body: NewWorkflowRun, at_once: int) -> str:
     service.runs.check_room()
-    with conflicts(), ExitStack() as held:
+    with conflicts(NewWorkflowRun), ExitStack() as held:
         own = "" if body.workspace else held.enter_context(own_place(service, body.files))
         place = _place(service, own or body.workspace, bool(own))
         source = Source(body.text.encode(), _TEXT)
@@ -152,7 +152,9 @@ def resume_run(
     key: KeptKey = "",
 ) -> WorkflowNow:
     """Go on with a run that ended without success, or whose driver was killed: what is done is not
-    done again, and a step of which nobody knows whether it was done ends it anew, unless `repeat`.
+    done again.  A step of which nobody knows whether it was done, such as one that was running when
+    the run was stopped, ends it anew, unless the body is `{"repeat": true}`: then it is done again,
+    and may be done twice.  One that only reads, or asks a model, is done again without that.
     A request that comes again with its Idempotency-Key goes on with nothing, as with a new run.
     """
     asked = b"resume " + run.encode() + msgspec.json.encode(body)
@@ -170,7 +172,7 @@ def _resume(service: Service, kept: Kept, body: NewResumption) -> str:
     if service.is_system and not is_own:
         what = "this server runs with --system: it acts for no user, and did not begin this run"
         raise Refusal(HTTPStatus.FORBIDDEN, what, kept.run, "begin a new one", rule="serve.system")
-    with conflicts(), ExitStack() as held:
+    with conflicts(NewResumption), ExitStack() as held:
         if is_own:
             held.enter_context(service.scratch.keep(workspace))
         place = _place(service, workspace, is_own)
@@ -188,8 +190,9 @@ def _source_of(kept: Kept) -> Source:
 
 
 def stop_run(service: Service, run: RunId) -> WorkflowNow:
-    """Kill the steps of a run, and start no more: it has failed then, and can be gone on with.  One
-    that has ended already is no error.
+    """Kill the steps of a run, and start no more: it has failed then, and can be gone on with; what
+    was killed is a step of which nobody knows whether it was done.  The answer comes when the run
+    has ended, at most 5 s later.  One that has ended already is no error.
     """
     kept = find_kept(run)
     if not service.runs.stop(run) and is_going_on(kept.run):

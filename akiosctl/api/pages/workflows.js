@@ -153,12 +153,13 @@ class OneRun {
     const parts = found.questions.map((one) => h("div", { class: "card ask" }, h("h2", {}, `${one.step} asks`), h("p", { class: "question" }, one.message),
       h("p", {}, h("a", { href: "/approvals" }, "Answer it"), ", or on this host: ", h("code", {}, `akiosctl approvals yes ${one.id}`), " ", h("code", {}, `akiosctl approvals no ${one.id}`))));
     if (found.why) parts.push(h("div", { class: "card wrong" }, h("h2", {}, "The run ended before its end"), h("p", {}, found.why)));
+    const repeat = found.steps.some((step) => step.instances.some((one) => one.next.includes("--repeat")));
     if (found.state === "unfinished") {
       parts.push(h("div", { class: "card wrong" }, h("h2", {}, "Nobody drives this run any more"),
-        h("p", {}, "What is done is not done again when it is gone on with, in its directory:"), h("p", {}, h("code", {}, "akiosctl workflow run FILE --resume"))));
+        h("p", {}, "What is done is not done again when it is gone on with, in its directory:"), h("p", {}, h("code", {}, `akiosctl workflow run FILE --resume${repeat ? " --repeat" : ""}`))));
     }
     if (!found.order.length) parts.push(h("p", { class: "quiet" }, "The text of this workflow is not known any more: only steps that were begun are shown."));
-    const words = JSON.stringify([found.questions, found.why, found.state, found.order.length]);
+    const words = JSON.stringify([found.questions, found.why, found.state, found.order.length, repeat]);
     if (this.said !== words) put(this.notice, ...parts);
     this.said = words;
   }

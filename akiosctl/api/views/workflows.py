@@ -22,11 +22,13 @@ from akiosctl.journal_file import Kept, is_going_on, journal_identity, list_runs
 from akiosctl.render import escape
 from akiosctl.step_cages import PROGRAM
 from akiosctl.verbs.output import describe_run
+from akiosctl.workflow_again import name_undecided
 from akiosctl.workflow_start import kept_plan
 from akiosd.wire.messages import CageInfo
 from akiosd.workflow.explain import DOES
 from akiosd.workflow.journal import Intent, LeftOut, Past, look_back
 from akiosd.workflow.plan import Plan, PlannedStep, all_before
+from akiosd.workflow.undecided import HARMLESS_NEXT, NEXT, WHAT, find_undecided
 
 DAY_NS = 86_400 * 10**9
 MOST = 1024
@@ -199,6 +201,7 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
     """A run as it is."""
     past = look_back(kept.lines)
     running = known.going
+    undecided = [] if running else name_undecided(kept.lines, plan)
     live = [
         known.facts.get(_cage_of(intent, known.cages), Facts())
         for intent in (past.unknown.values() if running else ())
@@ -217,7 +220,7 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
         description=escape(plan.description) if plan is not None else "",
         state=state_of(kept.status, running),  # type: ignore[arg-type]
         here=known.here,
-        why=escape(known.why),
+        why=escape(known.why or _why_not(undecided)),
         workspace=escape(kept.begun.workspace),
         at_ns=now_ns,
         started_ns=kept.begun.ts,
@@ -234,6 +237,16 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
     )
 
 
+def _why_not(undecided: Sequence[str]) -> str:
+    """What keeps a run that nobody drives from being gone on with as it is."""
+    if not undecided:
+        return ""
+    return (
+        f"nobody knows whether {', '.join(undecided)} was done; a resume with"
+        ' {"repeat": true} does it again, and then it may be done twice'
+    )
+
+
 def _steps(kept: Kept, plan: Plan | None, past: Past, known: Known) -> list[forms.StepNow]:
     attempts: dict[tuple[str, int], Intent] = {
         (line.step, line.instance): line for line in kept.lines if isinstance(line, Intent)
@@ -241,13 +254,15 @@ def _steps(kept: Kept, plan: Plan | None, past: Past, known: Known) -> list[form
     begun = dict.fromkeys(name for name, _ in attempts)
     asked = {question.step for question in known.questions if question.run == kept.run}
     if plan is None:
-        return [_step_of(name, None, _instances(name, attempts, past, known)) for name in begun]
+        return [
+            _step_of(name, None, _instances(name, attempts, plan, past, known)) for name in begun
+        ]
     before = all_before({step.name: step.needs for step in plan.steps})
     passed = {earlier for name in begun for earlier in before[name]}
     passed |= {line.step for line in kept.lines if isinstance(line, LeftOut)}
     found = []
     for step in plan.steps:
-        one = _step_of(step.name, step, _instances(step.name, attempts, past, known))
+        one = _step_of(step.name, step, _instances(step.name, attempts, plan, past, known))
         if not one.instances:
             over = not known.going
             is_left_out = step.name in passed or (over and kept.status == "success")
@@ -290,9 +305,14 @@ def _step_of(
 
 
 def _instances(
-    name: str, attempts: Mapping[tuple[str, int], Intent], past: Past, known: Known
+    name: str,
+    attempts: Mapping[tuple[str, int], Intent],
+    plan: Plan | None,
+    past: Past,
+    known: Known,
 ) -> list[forms.InstanceNow]:
     found = []
+    undecided = past.unknown.keys() if plan is None else find_undecided(past, plan.steps)
     for (step, number), last in sorted(attempts.items()):
         if step != name:
             continue
@@ -302,6 +322,8 @@ def _instances(
             state = "running" if known.going else "not heard of"
             fact = known.facts.get(cage, Facts())
             seconds, why, next = 0.0, "", ""
+            if not known.going:
+                why, next = WHAT, NEXT if (name, number) in undecided else HARMLESS_NEXT
         else:
             cage, state = result.cage, "done" if result.status == "success" else "failed"
             own = known.facts.get(cage, Facts())
@@ -309,6 +331,8 @@ def _instances(
             fact = Facts(*used, own.denials, own.redactions)
             seconds, failure = result.seconds, result.failure
             why, next = (failure.what, failure.next) if failure is not None else ("", "")
+            if (name, number) in undecided and not known.going:
+                next = NEXT
         one = forms.InstanceNow(
             instance=number,
             attempt=last.attempt,

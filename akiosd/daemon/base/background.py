@@ -42,7 +42,9 @@ def detach(log: Path) -> int:
     os.close(child_ready)
     with Fd(ready) as ready_end, Fd(log_fd) as messages:
         if os.read(ready_end.fileno(), 1):
-            print(f"akiosd is ready: process {pid}, messages in {log}; sudo kill {pid} stops it")
+            # Who is root already may have no sudo.
+            stop = f"{'sudo ' if os.environ.get('SUDO_UID') else ''}kill {pid}"
+            print(f"akiosd is ready: process {pid}, messages in {log}; {stop} stops it")
             raise SystemExit(0)
         os.lseek(messages.fileno(), start, os.SEEK_SET)
         sys.stderr.write(read_all(messages.fileno()).decode(errors="replace"))

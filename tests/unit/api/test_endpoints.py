@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,67 @@ async def test_the_page_of_the_document_loads_nothing(tmp_path: Path) -> None:
     samples = [html.unescape(one) for one in re.findall(r"--json &#x27;(.*?)&#x27;", text)]
     bodies = [json.loads(one) for one in samples]
     assert bodies[0] == {"argv": ["true"]} and {"yes": True} in bodies
+
+
+def shown_requests(text: str) -> Iterator[tuple[str, str, list[tuple[str, str]], bytes]]:
+    """Method, path, headers and body of each request that the page shows."""
+    for line in re.findall(r"<code>(curl .*?)</code>", text):
+        words = shlex.split(html.unescape(line).replace("akt_…", "TOKEN"))
+        method, headers, body = "GET", [], b""
+        at = 1
+        while at < len(words) - 1 or words[at].startswith("-"):
+            match words[at : at + 2]:
+                case ["-H", header]:
+                    headers.append(tuple(header.lower().split(": ", 1)))
+                case ["--json", data]:
+                    method, body = "POST", data.encode()
+                    headers.append(("content-type", "application/json"))
+                case ["--data-binary", "@FILE"]:
+                    method, body = "POST", b"version: 1\n"
+                case ["-X", method]:
+                    pass
+                case ["-N", _]:
+                    at -= 1
+            at += 2
+            if at >= len(words):
+                break
+        address = next(word for word in words if word.startswith("http://"))
+        path = address.removeprefix("http://127.0.0.1:8470")
+        named = path.replace("{path}", "tile/0/000")
+        yield method, re.sub(r"\{(\w+)\}", lambda one: VALUES[one[1]], named), headers, body
+
+
+async def test_each_request_that_the_page_shows_is_taken(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    token, _ = new_token(tokens, *SCOPES)
+    text = (await ask(app, "/docs")).body.decode()
+    seen = 0
+    for method, path, headers, body in shown_requests(text):
+        own = [(name, value) for name, value in headers if name != "authorization"]
+        if path.endswith("/health") or "/session" in path or "/live" in path:
+            continue
+        answer = await ask(app, path, method, (*bearer(token), *own), (body,))
+        assert answer.status in (200, 202, 404, 409, 503), (method, path, answer.body)
+        seen += 1
+    assert seen > 40
+
+
+async def test_the_page_tells_what_a_parameter_may_be(tmp_path: Path) -> None:
+    app, _, _ = make_guard(tmp_path)
+    text = (await ask(app, "/docs")).body.decode()
+    rows = re.findall(r"<tr><td><code>([\w-]+)</code><td>(\w+)<td>(.*?)<td>(.*?)<td>", text)
+    told = {(name, kind, html.unescape(default)) for name, _, kind, default in rows}
+    assert ("wait", "whole number, 0 to 25", "0") in told
+    assert ("limit", "whole number, 1 to 500", "100") in told
+    assert ("rows", "whole number, 1 to 1000", "24") in told, "of a WebSocket, too"
+    assert any(name == "If-Match" and default == "required" for name, _, default in told)
+    assert any(name == "path" and default == "required" for name, _, default in told)
+    (states,) = {kind for name, kind, _ in told if name == "state" and "waiting" in kind} - {
+        kind for name, kind, _ in told if name == "state" and "standing" in kind
+    }
+    assert all(word in states for word in ("all", "running", "ended", "waiting"))
+    for name, _, kind, default in rows:
+        assert kind and default, name
 
 
 async def test_an_error_says_what_where_and_next(tmp_path: Path) -> None:

@@ -110,6 +110,34 @@ def test_each_step_has_the_state_that_the_journal_tells(
     assert states(lines, of) == told
 
 
+OPEN = StepFailure("no answer came in time", "step c", "ask it", may_be_done=True)
+
+
+def test_what_nobody_knows_of_says_how_to_go_on() -> None:
+    """One that only reads is the control: it is done again without a word."""
+    runs = show_run(kept(intent("a")), plan_of(), known(False), 20)
+    (a,) = runs.steps[0].instances
+    assert "nobody knows whether this step was done" in a.why and '{"repeat": true}' in a.next
+    assert "may be done twice" in a.next and '{"repeat": true}' in runs.why and " a " in runs.why
+    asks = show_run(kept(intent("a"), A, intent("b")), plan_of(), known(False), 20)
+    (b,) = asks.steps[1].instances
+    assert b.state == "not heard of" and "does no harm" in b.next and asks.why == ""
+    going = show_run(kept(intent("a")), plan_of(), known(), 20)
+    assert (going.why, going.steps[0].instances[0].next) == ("", "")
+    lines = (intent("c"), result("c", "failed", failure=OPEN), Finished(status="failed"))
+    plan = plan_of()
+    slack = msgspec.structs.replace(plan.steps[2], agent="webhook", config={"service": "slack"})
+    plan = msgspec.structs.replace(plan, steps=(*plan.steps[:2], slack, plan.steps[3]))
+    failed = show_run(kept(*lines), plan, known(False), 20)
+    (c,) = failed.steps[2].instances
+    assert c.why == OPEN.what and '{"repeat": true}' in c.next and " c " in failed.why
+    mended = result("c", "failed", failure=StepFailure("no", "step c", "mend it"))
+    (c,) = show_run(kept(intent("c"), mended), plan, known(False), 20).steps[2].instances
+    assert c.next == "mend it"
+    # Without its text nobody can say that it does no harm.
+    assert '{"repeat": true}' in show_run(kept(intent("b")), None, known(False), 20).why
+
+
 def test_what_runs_counts_as_what_it_spent_so_far() -> None:
     done = result("a", usd_micro=100, tokens=10, calls=1, cage="c-1", seconds=1.5)
     lines = (intent("a"), done, intent("c", usd_micro=900, tokens=90, calls=9))

@@ -31,6 +31,7 @@ from akiosctl.changes import (
 )
 from akiosctl.changes.apply import TEMPORARY_PREFIX
 from akiosctl.changes.model import read_entry
+from akiosctl.changes.plan import what_helps_block
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import renameat2
@@ -319,6 +320,9 @@ def test_escaping_links_are_refused_and_others_kept_verbatim(trees: Trees) -> No
         link = trees.view / "bad"
         link.symlink_to(target)
         assert [r.path for r in trees.plan().refusals] == [b"bad"], target
+        with pytest.raises(AkiosError) as told:
+            trees.commit()
+        assert "--skip-refused" in told.value.next and "--force" not in told.value.next
         assert trees.plan(Rules(allow_escaping_links=True)).refusals == ()
         link.unlink()
 
@@ -359,6 +363,7 @@ def test_a_file_the_user_changed_is_a_conflict(trees: Trees) -> None:
     diff = trees.diff(started_ns=early)
     plan = make_plan(diff, Rules())
     assert plan.blocked and [c.path for c in plan.conflicts] == [b"f", b"g"]
+    assert "--force" in what_helps_block(plan) and "lifts no refusal" not in what_helps_block(plan)
     assert make_plan(diff, Rules(), skip_refused=True).operations == ()
     forced = make_plan(diff, Rules(), force=True)
     assert commit(trees.workspace_fd, trees.view_fd, forced).failure is None

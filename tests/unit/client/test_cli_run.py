@@ -230,11 +230,11 @@ def test_errors_name_what_where_and_next(world: World) -> None:
 
 
 def test_no_daemon_and_no_permission(world: World) -> None:
-    result = world.run("--socket", "/nonexistent/s", "run", "--", "true")
+    result = world.run("--socket", "/nonexistent/control.sock", "run", "--", "true")
     assert (
         result.returncode == 125
         and b"akiosd is not running" in result.stderr
-        and b"systemctl" in result.stderr
+        and b"akiosd --detach" in result.stderr
     )
 
 

@@ -194,12 +194,32 @@ def test_what_could_end_a_value_of_cef_is_escaped() -> None:
     assert len(escape_value("é" * 2000).encode()) <= 1023
 
 
+def test_a_denial_says_first_what_was_denied() -> None:
+    told = [(event, row_of(event), to_ecs(event, SOURCE)) for event in events()]
+    denials = [
+        (event, ecs) for event, row, ecs in told if row is not None and row.action == "denied"
+    ]
+    assert len(denials) > 15
+    for event, ecs in denials:
+        assert ecs is not None
+        words = ecs["message"]
+        if event["kind"] == "net_denied" and event.get("host"):
+            assert words.startswith(f"{event['host']} was denied ("), words
+        elif event["kind"] == "syscall":
+            assert " was denied (" in words, words
+        assert ": network." not in words, "the rule does not run into what helps"
+    allowed = next(ecs for event, row, ecs in told if event["kind"] == "llm_call")
+    assert allowed is not None and allowed["message"] == "call to a model", "the control"
+
+
 def test_denied_is_told_as_such() -> None:
     denied = next(e for e in events() if e["kind"] == "net_denied" and e["protocol"] == "http")
     ocsf, ecs, cef = to_ocsf(denied, SOURCE), to_ecs(denied, SOURCE), to_cef(denied, SOURCE)
     assert ocsf is not None and ecs is not None and cef is not None
     assert (ocsf["class_uid"], ocsf["activity_id"], ocsf["disposition"]) == (4002, 6, "Blocked")
     assert ocsf["firewall_rule"]["name"] == ecs["rule"]["name"] == "network.allowed_domains"
+    for told in (ocsf["message"], ecs["message"]):
+        assert told.startswith("evil.example was denied (request); by the rule network.")
     assert ecs["event"]["outcome"] == "failure" and ecs["destination"]["domain"] == "evil.example"
     assert parse_cef(cef)[1]["act"] == "denied" and parse_cef(cef)[1]["dhost"] == "evil.example"
 

@@ -221,3 +221,14 @@ def test_the_cursor_stays_on_its_row() -> None:
         assert grid.selected is None
 
     watch(look)
+
+
+def test_a_small_screen_keeps_the_list_and_the_keys() -> None:
+    async def look(seen: Seen) -> None:
+        assert "web " in seen.text and "c-2 " in seen.text and "q quit" in seen.lines()[-1]
+        seen.app.away(AkiosError("akiosd is not running", "x", "y"))
+        assert "q quit" in (await seen.press())[-1]
+        assert len(seen.lines()) < 7 or "akiosd is away" in seen.text
+
+    for size in ((40, 8), (40, 12), (30, 6), (20, 5), (80, 7)):
+        watch(look, size)

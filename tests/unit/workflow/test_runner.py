@@ -30,6 +30,7 @@ from akiosd.workflow.plan import Plan
 from akiosd.workflow.references import Done
 from akiosd.workflow.runner import Outcome, Runner, Start
 from akiosd.workflow.schema import read_workflow
+from akiosd.workflow.undecided import find_undecided
 
 FAILED = StepFailure("it does not work")
 READ = "agent: filesystem, action: read, parameters: {path: x}"
@@ -172,6 +173,8 @@ def test_a_failure_that_leaves_open_what_was_done_is_not_tried_again(row: str, a
     past = look_back([begun, Intent(**place), result])
     resumed = runner_of(plan, past)
     assert len(resumed.ready(0)) == again and (resumed.unknown() == []) is again
+    assert find_undecided(past, plan.steps) == set(resumed.unknown())
+    assert again or "--resume --repeat" in resumed.report("a")["failure"]["next"]
     for more in ({"repeat": True}, {"from_step": "a"}):
         assert len(runner_of(plan, past, **more).ready(0)) == 1
 
@@ -193,6 +196,13 @@ def test_what_was_not_heard_of_is_done_again_only_without_harm(row: str, again: 
     runner = runner_of(plan)
     assert run(runner, lost) == (["a", "a"] if again else ["a"])
     assert runner.unknown() == ([] if again else [("a", 0)])
+    assert again or "--resume --repeat" in runner.report("a")["failure"]["next"]
+    place: Any = {"step": "a", "instance": 0, "attempt": 1, "key": ""}
+    begun = Begun(run="r", workflow="x", file="", workspace="/w", digest="")
+    past = look_back([begun, Intent(**place)])
+    resumed = runner_of(plan, past)
+    resumed.ready(0)
+    assert find_undecided(past, plan.steps) == set(resumed.unknown())
 
 
 def test_from_does_again_what_needs_the_step_and_nothing_else() -> None:

@@ -1,0 +1,52 @@
+"""What helps where akiosd does not run: how one is started at the socket that was asked."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+
+from akiosctl.client import DEFAULT_SOCKET, NOT_RUNNING
+from akiosd.errors import AkiosError
+
+_SOCKETS = ("control.sock", "events.sock")
+"""What akiosd makes in its runtime directory."""
+_OTHER = "name the control.sock of one that runs, by --socket or AKIOS_SOCKET"
+
+
+def what_helps(error: AkiosError) -> str:
+    """``next`` of an error; where akiosd is not running, what starts it where it was looked for."""
+    if error.what != NOT_RUNNING or is_of_service(error.where):
+        return error.next
+    return f"start one there: {command_at(error.where)}" if _is_free(error.where) else _not(error)
+
+
+def is_of_service(socket: str) -> bool:
+    """Whether it is where the service listens."""
+    return os.path.dirname(socket) == os.path.dirname(DEFAULT_SOCKET)
+
+
+def command_at(socket: str) -> str:
+    """What starts a private akiosd that listens at ``socket``."""
+    from akiosctl.host_check import daemon_program
+
+    place = os.path.abspath(os.path.dirname(socket))
+    # As the README has it: the runtime directory in that of the state.
+    state = os.path.dirname(place) if os.path.basename(place) == "run" else "DIR"
+    become = "" if os.geteuid() == 0 else "sudo "
+    words = [daemon_program(), "--detach", "--state-dir", state, "--runtime-dir", place]
+    return become + " ".join(shlex.quote(word) for word in words)
+
+
+def _is_free(socket: str) -> bool:
+    """Whether akiosd could listen there."""
+    try:
+        status = os.lstat(socket)
+    except OSError:
+        return os.path.basename(socket) in _SOCKETS
+    return stat.S_ISSOCK(status.st_mode) and os.path.basename(socket) in _SOCKETS
+
+
+def _not(error: AkiosError) -> str:
+    there = os.path.exists(error.where)
+    return f"there is no socket of akiosd{' but something else' if there else ''}: {_OTHER}"

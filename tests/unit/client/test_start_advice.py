@@ -1,0 +1,76 @@
+"""What is said where akiosd does not run: how to start one there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from akiosctl.api.problems import describe_problem
+from akiosctl.client import DEFAULT_SOCKET, Client
+from akiosctl.host_check import daemon_program
+from akiosctl.start_advice import what_helps
+from akiosd.errors import AkiosError
+from tests.unit.api.asgi import ask, bearer, make_guard, new_token
+
+DETACH = """
+import os, sys
+from pathlib import Path
+from akiosd.daemon.base.background import detach
+os.write(detach(Path(sys.argv[1])), b"x")
+"""
+
+
+def refused(path: Path | str) -> AkiosError:
+    with pytest.raises(AkiosError) as told:
+        Client(str(path)).close()
+    return told.value
+
+
+def test_a_private_akiosd_is_started_where_it_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    place = tmp_path / "run/control.sock"
+    command = f"--detach --state-dir {tmp_path} --runtime-dir {tmp_path}/run"
+    assert command in what_helps(refused(place)), "no file yet"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(place))
+    assert command in what_helps(refused(place)), "a socket that nobody listens at"
+    other = what_helps(refused(tmp_path / "elsewhere/control.sock"))
+    assert f"--state-dir DIR --runtime-dir {tmp_path}/elsewhere" in other
+    assert ("sudo " in other) == (os.geteuid() != 0) and "systemctl" not in other
+    for wrong in ("/etc/passwd", "/etc", tmp_path / "x.sock"):
+        words = what_helps(refused(wrong))
+        assert "--socket or AKIOS_SOCKET" in words and "--detach" not in words
+    service = AkiosError("akiosd is not running", DEFAULT_SOCKET, "as of the service")
+    assert what_helps(service) == "as of the service", "the control"
+    assert describe_problem(refused(place)).next == what_helps(refused(place))
+
+
+def test_sudo_finds_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "akiosd").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert daemon_program() == f"{tmp_path}/akiosd"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert daemon_program() in ("akiosd", os.path.join(os.path.dirname(sys.executable), "akiosd"))
+
+
+async def test_the_rest_api_says_the_same(tmp_path: Path) -> None:
+    app, tokens, _ = make_guard(tmp_path)
+    token, _ = new_token(tokens)
+    health = (await ask(app, "/api/v1/health")).json()
+    cages = (await ask(app, "/api/v1/cages", headers=bearer(token))).json()
+    assert health["akiosd"] == "away" and health["next"] == cages["next"]
+    assert "systemctl" not in health["next"], health
+
+
+@pytest.mark.parametrize("by_sudo", [True, False])
+def test_how_to_stop_a_private_akiosd(tmp_path: Path, by_sudo: bool) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "SUDO_UID"}
+    env |= {"SUDO_UID": "1000"} if by_sudo else {}
+    words = [sys.executable, "-c", DETACH, str(tmp_path / "log")]
+    told = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+    assert ("; sudo kill " in told) == by_sudo and " stops it" in told, told
