@@ -82,6 +82,7 @@ class Relay:
         self._unanswered: dict[int, tuple[str, dict[str, object]]] = {}
         """What was asked for and perhaps not done yet, by the number of the request."""
         self._interrupted_at = float("-inf")
+        self._stands_still = False
         self._detach_read, self._detach_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
@@ -266,6 +267,7 @@ class Relay:
     def _say_standstill(self, why: str) -> None:
         from akiosctl.render import note
 
+        self._stands_still = bool(why)
         note(f"{self._cage} stands still: {why}" if why else f"{self._cage} goes on")
 
     def _check_copies(self) -> None:
@@ -301,7 +303,8 @@ class Relay:
         name = "signal"
         fields: dict[str, object] = {**self._whom, "signo": int(number)}
         if number == signal.SIGINT:
-            if now - self._interrupted_at < _TWICE_SECONDS:
+            # What stands still hears of no signal.
+            if self._stands_still or now - self._interrupted_at < _TWICE_SECONDS:
                 name, fields = "stop", {**self._whom, "grace_ns": 0}
             self._interrupted_at = now
         self._ask(name, fields)

@@ -8,7 +8,7 @@ room.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _SHARE = 20
@@ -16,8 +16,8 @@ _SHARE = 20
 _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
-_NOT_COUNTED = 1 << 20
-"""Whoever has less than this to write need not wait for room."""
+_MAY_TAKE = 1 << 20
+"""So much each may still take when there is too little."""
 AGAIN_S = 1.0
 """Between two looks at a cage that stands still."""
 
@@ -43,16 +43,17 @@ def is_short(room: Room, keep_free: int, was_short: bool = False) -> bool:
 
 
 def who_waits(
-    room: Room, keep_free: int, unwritten: Mapping[str, int], waiting: Collection[str]
+    room: Room, keep_free: int, before: Mapping[str, int], taken: Mapping[str, int]
 ) -> frozenset[str]:
-    """Which cages have to stand still, of all that run and the bytes that each has still to write
-    into ``room``; ``waiting``: those that do.
+    """Which cages have to stand still: where there is too little, those that take more of it.
+
+    ``taken`` is what each takes now, in bytes, ``before`` what it took when there was enough.
+    Whoever writes where it has room already goes on, whatever others do.
     """
-    left = Room(room.free - sum(unwritten.values()), room.size)
-    if not is_short(left, keep_free, bool(waiting)):
+    if not is_short(room, keep_free):
         return frozenset()
     return frozenset(
-        name for name, size in unwritten.items() if size >= _NOT_COUNTED or name in waiting
+        name for name, size in taken.items() if size - before.get(name, size) >= _MAY_TAKE
     )
 
 

@@ -203,7 +203,8 @@ async def _serve_until_told(
             supervisor.runs.settle_lent()
             tasks.start("watch the keeper", host.watch_keeper)
             if host.disks is not None and host.disks.is_filled_later:
-                watch = DiskWatch(host, supervisor.registry.running)
+                running = supervisor.registry.running
+                watch = DiskWatch(host, running, host.disks.unwritten)
                 host.check_room = watch.check
                 tasks.start("watch the disk", watch.run)
             await nursery.start(pool.refill)

@@ -433,17 +433,6 @@ class CageCgroup:
         size = _number(read(f"{memory}/{used}")) - read_field(f"{memory}/memory.stat", cache)
         return max(0, size), _number(read(f"{pids}/pids.current"))
 
-    def unwritten(self) -> int:
-        """Bytes of files, whoever's, that its processes wrote and that no disk has yet."""
-        memory = self.v1.get("memory")
-        names = (
-            ("file_dirty", "file_writeback")
-            if memory is None
-            else ("total_dirty", "total_writeback")
-        )
-        text = read(f"{memory or self.v2}/memory.stat")
-        return sum(field_of(text, name) for name in names)
-
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without
         the controller.

@@ -61,7 +61,8 @@ class Slot:
         # The kernel tells each open file once of a write that failed since it was opened, so what
         # an agent asks for meanwhile takes nothing from this one (errseq_t, lib/errseq.c).
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._failures = Fd(os.open(".", flags, dir_fd=mount.fileno()))
+        self.failures = Fd(os.open(".", flags, dir_fd=mount.fileno()))
+        """What :meth:`sync` asks; whoever goes on with the slot takes it along."""
 
     def prepare(self, agent: int, display: int) -> None:
         """Make the directories; home belongs to the uid ``agent``, ``/tmp`` to ``display`` (host
@@ -110,6 +111,16 @@ class Slot:
         full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
         return (limit if full else limit - free), limit
 
+    def room_taken(self) -> tuple[int, int]:
+        """(what it takes or is about to take of the file system below, of that what it has not
+        taken yet) in bytes; the second is 0 in a quota pool, which counts for all.
+        """
+        used, _ = self.space()
+        if self.image is None or self.mount.closed:
+            return used, 0
+        allocated = self.image.stat().st_blocks * 512  # stat(2)
+        return max(used, allocated), max(used - allocated, 0)
+
     def is_empty(self, *uppers: str) -> bool:
         """Whether nothing was written to the workspace's upper layer, nor to these further ones."""
         return all(self._has_nothing(upper) for upper in ("upper", *uppers))
@@ -129,11 +140,11 @@ class Slot:
         made: nothing tells which.  What an agent writes is in memory first, and whether an image
         finds room for it shows only then.
         """
-        syscalls.syncfs(self._failures.fileno())
+        syscalls.syncfs(self.failures.fileno())
 
     def release(self) -> None:
         """Unmount; the data stays until :meth:`destroy`."""
-        self._failures.close()
+        self.failures.close()
         self.mount.close()
 
     def destroy(self) -> None:
@@ -153,6 +164,10 @@ class Disks(Protocol):
     """Whether what an agent has written takes room of the state directory only later, and may then
     find none.
     """
+
+    def unwritten(self) -> int:
+        """Bytes that an image for all has still to take, beside what each slot says."""
+        ...
 
     def create(self, directory: Path, size: int) -> Slot:
         """A new disk of ``size`` bytes for the cage whose directory this is; the slot is the
@@ -302,6 +317,10 @@ class Images:
         """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
 
+    def unwritten(self) -> int:
+        """Each slot says its own."""
+        return 0
+
     def not_overwritten(self) -> str:
         """Nothing: the image is overwritten as a whole."""
         return ""
@@ -338,10 +357,10 @@ class QuotaPool:
     is_filled_later = True
 
     def __init__(self, base: Path, size: int) -> None:
-        self._mount_point = base / "pool"
+        self._mount_point, self._image = base / "pool", base / "pool.img"
         self._mount_point.mkdir(mode=0o700, exist_ok=True)
         if not os.path.ismount(self._mount_point):
-            self._mount_pool(base / "pool.img", size)
+            self._mount_pool(self._image, size)
         self._root = Fd(os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         try:
             self._set_quota(1, 1 << 20)
@@ -430,6 +449,12 @@ class QuotaPool:
     def punch_free(self) -> bool:
         """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
+
+    def unwritten(self) -> int:
+        """What is used in the pool and not yet allocated in its image."""
+        numbers = os.fstatvfs(self._root.fileno())
+        used = (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+        return max(used - self._image.stat().st_blocks * 512, 0)
 
     def not_overwritten(self) -> str:
         """Free blocks belong to no file."""

@@ -135,6 +135,10 @@ class Memory:
         """True: removed pages are free at once."""
         return True
 
+    def unwritten(self) -> int:
+        """What is written has its room at once, or is refused."""
+        return 0
+
     def not_overwritten(self) -> str:
         """The kernel clears a page before it gives it to somebody else."""
         return "what the agent itself had removed, in memory that the kernel clears"

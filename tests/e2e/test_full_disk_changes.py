@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,12 @@ def listed(daemon: Daemon) -> dict[str, Any]:
     return found[0]
 
 
+def states(daemon: Daemon) -> list[dict[str, Any]]:
+    found = json.loads(daemon.ctl("ps", "--json").stdout)
+    assert isinstance(found, list)
+    return found
+
+
 def stands_still(daemon: Daemon) -> bool:
     found = listed(daemon)
     return found["state"] == "paused" and "are free on the file system" in found["reason"]
@@ -109,8 +116,9 @@ def test_what_is_lost_is_said_and_never_committed(small: Daemon) -> None:
         # Another program of this machine takes the last room: what the agent wrote has none.
         ballast = leave(small, 0)
         cage = listed(small)["cage"]
+        # To bring it to the disk would lose it, and there may be room again.
         seen = small.ctl("diff", cage, cwd=workspace)
-        assert seen.returncode == 125 and "is not whole" in seen.stderr, seen.stderr
+        assert seen.returncode == 125 and "stands still" in seen.stderr, seen.stderr
         assert small.ctl("stop", "--kill", cage).returncode == 0
         _, err = agent.communicate(timeout=60)
     finally:
@@ -132,6 +140,100 @@ def test_what_is_lost_is_said_and_never_committed(small: Daemon) -> None:
     done = small.ctl("commit", cage, cwd=workspace)
     assert done.returncode == 125, done
     assert "is not whole" in done.stderr or "has no changes" in done.stderr, done.stderr
+
+
+HOSTILE = """
+import mmap, os
+block = mmap.mmap(-1, 512 << 10)
+big = os.open(os.path.expanduser("~/big"), os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
+print("writes", flush=True)
+while True:
+    os.write(big, block)
+"""
+REWRITES = """
+import os, time
+with open(os.path.expanduser("~/same"), "wb", buffering=0) as file:
+    file.write(bytes(40 << 20))
+    os.fsync(file.fileno())
+    print("writes", flush=True)
+    while True:
+        file.seek(0)
+        file.write(bytes(40 << 20))
+        print("again", flush=True)
+"""
+
+
+def test_who_takes_no_more_room_goes_on_beside_one_who_takes_all(small: Daemon) -> None:
+    """The second writes past all memory of the kernel's, so it never has anything to write."""
+    leave(small, 160 << 20)
+    agents = []
+    try:
+        for code in (REWRITES, HOSTILE):
+            workspace = small.workspace()
+            agents.append(
+                small.popen(
+                    *("run", "--workspace", workspace, "--", "python3", "-c", code),
+                    cwd=workspace,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            assert agents[-1].stdout is not None and agents[-1].stdout.readline() == "writes\n"
+        assert wait_until(lambda: any(one["state"] == "paused" for one in states(small)), 60)
+        assert free(small) > 0
+        [still] = [one for one in states(small) if one["state"] == "paused"]
+        assert "~/big" in " ".join(still["argv"]), still
+        assert agents[0].stdout is not None
+        for _ in range(20):
+            assert agents[0].stdout.readline() == "again\n"
+        assert sum(one["state"] == "running" for one in states(small)) == 1
+        # What stands still hears of no signal: the first one ends it.
+        agents[1].send_signal(signal.SIGINT)
+        assert agents[1].wait(30) in (130, 137)
+    finally:
+        for agent in agents:
+            agent.kill()
+
+
+def test_an_agent_cannot_hide_what_was_lost_behind_a_restart(small: Daemon) -> None:
+    """By asking itself first, so that the kernel has told somebody."""
+    workspace = small.workspace()
+    ask = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+home = os.open(os.path.expanduser("~"), os.O_RDONLY)
+open("more", "w").close()
+while libc.syncfs(home) == 0:
+    time.sleep(0.1)
+print("told", flush=True)
+time.sleep(600)
+"""
+    leave(small, 96 << 20)
+    agent = small.popen(
+        *("run", "--workspace", workspace, "--", "python3", "-c", WRITE + ask, str(MIB)),
+        cwd=workspace, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert agent.stdout is not None and agent.stdout.readline() == "writes\n"
+        assert wait_until(lambda: stands_still(small), 60)
+        cage = listed(small)["cage"]
+        ballast = leave(small, 0)
+        os.sync()  # as the kernel does by itself after half a minute; who asks it is told nothing
+        ballast.unlink()
+        assert agent.stdout.readline() == "wrote\n" and agent.stdout.readline() == "told\n"
+        small.stop(signal.SIGKILL)
+        small.start()
+        assert wait_until(lambda: listed(small)["state"] == "running", 60)
+        assert small.ctl("stop", "--kill", cage).returncode == 0
+        _, err = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    assert agent.returncode == 125 and "did not take all that it wrote" in err, err
+    done = small.ctl("commit", cage, cwd=workspace)
+    assert done.returncode == 125 and "is not whole" in done.stderr, done.stderr
 
 
 def test_control_with_room_the_same_end_keeps_what_was_written(small: Daemon) -> None:

@@ -162,6 +162,9 @@ def _prepare(host: Host, found: Found) -> Prepared:
         )
     directory = host.cages_dir / found.cage
     slot = host.disks.adopt(directory, state.disk_size, found.fds["slot"])
+    if "failures" in found.fds:
+        slot.failures.close()
+        slot.failures = found.fds["failures"]
     leaf = host.cgroups.leaf(found.cage)
     made = Prepared(found.cage, directory, state.owner, Fd(-1), slot, leaf)
     made.host_id, made.host_gid = state.host_id, state.host_gid

@@ -167,7 +167,8 @@ class Cage:
         self._failed = False
         """Something of AKIOS in it did; the cage is over."""
         self._running = running
-        self._short_of_room = ""
+        self.short_of_room = ""
+        """Why it waits for room for its disk, "" while it does not."""
         self._stood_still = trio.Event()
         self.lost = ""
         """Why what it changed is not whole, "" where nothing says so."""
@@ -269,7 +270,7 @@ class Cage:
     def wait_for_room(self, why: str) -> None:
         """Stand still because of ``why``, or go on where that is ""."""
         self.freeze(bool(why), "room for its disk")
-        self._short_of_room = why
+        self.short_of_room = why
         self._tell_standstill()
 
     def _tell_standstill(self) -> None:
@@ -287,12 +288,12 @@ class Cage:
             else:
                 await changed.wait()
 
-    def unwritten(self) -> int:
-        """Bytes that it wrote and that no disk has yet."""
+    def room_taken(self) -> tuple[int, int]:
+        """As :meth:`akiosd.kernel.disk.Slot.room_taken`; nothing once its disk is gone."""
         try:
-            return self._cgroup.unwritten() if self.life.state == "running" else 0
-        except (OSError, AkiosError):
-            return 0  # it is ending
+            return self.prepared.slot.room_taken()
+        except OSError:
+            return 0, 0
 
     async def bring_to_disk(self) -> None:
         """Wait until all that it changed is on its disk; :attr:`lost` says what is not."""
@@ -348,9 +349,11 @@ class Cage:
 
         Raises DeniedError, CageFailedError, OSError.  One that was cancelled has started nothing.
         """
-        if self.life.state != "running" or self.is_paused:
+        if self.life.state != "running" or self.is_paused or self.stands_still:
             name = self.request.name
-            if self.life.state == "running":
+            if self.life.state == "running" and not self.is_paused:
+                what, next = f"{name} stands still: {self.stands_still}", "make room there (df -h)"
+            elif self.life.state == "running":
                 what, next = f"{name} ({self.id}) is paused", f"akiosctl cage resume {name}"
             else:
                 what = f"{name} ({self.id}) is not up"
@@ -466,7 +469,7 @@ class Cage:
     @property
     def stands_still(self) -> str:
         """Why it does without having been paused, "" where it does not."""
-        return self._short_of_room or (self._room.why if self._room is not None else "")
+        return self.short_of_room or (self._room.why if self._room is not None else "")
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -767,6 +770,7 @@ class Cage:
             "workspace": self.workspace_fd,
             "mounts": self._mounts,
             "slot": self.prepared.slot.mount,
+            "failures": self.prepared.slot.failures,
             "git": self.git.directory if self.git is not None else None,
             "master": self.master,
             "output": self._written if self._written is not self.workspace_fd else None,

@@ -7,7 +7,7 @@ an agent was told that it had written: too late for an error that it would hear 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import trio
@@ -25,8 +25,8 @@ _log = get_log("cage")
 class Writer(Protocol):
     """A cage, as far as its disk goes."""
 
-    def unwritten(self) -> int:
-        """Bytes that it wrote and that no disk has yet; 0 where that is not known."""
+    def room_taken(self) -> tuple[int, int]:
+        """As :meth:`akiosd.kernel.disk.Slot.room_taken`."""
         ...
 
     def wait_for_room(self, why: str) -> None:
@@ -35,14 +35,19 @@ class Writer(Protocol):
 
 
 class DiskWatch:
-    """Of the cages ``running`` on a host, by their ids."""
+    """Of the cages ``running`` on a host, by their ids; ``unwritten`` is what their disks have
+    still to take together, beside what each says.
+    """
 
-    def __init__(self, host: Host, running: Mapping[str, Writer]) -> None:
-        self._host, self._running = host, running
+    def __init__(
+        self, host: Host, running: Mapping[str, Writer], unwritten: Callable[[], int]
+    ) -> None:
+        self._host, self._running, self._unwritten = host, running, unwritten
+        self._waiting: frozenset[str] = frozenset()
+        self._before: dict[str, int] = {}
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
-        waiting: frozenset[str] = frozenset()
         while True:
             try:
                 room = await self._measure()
@@ -50,27 +55,33 @@ class DiskWatch:
                 _log.error("the room for disks of cages is not known", error=str(error))
                 await trio.sleep(AGAIN_S)
                 continue
-            unwritten = {name: cage.unwritten() for name, cage in self._running.items()}
-            now = who_waits(room, self._keep_free, unwritten, waiting)
-            why = self._describe(room, sum(unwritten.values()))
-            for name in (now ^ waiting) & self._running.keys():
-                told = why if name in now else ""
-                call_guarded("freeze a cage", self._running[name].wait_for_room, told)
-                if told:
-                    _log.warning("a cage stands still", cage=name, why=told)
-                else:
-                    _log.info("a cage has room again", cage=name)
-            waiting = now
-            left = Room(room.free - sum(unwritten.values()), room.size)
-            await trio.sleep(next_look_s(left, self._keep_free, bool(waiting)))
+            self.look(room)
+            # Those that do not stand still are looked at as often as ever.
+            await trio.sleep(next_look_s(room, self._keep_free, short=False))
+
+    def look(self, room: Room) -> None:
+        """Freeze and thaw by what is free now, as :meth:`_measure` says."""
+        taken = {name: cage.room_taken()[0] for name, cage in self._running.items()}
+        if is_short(room, self._keep_free):
+            self._before = {name: self._before.get(name, size) for name, size in taken.items()}
+        else:
+            self._before = taken
+        waiting = who_waits(room, self._keep_free, self._before, taken)
+        for name in (waiting ^ self._waiting) & self._running.keys():
+            why = self._describe(room) if name in waiting else ""
+            call_guarded("freeze a cage", self._running[name].wait_for_room, why)
+            if why:
+                _log.warning("a cage stands still", cage=name, why=why)
+            else:
+                _log.info("a cage has room again", cage=name)
+        self._waiting = waiting
 
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room for another cage to begin."""
         room = await self._measure()
-        unwritten = sum(cage.unwritten() for cage in self._running.values())
-        if is_short(Room(room.free - unwritten, room.size), self._keep_free):
+        if is_short(room, self._keep_free):
             raise DeniedError(
-                f"No space left on device for another cage: {self._describe(room, unwritten)}",
+                f"No space left on device for another cage: {self._describe(room)}",
                 "quotas.keep_free_bytes",
                 f"make room there (df -h {self._host.state_dir}), or have an administrator lower"
                 f" quotas.keep_free_bytes in {self._host.settings.config_file} and reload akiosd",
@@ -81,13 +92,15 @@ class DiskWatch:
         return self._host.config.quotas.keep_free_bytes
 
     async def _measure(self) -> Room:
+        """What is free once all that was written has its room."""
         found = await trio.to_thread.run_sync(os.statvfs, self._host.state_dir)
-        return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+        unwritten = sum(cage.room_taken()[1] for cage in self._running.values())
+        free = found.f_bavail * found.f_frsize - self._unwritten() - unwritten
+        return Room(free, found.f_blocks * found.f_frsize)
 
-    def _describe(self, room: Room, unwritten: int) -> str:
+    def _describe(self, room: Room) -> str:
         floor = format_size(floor_of(self._keep_free, room))
-        more = f", cages have {format_size(unwritten)} still to write there" if unwritten else ""
         return (
-            f"{format_size(room.free)} are free on the file system of {self._host.state_dir}{more},"
-            f" and cages leave {floor} free"
+            f"with all that is to be written there, {format_size(max(room.free, 0))} are free on"
+            f" the file system of {self._host.state_dir}, and cages leave {floor} free"
         )

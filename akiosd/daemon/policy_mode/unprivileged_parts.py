@@ -181,6 +181,10 @@ class Directories:
         """There is no image."""
         return False
 
+    def unwritten(self) -> int:
+        """What is written has its room at once, or is refused."""
+        return 0
+
     def not_overwritten(self) -> str:
         """A file system may keep copies of what is overwritten; whose it is, is not known."""
         return "the file system below the state directory, where it writes elsewhere"

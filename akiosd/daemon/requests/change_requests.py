@@ -84,6 +84,13 @@ class ChangeRequests:
                 request.cage,
                 "look at the workspace itself",
             )
+        if cage.short_of_room:
+            # What it wrote has no room yet: to try would lose it.
+            raise DeniedError(
+                f"{request.cage} stands still: {cage.short_of_room}",
+                request.cage,
+                "make room there (df -h), and compare again",
+            )
         async with cage.paused():
             await cage.bring_to_disk()
             kept = self._registry.describe_kept(cage)

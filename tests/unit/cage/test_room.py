@@ -50,33 +50,34 @@ def test_the_next_look_comes_before_the_floor_is_reached(
 MIB = 1 << 20
 
 
-def test_who_has_much_to_write_waits_where_it_finds_no_room() -> None:
-    room = Room(GIB + 100 * MIB, TIB)
-    unwritten = {"much": 90 * MIB, "some": 20 * MIB, "nothing": 0}
-    assert who_waits(room, GIB, unwritten, ()) == {"much", "some"}
-    assert who_waits(room, GIB, {"much": 90 * MIB, "nothing": 0}, ()) == frozenset(), "it fits"
-    # What was written meanwhile took its room, and whoever waits goes on waiting.
-    later = {"much": 0, "some": 0, "nothing": 0}
-    assert who_waits(Room(GIB - 10 * MIB, TIB), GIB, later, {"much"}) == {"much"}
-    assert who_waits(Room(2 * GIB, TIB), GIB, later, {"much"}) == frozenset()
+def test_where_there_is_too_little_who_takes_more_of_it_waits() -> None:
+    before = {"grows": 500 * MIB, "rewrites": 500 * MIB, "writes a line": 0}
+    taken = {"grows": 520 * MIB, "rewrites": 500 * MIB, "writes a line": 4096, "new": 800 * MIB}
+    assert who_waits(Room(GIB - 1, TIB), GIB, before, taken) == {"grows"}
+    assert who_waits(Room(GIB, TIB), GIB, before, taken) == frozenset(), "there is enough"
+    # It goes on waiting while it has what it took.
+    assert who_waits(Room(GIB - 1, TIB), GIB, before, taken) == {"grows"}
 
 
 def test_with_nothing_to_keep_free_only_what_does_not_fit_waits() -> None:
-    assert who_waits(Room(10 * MIB, TIB), 0, {"c": 10 * MIB}, ()) == frozenset()
-    assert who_waits(Room(10 * MIB, TIB), 0, {"c": 10 * MIB + 1}, ()) == {"c"}
+    before, taken = {"c": 0}, {"c": 10 * MIB}
+    assert who_waits(Room(0, TIB), 0, before, taken) == frozenset()
+    assert who_waits(Room(-1, TIB), 0, before, taken) == {"c"}
 
 
 @given(
-    free=SIZES,
+    free=st.integers(-(1 << 50), 1 << 50),
     keep_free=SIZES,
-    unwritten=st.dictionaries(st.text(), SIZES),
-    waiting=st.sets(st.text()),
+    before=st.dictionaries(st.text(), SIZES),
+    taken=st.dictionaries(st.text(), SIZES),
 )
-def test_whoever_goes_on_finds_room(
-    free: int, keep_free: int, unwritten: dict[str, int], waiting: set[str]
+def test_whoever_goes_on_took_little(
+    free: int, keep_free: int, before: dict[str, int], taken: dict[str, int]
 ) -> None:
     room = Room(free, 1 << 50)
-    left = free - sum(unwritten.values())
-    going_on = unwritten.keys() - who_waits(room, keep_free, unwritten, waiting)
-    if left < floor_of(keep_free, room):
-        assert all(unwritten[name] < MIB for name in going_on)
+    waiting = who_waits(room, keep_free, before, taken)
+    if is_short(room, keep_free):
+        for name in taken.keys() - waiting:
+            assert taken[name] - before.get(name, taken[name]) < MIB
+    else:
+        assert not waiting

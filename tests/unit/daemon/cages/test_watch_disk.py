@@ -1,4 +1,4 @@
-"""Cages whose disks find no room below akiosd stand still, and others do not begin."""
+"""Cages that take room which is not there stand still, others go on, and none begins."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from akiosd.cage.room import Room
 from akiosd.daemon.cages.watch_disk import DiskWatch
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
@@ -18,20 +19,17 @@ TOO_MUCH = 1 << 60
 
 
 class Writer:
-    """A cage; ``asked`` is set with each word to it."""
+    """A cage."""
 
-    def __init__(self, unwritten: int) -> None:
-        self.left = unwritten
+    def __init__(self) -> None:
+        self.taken = self.left = 0
         self.why = ""
-        self.asked = trio.Event()
 
-    def unwritten(self) -> int:
-        return self.left
+    def room_taken(self) -> tuple[int, int]:
+        return self.taken, self.left
 
     def wait_for_room(self, why: str) -> None:
         self.why = why
-        self.asked.set()
-        self.asked = trio.Event()
 
 
 def host(state: Path) -> Host:
@@ -43,33 +41,53 @@ def host(state: Path) -> Host:
     return cast(Host, made)
 
 
-async def test_who_writes_too_much_waits_and_goes_on(tmp_path: Path) -> None:
-    writer, idle = Writer(TOO_MUCH), Writer(0)
-    watch = DiskWatch(host(tmp_path), {"c": writer, "idle": idle})
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            asked = writer.asked
-            nursery.start_soon(watch.run)
-            await asked.wait()
-            assert str(tmp_path) in writer.why and "still to write there" in writer.why
-            with pytest.raises(DeniedError, match="No space left on device") as refused:
-                await watch.check()
-            assert f"df -h {tmp_path}" in refused.value.next
-            asked, writer.left = writer.asked, 0
-            await asked.wait()
-            assert writer.why == "" and idle.why == ""
-            await watch.check()
-            nursery.cancel_scope.cancel()
+def test_who_takes_more_of_too_little_waits_and_others_go_on(tmp_path: Path) -> None:
+    writer, other = Writer(), Writer()
+    watch = DiskWatch(host(tmp_path), {"c": writer, "other": other}, lambda: 0)
+    enough, too_little = Room(0, TOO_MUCH), Room(-1, TOO_MUCH)
+    other.taken = 500 << 20
+    watch.look(enough)
+    writer.taken = 200 << 20
+    watch.look(enough)
+    assert writer.why == other.why == ""
+    writer.taken += 1 << 20
+    watch.look(too_little)
+    assert str(tmp_path) in writer.why and "0 B are free" in writer.why
+    watch.look(too_little)
+    assert writer.why and other.why == "", "who takes no more goes on, however much it has"
+    other.taken += (1 << 20) - 1
+    watch.look(too_little)
+    assert other.why == ""
+    other.taken += 1
+    watch.look(too_little)
+    assert other.why
+    watch.look(enough)
+    assert writer.why == other.why == ""
 
 
-async def test_a_disk_that_cannot_be_measured_is_looked_at_again(tmp_path: Path) -> None:
-    state = tmp_path / "later"
-    writer = Writer(TOO_MUCH)
+async def test_no_cage_begins_without_room(tmp_path: Path) -> None:
+    writer = Writer()
+    watch = DiskWatch(host(tmp_path), {"c": writer}, lambda: 0)
+    await watch.check()
+    writer.left = TOO_MUCH
+    with pytest.raises(DeniedError, match="No space left on device") as refused:
+        await watch.check()
+    assert f"df -h {tmp_path}" in refused.value.next
+    with pytest.raises(DeniedError):
+        await DiskWatch(host(tmp_path), {}, lambda: TOO_MUCH).check()
+
+
+async def test_it_looks_by_itself_also_after_a_disk_that_could_not_be_measured(
+    tmp_path: Path,
+) -> None:
+    state, writer = tmp_path / "later", Writer()
+    writer.left = TOO_MUCH
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            asked = writer.asked
-            nursery.start_soon(DiskWatch(host(state), {"c": writer}).run)
+            nursery.start_soon(DiskWatch(host(state), {"c": writer}, lambda: 0).run)
             await trio.testing.wait_all_tasks_blocked()
             state.mkdir()
-            await asked.wait()
+            while not writer.why:
+                writer.taken += 1 << 20
+                await trio.sleep(0.05)
             nursery.cancel_scope.cancel()
