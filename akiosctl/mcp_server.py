@@ -145,7 +145,7 @@ def _tell_arguments(tool: str, wrong: ValidationError) -> str:
     found = []
     for one in wrong.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in one["loc"])
-        words = "it is missing" if one["type"] == "missing" else one["msg"]
+        words = "is missing" if one["type"] == "missing" else one["msg"]
         found.append(f"{field}: {words[:1].lower()}{words[1:]}")
     return f"wrong arguments of {tool}: {'; '.join(found)}; next: see the schema of its input"
 

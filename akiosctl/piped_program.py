@@ -63,7 +63,7 @@ class Piped:
             ended = self._followed.end()
         except GoneError as gone:
             raise AkiosError(
-                f"akiosd ended, and {self._cage} with it: what was being copied is not whole",
+                f"akiosd ended, and {self._cage} with it; the copy is incomplete",
                 gone.where,
                 f"start akiosd, make the cage anew (akiosctl cage down {self._cage}, akiosctl cage"
                 " up), and copy again",

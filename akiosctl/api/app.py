@@ -109,7 +109,7 @@ def _add_problems(app: FastAPI) -> None:
         words = what.get(status, status.phrase)
         where = f"{request.method} {escape(request.url.path)}"
         return problem_response(
-            Refusal(status, words, where, "see GET /docs of this server", headers=headers)
+            Refusal(status, words, where, "see /docs of this server, in a browser", headers=headers)
         )
 
     def not_valid(request: Request, error: Exception) -> Response:
@@ -136,7 +136,7 @@ def _not_valid(error: Mapping[str, Any], request: HTTPConnection) -> Refusal:
     and what a parameter is for stands with it.
     """
     where = ".".join(str(part) for part in error["loc"])
-    what, next = explain_parameter(error), "see GET /docs of this server"
+    what, next = explain_parameter(error), "see /docs of this server, in a browser"
     about = _about(request, error["loc"][1])
     next = (
         f"{error['loc'][1]}: {about[:1].lower()}{about[1:].rstrip('.')}; {next}" if about else next

@@ -113,8 +113,11 @@ def _take(path: Path) -> FileIO | None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.fdopen(os.open(path, flags, 0o600), "rb+", buffering=0)
     except OSError as error:
-        what = f"Idempotency-Keys are kept beside the tokens, and cannot be: {error.strerror}"
-        next = "mend that, or name a file of tokens in a directory that you may write to: --tokens"
+        what = (
+            "Idempotency-Keys are kept in a file beside that of the tokens, which cannot be"
+            f" written: {error.strerror}"
+        )
+        next = "make its directory writable, or name a file of tokens in another: --tokens FILE"
         raise AkiosError(what, str(path), next) from None
     status = os.fstat(file.fileno())
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:

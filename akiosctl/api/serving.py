@@ -121,7 +121,7 @@ def find_place(
         raise AkiosError(
             "as root it would give root's rights to whoever holds a token",
             verb,
-            "run it as an ordinary user of the group akios, who makes the tokens, too",
+            "run it as an ordinary user in the group akios, and make the tokens as the same user",
         )
     address = parse_address(listen)
     if (tls_cert is None) != (tls_key is None):
@@ -186,7 +186,7 @@ def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None
         what = "the certificate or its key is damaged"
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             what = "the key is that of another certificate"
-        next = "give a chain and its own key, both in PEM"
+        next = "give a certificate chain and the private key that belongs to it, both in PEM"
         raise AkiosError(what, f"--tls-cert {certificate}, --tls-key {key}", next) from None
 
 

@@ -81,10 +81,7 @@ def explain_block(plan: Plan) -> str:
     return f"{counts}; nothing was written ({shown}{more})"
 
 
-_REST = (
-    "see what is held back with akiosctl diff, and copy what you want of it; --skip-refused commits"
-    " the rest"
-)
+_REST = "akiosctl diff shows which changes are held back; --skip-refused commits the others"
 
 
 def what_helps_block(plan: Plan) -> str:
@@ -93,7 +90,7 @@ def what_helps_block(plan: Plan) -> str:
         return _REST
     if not plan.refusals:
         return f"{_REST}, --force overwrites what you changed since the cage started"
-    return f"{_REST}, --force overwrites what you changed since, and lifts no refusal"
+    return f"{_REST}, --force overwrites what you changed since too, but nothing that is refused"
 
 
 def find_conflicts(diff: Diff) -> list[RefusedChange]:

@@ -174,7 +174,7 @@ def input_bytes(data: bytes | str | None) -> bytes:
 def next_after(reason: str, otherwise: str) -> str:
     """What helps against a limit that ended a cage; ``otherwise`` where it was none."""
     option = next((option for words, option in _SETTINGS if words in reason), "")
-    return f"give a new cage more: Cage({option}=…)" if option else otherwise
+    return f"raise the limit in a new cage: Cage({option}=…)" if option else otherwise
 
 
 _SETTINGS = (

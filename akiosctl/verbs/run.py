@@ -470,8 +470,8 @@ def finish(
                 note(line)
         if changes and kind == "changes_lost":
             note(
-                "so its changes cannot be committed; make room there (df -h), give them up"
-                f" (akiosctl discard {cage}), and run it again"
+                "so its changes cannot be committed: make room on that file system (see df -h),"
+                f" throw them away (akiosctl discard {cage}), and run it again"
             )
         elif changes:
             expires = int(ended.get("expires_ns", 0))

@@ -87,7 +87,8 @@ def check_request(message: Message, fd_count: int) -> None:
         _check_cage(message.cage)
         _check_program(message)
         if len(message.token) > _LONGEST_TOKEN:
-            raise DeniedError("the token of a request is too long", "program", _OTHER_CLIENT)
+            what = f"the mark that akiosctl gave this start is longer than {_LONGEST_TOKEN} bytes"
+            raise DeniedError(what, "program", _OTHER_CLIENT)
     elif isinstance(message, Pause | CageStatus | Down):
         _check_cage(message.cage)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):

@@ -130,7 +130,7 @@ def test_what_is_lost_is_said_and_never_committed(small: Daemon) -> None:
     assert wait_until(lambda: listed(small)["state"] == "ended")
     for verb in ("diff", "commit"):
         done = small.ctl(verb, cage, cwd=workspace)
-        assert done.returncode == 125 and "is not whole" in done.stderr, (verb, done)
+        assert done.returncode == 125 and "is lost" in done.stderr, (verb, done)
     assert not list(workspace.iterdir())
     end = [record for record in small.events(cage) if record["kind"] == "end"]
     assert "did not take" in json.dumps(end), end
@@ -139,7 +139,7 @@ def test_what_is_lost_is_said_and_never_committed(small: Daemon) -> None:
     small.start()
     done = small.ctl("commit", cage, cwd=workspace)
     assert done.returncode == 125, done
-    assert "is not whole" in done.stderr or "has no changes" in done.stderr, done.stderr
+    assert "is lost" in done.stderr or "has no changes" in done.stderr, done.stderr
 
 
 HOSTILE = """
@@ -233,7 +233,7 @@ time.sleep(600)
         agent.kill()
     assert agent.returncode == 125 and "did not take all that it wrote" in err, err
     done = small.ctl("commit", cage, cwd=workspace)
-    assert done.returncode == 125 and "is not whole" in done.stderr, done.stderr
+    assert done.returncode == 125 and "is lost" in done.stderr, done.stderr
 
 
 def test_control_with_room_the_same_end_keeps_what_was_written(small: Daemon) -> None:

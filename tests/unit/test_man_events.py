@@ -28,7 +28,7 @@ def test_a_message_has_the_fields_that_the_page_says(message: type[Message]) -> 
     tag = message.__struct_config__.tag
     [said] = re.findall(rf"^\.TP\n\\fB{tag}\\fR\n(.+)", SECTIONS["SOCKET"], re.MULTILINE)
     fields = {field.name for field in msgspec.structs.fields(message)}
-    assert set(re.findall(r"\\fI(\w+)\\fR (?:int|str|bin|array|map)", said)) == fields - (
+    assert set(re.findall(r"\\fI(\w+)\\fR (?:int|str|bool|bin|array|map)", said)) == fields - (
         {"id"} if message is Hello else set()
     )
 

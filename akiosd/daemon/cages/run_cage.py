@@ -352,7 +352,8 @@ class Cage:
         if self.life.state != "running" or self.is_paused or self.stands_still:
             name = self.request.name
             if self.life.state == "running" and not self.is_paused:
-                what, next = f"{name} stands still: {self.stands_still}", "make room there (df -h)"
+                what = f"{name} stands still: {self.stands_still}"
+                next = "make room on that file system (see df -h): the cage then goes on by itself"
             elif self.life.state == "running":
                 what, next = f"{name} ({self.id}) is paused", f"akiosctl cage resume {name}"
             else:

@@ -89,7 +89,7 @@ class ChangeRequests:
             raise DeniedError(
                 f"{request.cage} stands still: {cage.short_of_room}",
                 request.cage,
-                "make room there (df -h), and compare again",
+                "make room on that file system (see df -h); then ask again",
             )
         async with cage.paused():
             await cage.bring_to_disk()
@@ -221,10 +221,10 @@ def _check_whole(kept: KeptCage) -> None:
     """Raise DeniedError for changes of which some are lost: what is left looks like all."""
     if kept.lost:
         raise DeniedError(
-            f"what {kept.info.cage} changed is not whole: {kept.lost}",
+            f"some of what {kept.info.cage} changed is lost: {kept.lost}",
             kept.info.cage,
-            "make room there (df -h), give it up (akiosctl discard; a standing cage: akiosctl cage"
-            " down), and run it again",
+            "make room on that file system (see df -h), throw the changes away (akiosctl discard"
+            f" {kept.info.cage}; of a standing cage: akiosctl cage down), and run the agent again",
         )
 
 

@@ -390,7 +390,7 @@ class RunRequests:
         cage = self._registry.find(peer, request.cage)
         if cage.ended.is_set():
             raise DeniedError(
-                f"{cage.id} has just ended: there is nothing to leave running any more",
+                f"{cage.id} has already ended, and cannot be left running",
                 "detach",
                 f"see what it wrote: akiosctl logs {cage.id}",
             )

@@ -171,7 +171,8 @@ class StandingRequests:
                 # It had not begun, or waits in the kernel; and its init stands still, too.
                 name = cage.request.name
                 raise DeniedError(
-                    f"{name} ({cage.id}) stands still: program {number} ends when the cage goes on",
+                    f"program {number} has not ended yet: it does when {name} ({cage.id}), which"
+                    " stands still, goes on",
                     "stop",
                     f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
                     f" {name}",

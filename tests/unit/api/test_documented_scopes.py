@@ -77,7 +77,7 @@ def test_a_client_of_mcp_is_told_its_scopes() -> None:
     pytest.importorskip("mcp")
     from akiosctl.mcp_http import SCOPES as TOOLS
 
-    told = re.search(r"with the scopes `run`, `output`(.*?)\):", GUIDE, re.DOTALL)
+    told = re.search(r"with the scopes `run`, `output`(.*?)\)\.", GUIDE, re.DOTALL)
     assert told and set(_NAMED.findall(told[0])) == {"run", *TOOLS.values()}
 
 

@@ -70,7 +70,7 @@ async def test_every_pattern_has_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "method", "headers", "words"), [
     ("/api/v1/events", "GET", (("last-event-id", "garbage"),), "the id of an event"),
-    (f"/api/v1/cages/{CAGE}/commit", "POST", (), "it is missing"),
+    (f"/api/v1/cages/{CAGE}/commit", "POST", (), "is missing from the request"),
     (f"/api/v1/cages/{CAGE}/commit", "POST", (("if-match", "x"),), "the ETag of the diff"),
     (f"/api/v1/jobs/{'0' * 16}?wait=26", "GET", (), "less than or equal to 25"),
     ("/api/v1/cages?state=gone", "GET", (), "'all', 'running', 'ended' or 'waiting'"),

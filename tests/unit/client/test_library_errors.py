@@ -42,7 +42,7 @@ def test_a_limit_is_told_with_the_option_that_moves_it(kind: str, option: str) -
     reason = explain_end(facts).reason
     within = explain_end(EndFacts("cage_ended", detail=reason.removeprefix("killed: "))).reason
     for one in (reason, within):
-        more = f"give a new cage more: Cage({option}=…)" if option else "look"
+        more = f"raise the limit in a new cage: Cage({option}=…)" if option else "look"
         assert next_after(one, "look") == more
     if option:
         assert f"Cage({option}=…)" in failed(Done(137, b"", b"", kind, within), "m", ()).next

@@ -16,12 +16,12 @@ from akiosctl.mcp_server import Session, make_server
 
 
 @pytest.mark.parametrize(("tool", "arguments", "words"), [
-    ("run", {}, "command: it is missing"),
+    ("run", {}, "command: is missing"),
     ("run", {"command": []}, "command: list should have at least 1 item"),
     ("run", {"command": ["a"], "timeout": 0}, "timeout: input should be greater than 0"),
     ("run", {"command": ["a"], "timeout": "soon"}, "timeout: input should be a valid number"),
     ("read", {"path": 1}, "path: input should be a valid string"),
-    ("write", {}, "path: it is missing; text: it is missing"),
+    ("write", {}, "path: is missing; text: is missing"),
 ])  # fmt: skip
 async def test_wrong_arguments_are_told_in_plain_words(
     tool: str, arguments: dict[str, Any], words: str
