@@ -142,7 +142,7 @@ def program_request(
 def refuse_nul(text: str | bytes, called: str) -> None:
     """Raises ``NulError`` where there is one; ``called`` says what the text is."""
     if b"\0" in os.fsencode(text):
-        what = f"the {called} {escape(text[:_LONGEST])} holds a NUL byte, which is not allowed"
+        what = f"the {called} holds a NUL byte, which is not allowed: {escape(text[:_LONGEST])}"
         raise NulError(what, called, "leave the NUL byte out")
 
 

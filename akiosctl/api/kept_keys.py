@@ -113,11 +113,11 @@ def _take(path: Path) -> FileIO | None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.fdopen(os.open(path, flags, 0o600), "rb+", buffering=0)
     except OSError as error:
-        what = (
-            "Idempotency-Keys are kept in a file beside that of the tokens, which cannot be"
-            f" written: {error.strerror}"
+        what = f"the file of Idempotency-Keys cannot be written: {error.strerror}"
+        next = (
+            "it lies beside the file of tokens: make that directory writable, or use a file of"
+            " tokens in a writable one: --tokens FILE"
         )
-        next = "make its directory writable, or name a file of tokens in another: --tokens FILE"
         raise AkiosError(what, str(path), next) from None
     status = os.fstat(file.fileno())
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:

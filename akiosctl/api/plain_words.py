@@ -33,7 +33,7 @@ PATTERNS = {
     "^w-[0-9a-f]{10}$": _RUN,
     "^(w-[0-9a-f]{10})?$": _RUN,
     f"^({EVENT_ID})?$": _EVENT,
-    "^([0-9]{1,15})?$": "a number, as the last answer gave it",
+    "^([0-9]{1,15})?$": "the number that the previous answer gave for it",
     "^[0-9a-f]{16}$": "the id of a job, as the answer that began it gave it",
     "^[A-Za-z0-9_.-]{1,200}$": "the id of a question, as GET /api/v1/approvals gives it",
     r'^(\*|"[0-9a-f]{32}")$': "the ETag of the diff, with its quotation marks, or *",
@@ -86,7 +86,9 @@ def explain_parameter(error: Mapping[str, Any]) -> str:
     """What FastAPI says of a parameter."""
     pattern = error.get("ctx", {}).get("pattern")
     if pattern is not None:
-        return f"expected here: {PATTERNS.get(pattern, 'text of another form')}"
+        return (
+            f"expected here: {PATTERNS[pattern]}" if pattern in PATTERNS else "it has another form"
+        )
     return "is missing from the request" if error["type"] == "missing" else str(error["msg"])
 
 

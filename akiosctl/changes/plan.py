@@ -89,8 +89,8 @@ def what_helps_block(plan: Plan) -> str:
     if not plan.conflicts:
         return _REST
     if not plan.refusals:
-        return f"{_REST}, --force overwrites what you changed since the cage started"
-    return f"{_REST}, --force overwrites what you changed since too, but nothing that is refused"
+        return f"{_REST}, --force also overwrites what you changed since the cage started"
+    return f"{_REST}, --force what you changed since the cage started, and still nothing refused"
 
 
 def find_conflicts(diff: Diff) -> list[RefusedChange]:

@@ -59,13 +59,13 @@ def command(
     if report.done or failure is None:
         print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
     if failure is not None:
-        kept = f"what was replaced is kept in {quote_path(report.kept)}; " if report.kept else ""
+        kept = f"; {quote_path(report.kept)} keeps what was replaced" if report.kept else ""
         how_much = "not all" if report.done else "nothing"
         raise AkiosError(
             f"{how_much} was committed: it stopped at {quote_path(failure.operation.path)},"
             f" {failure.reason}",
             "commit",
-            f"{kept}remove what stands in the way at that path, and go on: akiosctl commit {name}",
+            f"mend {quote_path(failure.operation.path)}, then go on: akiosctl commit {name}{kept}",
         )
     return 0
 

@@ -87,7 +87,7 @@ def check_request(message: Message, fd_count: int) -> None:
         _check_cage(message.cage)
         _check_program(message)
         if len(message.token) > _LONGEST_TOKEN:
-            what = f"the mark that akiosctl gave this start is longer than {_LONGEST_TOKEN} bytes"
+            what = "the identifier that akiosctl sent for this start is too long"
             raise DeniedError(what, "program", _OTHER_CLIENT)
     elif isinstance(message, Pause | CageStatus | Down):
         _check_cage(message.cage)

@@ -89,7 +89,7 @@ class ChangeRequests:
             raise DeniedError(
                 f"{request.cage} stands still: {cage.short_of_room}",
                 request.cage,
-                "make room on that file system (see df -h); then ask again",
+                "make room on that file system (see df -h); then give the same command again",
             )
         async with cage.paused():
             await cage.bring_to_disk()

@@ -171,8 +171,8 @@ class StandingRequests:
                 # It had not begun, or waits in the kernel; and its init stands still, too.
                 name = cage.request.name
                 raise DeniedError(
-                    f"program {number} has not ended yet: it does when {name} ({cage.id}), which"
-                    " stands still, goes on",
+                    f"program {number} cannot end while {name} ({cage.id}) stands still: it will"
+                    " end when the cage goes on",
                     "stop",
                     f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
                     f" {name}",

@@ -136,7 +136,7 @@ async def test_a_client_is_waited_for_that_looks_for_a_new_akiosd(
 
 async def test_who_leaves_a_cage_that_has_ended_is_told_so(ended: Ended) -> None:
     request = Detach(cage=CAGE)
-    with pytest.raises(DeniedError, match="has just ended"):
+    with pytest.raises(DeniedError, match="has already ended"):
         await ended.runs.detach(peer_of(1000), request, [], cast(Any, Client()))
 
 
