@@ -87,7 +87,9 @@ def explain_parameter(error: Mapping[str, Any]) -> str:
     pattern = error.get("ctx", {}).get("pattern")
     if pattern is not None:
         return (
-            f"expected here: {PATTERNS[pattern]}" if pattern in PATTERNS else "it has another form"
+            f"expected here: {PATTERNS[pattern]}"
+            if pattern in PATTERNS
+            else "it does not have the form that is expected here"
         )
     return "is missing from the request" if error["type"] == "missing" else str(error["msg"])
 

@@ -90,7 +90,9 @@ def what_helps_block(plan: Plan) -> str:
         return _REST
     if not plan.refusals:
         return f"{_REST}, --force also overwrites what you changed since the cage started"
-    return f"{_REST}, --force what you changed since the cage started, and still nothing refused"
+    return (
+        f"{_REST}, --force also overwrites your changes since its start, but commits none refused"
+    )
 
 
 def find_conflicts(diff: Diff) -> list[RefusedChange]:

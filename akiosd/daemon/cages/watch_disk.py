@@ -99,8 +99,8 @@ class DiskWatch:
         return Room(free, found.f_blocks * found.f_frsize)
 
     def _describe(self, room: Room) -> str:
-        floor = format_size(floor_of(self._keep_free, room))
+        free, floor = max(room.free, 0), floor_of(self._keep_free, room)
         return (
-            f"with all that is to be written there, {format_size(max(room.free, 0))} are free on"
-            f" the file system of {self._host.state_dir}, and cages leave {floor} free"
+            f"after what cages have still to write, {format_size(free)} would be free on the file"
+            f" system of {self._host.state_dir}, and {format_size(floor)} must stay free"
         )

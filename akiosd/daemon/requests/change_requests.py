@@ -223,8 +223,8 @@ def _check_whole(kept: KeptCage) -> None:
         raise DeniedError(
             f"some of what {kept.info.cage} changed is lost: {kept.lost}",
             kept.info.cage,
-            "make room on that file system (see df -h), throw the changes away (akiosctl discard"
-            f" {kept.info.cage}; of a standing cage: akiosctl cage down), and run the agent again",
+            f"make room there (see df -h); akiosctl discard {kept.info.cage}, and run it again; a"
+            " standing cage: akiosctl cage down, then akiosctl cage up",
         )
 
 

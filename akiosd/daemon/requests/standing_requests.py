@@ -174,8 +174,8 @@ class StandingRequests:
                     f"program {number} cannot end while {name} ({cage.id}) stands still: it will"
                     " end when the cage goes on",
                     "stop",
-                    f"let it go on: akiosctl cage resume {name}; or end all of it: akiosctl stop"
-                    f" {name}",
+                    f"if it is paused: akiosctl cage resume {name}; if it waits for room: df -h;"
+                    f" or end all of it: akiosctl stop {name}",
                 )
             await followed.wait_ended()
         await client.reply(wire.Ok())
