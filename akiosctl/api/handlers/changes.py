@@ -124,7 +124,7 @@ def _of_this_api(cage: str) -> Iterator[None]:
     try:
         yield
     except AkiosError as error:
-        told = error.next.replace("with akiosctl diff", f"with GET /api/v1/cages/{cage}/diff")
+        told = error.next.replace("akiosctl diff", f"GET /api/v1/cages/{cage}/diff")
         for option, parameter in (("--skip-refused", "skip_refused"), ("--force", "force")):
             told = told.replace(option, f"{parameter}=true")
         error.next = told
