@@ -23,7 +23,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from akiosctl.library.aio import killed_at_cancel
-from akiosctl.library.cage import Cage
+from akiosctl.library.cage import STILL_THERE, Cage
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
 from akiosctl.library.values import CageError, ProgramTimeout, done_of
@@ -37,6 +37,7 @@ MOST_THREADS = 160
 _MOST_TEXT = 64 << 10
 _MOST_FILE = 1 << 20
 _TIMEOUT_S = 600
+_SETTLE = "commit or discard the changes; your next call then gets a new cage"
 _ABOUT = (
     "Programs run in a security cage: they see a copy of the project, reach only the names that its"
     " policy allows, and change nothing outside. What they changed waits: see it with diff, and"
@@ -73,8 +74,9 @@ class Session:
         if not why:
             return cage
         if cage.diff():
-            next = "commit or discard the changes; your next call then gets a new cage"
-            raise CageError(f"the cage ended ({why}), and has uncommitted changes", cage.name, next)
+            raise CageError(
+                f"the cage ended ({why}), and has uncommitted changes", cage.name, _SETTLE
+            )
         self.close()
         return self.open()
 
@@ -236,5 +238,6 @@ def _told() -> Iterator[None]:
     try:
         yield
     except AkiosError as error:
-        error.next = what_helps(error)
+        # It may end between the look at it and the call.
+        error.next = _SETTLE if STILL_THERE in error.next else what_helps(error)
         raise ToolError(str(error)) from None

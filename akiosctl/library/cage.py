@@ -70,7 +70,7 @@ _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout
 _ENDS_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _NEW_CAGE = "with Cage() as cage"
-_WAITS = "diff() and commit() of the old one work until its block ends"
+STILL_THERE = "diff() and commit() of the old one work until its block ends"
 
 
 class Cage:
@@ -394,7 +394,7 @@ class Cage:
             return None
         help = next_after(why, f"make a new one: {_NEW_CAGE}")
         what = f"the cage has ended: {why.removeprefix('killed: ')}"
-        return CageError(what, self.name, f"{help}; {_WAITS}")
+        return CageError(what, self.name, f"{help}; {STILL_THERE}")
 
 
 def _checked(name: str, value: Path) -> str:
