@@ -15,7 +15,8 @@ _SHARE = 20
 """At most this part (one in ...) of a file system is left free: a small one is useful, too."""
 _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
-_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
+_LEAST_PAUSE_S, _USUAL_PAUSE_S, _MOST_PAUSE_S = 0.005, 0.05, 5.0
+"""The first where the floor itself, that of a small file system, would be gone in the second."""
 _MAY_TAKE = 1 << 20
 """So much each may still take when there is too little."""
 AGAIN_S = 1.0
@@ -61,5 +62,6 @@ def next_look_s(room: Room, keep_free: int, short: bool) -> float:
     """Seconds in which what is there above the floor cannot be used up."""
     if short:
         return AGAIN_S
-    above = room.free - floor_of(keep_free, room)
-    return min(max(above / _FASTEST, _LEAST_PAUSE_S), _MOST_PAUSE_S)
+    floor = floor_of(keep_free, room)
+    least = min(max(floor / _FASTEST, _LEAST_PAUSE_S), _USUAL_PAUSE_S) if floor else _USUAL_PAUSE_S
+    return min(max((room.free - floor) / _FASTEST, least), _MOST_PAUSE_S)

@@ -47,6 +47,9 @@ _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOU
 class Host:
     """Opened once, by :meth:`open`; :meth:`close` leaves nothing of it in the kernel."""
 
+    check_room: Callable[[], Awaitable[None]] | None = None
+    """Raises DeniedError where there is no room for the disk of another cage."""
+
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings = settings
         self.renewed: set[Callable[[], Coroutine[Any, Any, None]]] = set()
@@ -73,8 +76,6 @@ class Host:
         self.log_bytes = 0
         """What ended cages took when it was last measured."""
         self.disks: Disks | None = None
-        self.check_room: Callable[[], Awaitable[None]] | None = None
-        """Raises DeniedError where there is no room for the disk of another cage."""
         self.system_userns: Fd | None = None
         self.uids = CageUids(
             self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count

@@ -7,7 +7,7 @@ an agent was told that it had written: too late for an error that it would hear 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import trio
@@ -15,6 +15,7 @@ import trio
 from akiosd.cage.room import AGAIN_S, Room, floor_of, is_short, next_look_s, who_waits
 from akiosd.daemon.base.guarded import call_guarded
 from akiosd.daemon.base.log import get_log
+from akiosd.daemon.cages.watch_room import room_of, say_make_room
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
 from akiosd.values.units import format_size
@@ -50,18 +51,19 @@ class DiskWatch:
         """Freeze and thaw, until cancelled."""
         while True:
             try:
-                room = await self._measure()
+                room = self.look(await self._measure())
             except OSError as error:
                 _log.error("the room for disks of cages is not known", error=str(error))
                 await trio.sleep(AGAIN_S)
                 continue
-            self.look(room)
             # Those that do not stand still are looked at as often as ever.
             await trio.sleep(next_look_s(room, self._keep_free, short=False))
 
-    def look(self, room: Room) -> None:
-        """Freeze and thaw by what is free now, as :meth:`_measure` says."""
-        taken = {name: cage.room_taken()[0] for name, cage in self._running.items()}
+    def look(self, below: Room) -> Room:
+        """Freeze and thaw by what is free ``below`` now; returns what is once all is written."""
+        found = {name: cage.room_taken() for name, cage in self._running.items()}
+        taken = {name: size for name, (size, _) in found.items()}
+        room = self._left(below, (unwritten for _, unwritten in found.values()))
         if is_short(room, self._keep_free):
             self._before = {name: self._before.get(name, size) for name, size in taken.items()}
         else:
@@ -75,16 +77,17 @@ class DiskWatch:
             else:
                 _log.info("a cage has room again", cage=name)
         self._waiting = waiting
+        return room
 
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room for another cage to begin."""
-        room = await self._measure()
+        below = await self._measure()
+        room = self._left(below, (cage.room_taken()[1] for cage in self._running.values()))
         if is_short(room, self._keep_free):
             raise DeniedError(
                 f"No space left on device for another cage: {self._describe(room)}",
                 "quotas.keep_free_bytes",
-                f"make room there (df -h {self._host.state_dir}), or have an administrator lower"
-                f" quotas.keep_free_bytes in {self._host.settings.config_file} and reload akiosd",
+                say_make_room(self._host, str(self._host.state_dir)),
             )
 
     @property
@@ -92,11 +95,11 @@ class DiskWatch:
         return self._host.config.quotas.keep_free_bytes
 
     async def _measure(self) -> Room:
+        return room_of(await trio.to_thread.run_sync(os.statvfs, self._host.state_dir))
+
+    def _left(self, below: Room, unwritten: Iterable[int]) -> Room:
         """What is free once all that was written has its room."""
-        found = await trio.to_thread.run_sync(os.statvfs, self._host.state_dir)
-        unwritten = sum(cage.room_taken()[1] for cage in self._running.values())
-        free = found.f_bavail * found.f_frsize - self._unwritten() - unwritten
-        return Room(free, found.f_blocks * found.f_frsize)
+        return Room(below.free - self._unwritten() - sum(unwritten), below.size)
 
     def _describe(self, room: Room) -> str:
         free, floor = max(room.free, 0), floor_of(self._keep_free, room)

@@ -20,6 +20,19 @@ _FROZEN_AGAIN_S = 0.25
 _LOOK = "see what ails that file system: stat -f DIRECTORY as root, and dmesg"
 
 
+def room_of(numbers: os.statvfs_result) -> Room:
+    """As the kernel tells it (statvfs(3))."""
+    return Room(numbers.f_bavail * numbers.f_frsize, numbers.f_blocks * numbers.f_frsize)
+
+
+def say_make_room(host: Host, directory: str) -> str:
+    """What helps where ``quotas.keep_free_bytes`` keeps a cage from beginning."""
+    return (
+        f"make room there (df -h {directory}), or have an administrator lower"
+        f" quotas.keep_free_bytes in {host.settings.config_file} and reload akiosd"
+    )
+
+
 class RoomWatch:
     """``directory`` is what the cage writes to, a descriptor that stays the caller's."""
 
@@ -39,10 +52,7 @@ class RoomWatch:
         if self._is_short(room):
             next = _LOOK
             if isinstance(room, Room):
-                next = (
-                    "make room there (df -h), or have an administrator lower quotas.keep_free_bytes"
-                    f" in {self._host.settings.config_file} and reload akiosd"
-                )
+                next = say_make_room(self._host, self._name)
             raise DeniedError(self._describe(room), "quotas.keep_free_bytes", next)
 
     async def run(self) -> None:
@@ -86,10 +96,14 @@ class RoomWatch:
             )
         except OSError as error:
             return error
-        return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+        return room_of(found)
+
+    @property
+    def _name(self) -> str:
+        return os.fsdecode(read_name(self._directory.fileno()))
 
     def _describe(self, room: Room | OSError) -> str:
-        name = os.fsdecode(read_name(self._directory.fileno()))
+        name = self._name
         if isinstance(room, OSError):
             return f"the room on the file system of {name} cannot be measured: {room.strerror}"
         least = format_size(floor_of(self._keep_free, room))

@@ -49,7 +49,6 @@ class DomainHost(Host):
         self.keys = KeyStore(self.state_dir, credentials_directory(), self._credential_of)
         self.roots = HostRoots()
         self.disks = Directories(self.cages_dir)
-        self.check_room = None
         self.system_userns = None
         self.uids = OwnUid()
         self.inits = set[int]()
