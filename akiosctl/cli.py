@@ -85,9 +85,7 @@ def run_command(arguments: list[str]) -> int:
         return run_verb(rest, socket, before)
     except AkiosError as error:
         from akiosctl.render import print_error
-        from akiosctl.start_advice import what_helps
 
-        error.next = what_helps(error)
         print_error(error, as_json=as_json)
         return int(getattr(error, "exit_code", None) or getattr(error, "code", None) or 125)
     except KeyboardInterrupt:

@@ -57,6 +57,11 @@ def socket_path(option: str | None) -> str:
     return option or os.environ.get("AKIOS_SOCKET") or DEFAULT_SOCKET
 
 
+def is_of_service(socket: str) -> bool:
+    """Whether it is where the service listens."""
+    return os.path.dirname(socket) == os.path.dirname(DEFAULT_SOCKET)
+
+
 class _Connection:
     """A connected unix stream socket that sends and receives descriptors."""
 
@@ -128,12 +133,15 @@ class _Connection:
 def explain_connect(path: str, error: OSError) -> AkiosError:
     """Why akiosd could not be reached at ``path``."""
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-        return GoneError(
-            NOT_RUNNING,
-            path,
+        next = (
             "start it: sudo systemctl enable --now akiosd; or without a service: sudo akiosctl"
-            " run --standalone -- CMD",
+            " run --standalone -- CMD"
         )
+        if not is_of_service(path):
+            from akiosctl.start_advice import what_starts_private
+
+            next = what_starts_private(path)
+        return GoneError(NOT_RUNNING, path, next)
     if error.errno in (errno.EACCES, errno.EPERM):
         return AkiosError(
             "you may not connect to akiosd",

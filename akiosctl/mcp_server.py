@@ -23,11 +23,10 @@ from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from akiosctl.library.aio import killed_at_cancel
-from akiosctl.library.cage import STILL_THERE, Cage
+from akiosctl.library.cage import Cage
 from akiosctl.library.kept import Kept
 from akiosctl.library.program import Program
-from akiosctl.library.values import CageError, ProgramTimeout, done_of
-from akiosctl.start_advice import what_helps
+from akiosctl.library.values import CageError, EndedError, ProgramTimeout, done_of
 from akiosd import __version__
 from akiosd.errors import AkiosError
 
@@ -238,6 +237,6 @@ def _told() -> Iterator[None]:
     try:
         yield
     except AkiosError as error:
-        # It may end between the look at it and the call.
-        error.next = _SETTLE if STILL_THERE in error.next else what_helps(error)
+        if isinstance(error, EndedError):
+            error.next = _SETTLE  # it ended between the look at it and the call
         raise ToolError(str(error)) from None

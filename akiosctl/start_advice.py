@@ -6,24 +6,17 @@ import os
 import shlex
 import stat
 
-from akiosctl.client import DEFAULT_SOCKET, NOT_RUNNING
-from akiosd.errors import AkiosError
-
 _SOCKETS = ("control.sock", "events.sock")
 """What akiosd makes in its runtime directory."""
 _OTHER = "name the control.sock of one that runs, by --socket or AKIOS_SOCKET"
 
 
-def what_helps(error: AkiosError) -> str:
-    """``next`` of an error; where akiosd is not running, what starts it where it was looked for."""
-    if error.what != NOT_RUNNING or is_of_service(error.where):
-        return error.next
-    return f"start one there: {command_at(error.where)}" if _is_free(error.where) else _not(error)
-
-
-def is_of_service(socket: str) -> bool:
-    """Whether it is where the service listens."""
-    return os.path.dirname(socket) == os.path.dirname(DEFAULT_SOCKET)
+def what_starts_private(socket: str) -> str:
+    """What helps where a private akiosd was looked for at ``socket``, and is not running."""
+    if _is_free(socket):
+        return f"start one there: {command_at(socket)}"
+    there = " but something else" if os.path.exists(socket) else ""
+    return f"there is no socket of akiosd{there}: {_OTHER}"
 
 
 def command_at(socket: str) -> str:
@@ -45,8 +38,3 @@ def _is_free(socket: str) -> bool:
     except OSError:
         return os.path.basename(socket) in _SOCKETS
     return stat.S_ISSOCK(status.st_mode) and os.path.basename(socket) in _SOCKETS
-
-
-def _not(error: AkiosError) -> str:
-    there = os.path.exists(error.where)
-    return f"there is no socket of akiosd{' but something else' if there else ''}: {_OTHER}"

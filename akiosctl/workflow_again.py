@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from akiosd.workflow.journal import Line, look_back
+from akiosd.workflow.journal import Past
 from akiosd.workflow.plan import Plan
 from akiosd.workflow.undecided import find_undecided
 
 
-def name_undecided(lines: Iterable[Line], plan: Plan | None) -> list[str]:
+def name_undecided(past: Past, plan: Plan | None) -> list[str]:
     """Steps that a resumption does only with ``--repeat``; without a plan those that may be so."""
-    past = look_back(lines)
-    found = past.unknown.keys() if plan is None else find_undecided(past, plan.steps)
+    found = find_undecided(past, plan.steps if plan is not None else None)
     return sorted({name for name, _ in found})
 
 

@@ -29,7 +29,7 @@ from akiosd.errors import AkiosError
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
-from akiosd.workflow.journal import Anchored, Finished, Intent, LeftOut, Lost, Result
+from akiosd.workflow.journal import Anchored, Finished, Intent, LeftOut, Lost, Result, look_back
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -334,7 +334,7 @@ def report_of(
         "workflow": runner.plan.name,
         "status": status,
         "unknown": sorted({name for name, _ in runner.unknown()}),
-        "undecided": name_undecided(journal.lines, runner.plan),
+        "undecided": name_undecided(look_back(journal.lines), runner.plan),
         "steps": steps,
         **purse.spent._asdict(),
         "output": f"{base}data/output/{journal.run}",

@@ -227,7 +227,7 @@ class Run:
 
     def undecided(self) -> list[str]:
         """Steps that are done again only where somebody says so."""
-        return name_undecided(self._journal.lines, self._runner.plan)
+        return name_undecided(look_back(self._journal.lines), self._runner.plan)
 
     def stop(self) -> None:
         """Have :meth:`drive` come to its end now; any thread may."""

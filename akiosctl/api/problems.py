@@ -14,7 +14,6 @@ from starlette.responses import Response
 from akiosctl.client import DaemonError, GoneError
 from akiosctl.help.schemas import Form
 from akiosctl.render import escape
-from akiosctl.start_advice import what_helps
 from akiosd.errors import AkiosError, PolicyError, ProtocolError
 
 MEDIA_TYPE = "application/problem+json"
@@ -70,7 +69,7 @@ def status_of(error: AkiosError) -> HTTPStatus:
 def describe_problem(error: AkiosError) -> Problem:
     """The error as the document that is sent; text of unknown origin is escaped."""
     status = status_of(error)
-    rule, next = getattr(error, "rule", ""), what_helps(error)
+    rule, next = getattr(error, "rule", ""), error.next
     return Problem(
         type="about:blank",
         title=status.phrase,

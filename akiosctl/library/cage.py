@@ -29,6 +29,7 @@ from akiosctl.library.values import (
     Change,
     Denial,
     Done,
+    EndedError,
     Options,
     Path,
     ProgramTimeout,
@@ -70,7 +71,7 @@ _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout
 _ENDS_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _NEW_CAGE = "with Cage() as cage"
-STILL_THERE = "diff() and commit() of the old one work until its block ends"
+_STILL_THERE = "diff() and commit() of the old one work until its block ends"
 
 
 class Cage:
@@ -381,7 +382,7 @@ class Cage:
                 raise
             raise ended from error
 
-    def _tell_ended(self) -> CageError | None:
+    def _tell_ended(self) -> EndedError | None:
         """None while it is up, or nobody knows."""
         try:
             why = self.why_down()
@@ -389,12 +390,12 @@ class Cage:
             return None
         if self._ending_method:
             what = f"{self._ending_method} has ended this cage, and nothing runs in it any more"
-            return CageError(what, self.name, f"to go on, make a new one: {_NEW_CAGE}")
+            return EndedError(what, self.name, f"to go on, make a new one: {_NEW_CAGE}")
         if not why:
             return None
         help = next_after(why, f"make a new one: {_NEW_CAGE}")
         what = f"the cage has ended: {why.removeprefix('killed: ')}"
-        return CageError(what, self.name, f"{help}; {STILL_THERE}")
+        return EndedError(what, self.name, f"{help}; {_STILL_THERE}")
 
 
 def _checked(name: str, value: Path) -> str:

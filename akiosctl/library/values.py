@@ -125,6 +125,10 @@ class CageFileError(CageError):
         self.errno = errno
 
 
+class EndedError(CageError):
+    """The cage has ended, and what was asked of it was not done."""
+
+
 class ProgramFailed(CageError):
     """A program ended with another exit code than 0, and it was asked for success."""
 

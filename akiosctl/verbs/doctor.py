@@ -13,12 +13,12 @@ import click
 import msgspec
 
 from akiosctl import host_check
-from akiosctl.client import NOT_RUNNING
+from akiosctl.client import NOT_RUNNING, is_of_service
 from akiosctl.commands import print_line, wants_json
 from akiosctl.fix_hints import Hint, find_hints, read_system
 from akiosctl.host_check import Finding
 from akiosctl.render import escape, paint
-from akiosctl.start_advice import command_at, is_of_service, what_helps
+from akiosctl.start_advice import command_at
 from akiosd import __version__
 from akiosd.errors import AkiosError
 from akiosd.values.units import format_duration, format_size
@@ -88,7 +88,7 @@ def outside_json(path: str, error: AkiosError) -> dict[str, Any]:
 def _next(error: AkiosError, facts: host_check.Facts) -> str:
     if error.what == NOT_RUNNING and is_of_service(error.where):
         return f"start it: {host_check.what_starts(facts)}"
-    return what_helps(error)
+    return error.next
 
 
 def _outside(

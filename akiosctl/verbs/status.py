@@ -13,11 +13,10 @@ import msgspec
 
 from akiosctl import host_check
 from akiosctl.cages import list_cages
-from akiosctl.client import NOT_RUNNING, Client
+from akiosctl.client import NOT_RUNNING, Client, is_of_service
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import describe_spend, escape, format_day, paint, table
 from akiosctl.standing_cages import state_of
-from akiosctl.start_advice import is_of_service, what_helps
 from akiosctl.today import Today, read_today
 from akiosd import __version__
 from akiosd.cage.unprotected import describe
@@ -225,7 +224,7 @@ def to_json(found: Status) -> dict[str, Any]:
 
 def _without_daemon(path: str, error: AkiosError, as_json: bool) -> int:
     """``error`` says why there is no answer."""
-    next = what_helps(error)
+    next = error.next
     if error.what == NOT_RUNNING and is_of_service(error.where):
         next = f"start it: {host_check.what_starts(host_check.read_facts())}"
     if as_json:

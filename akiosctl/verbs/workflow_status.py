@@ -81,7 +81,7 @@ def _to_json(
         "usd_micro": past.spent[0],
         "steps": steps,
         "whole": bool(names),
-        "undecided": [] if going else name_undecided(kept.lines, plan),
+        "undecided": [] if going else name_undecided(past, plan),
         "file": kept.begun.file,
         "proof": None,
     }

@@ -30,10 +30,13 @@ def is_settled(
     return not failure.may_be_done or may_retry(step.agent, step.action, config, parameters)
 
 
-def find_undecided(past: Past, steps: Iterable[PlannedStep]) -> set[Place]:
-    """Those that have to be repeated by name.  Of a step that is not among ``steps`` any more a
-    resumption says so, and goes on.
+def find_undecided(past: Past, steps: Iterable[PlannedStep] | None) -> set[Place]:
+    """Those that have to be repeated by name; where ``steps`` are not known any more, those that
+    may have to be.  Of a step that is not among ``steps`` any more a resumption says so, and goes
+    on.
     """
+    if steps is None:
+        return set(past.unknown)
     planned = {step.name: step for step in steps}
     found = {
         place

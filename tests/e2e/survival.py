@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,16 @@ SEVERAL = "n=0; while [ $n -lt {} ]; do n=$((n+1)); echo $n; sleep 0.02; done; e
 """An agent that counts aloud, and ends with 7."""
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.02; done; {}"
 """An agent that does something once there is a file ``go`` in its workspace."""
+
+
+@contextmanager
+def small_daemon(config: str = "") -> Iterator[Daemon]:
+    """A daemon that prepares little, and runs until the end."""
+    daemon = Daemon("pools: {userns: 2}\n" + config)
+    try:
+        yield daemon.start()
+    finally:
+        daemon.close()
 
 
 def begin(

@@ -15,6 +15,7 @@ import trio
 from akiosctl.api.endpoints import BASE
 from tests.e2e.api_server import ApiServer
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.survival import small_daemon
 from tests.e2e.test_api_running import begin
 from tests.e2e.test_api_terminals import dialogue, left_running
 
@@ -37,11 +38,8 @@ def config() -> str:
 
 @pytest.fixture
 def private(config: str) -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n" + config)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon(config) as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e import resources
 from tests.e2e.daemon import BIN, Daemon
 from tests.e2e.resources import wait_until
+from tests.e2e.survival import small_daemon
 
 STUBBORN = "trap '' TERM HUP INT; (trap '' TERM HUP; setsid sleep 1000 &) ; echo up; while :; do sleep 1000; done"
 
@@ -27,11 +28,8 @@ def config() -> str:
 
 @pytest.fixture
 def private(config: str) -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n" + config)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon(config) as daemon:
+        yield daemon
 
 
 def start(daemon: Daemon, *flags: str, command: str = STUBBORN) -> subprocess.Popen[bytes]:

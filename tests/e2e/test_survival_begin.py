@@ -20,7 +20,7 @@ from akiosd.wire.messages import Program
 from tests.e2e.daemon import Daemon
 from tests.e2e.raw_client import frame, greeted, read_until
 from tests.e2e.resources import wait_until
-from tests.e2e.survival import kill_and_start
+from tests.e2e.survival import kill_and_start, small_daemon
 
 SIZE = 96 << 20
 COUNTS = "echo once >>counted; cat; exit 6"
@@ -28,11 +28,8 @@ COUNTS = "echo once >>counted; cat; exit 6"
 
 @pytest.fixture
 def private() -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n")
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon() as daemon:
+        yield daemon
 
 
 @pytest.fixture

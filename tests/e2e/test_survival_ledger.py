@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import processes
-from tests.e2e.survival import host_ends, kill, kill_and_start, the_cage, verified
+from tests.e2e.survival import host_ends, kill, kill_and_start, small_daemon, the_cage, verified
 
 KILLS = 4
 OPENS = """
@@ -50,11 +50,8 @@ POLICY = "version: 1\nsyscalls: {trace: files}\n"
 
 @pytest.fixture
 def private() -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n")
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon() as daemon:
+        yield daemon
 
 
 def begin(daemon: Daemon, code: str) -> tuple[subprocess.Popen[bytes], Path]:

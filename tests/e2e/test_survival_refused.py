@@ -25,6 +25,7 @@ from tests.e2e.survival import (
     kill,
     kill_and_start,
     report,
+    small_daemon,
     the_cage,
     verified,
 )
@@ -39,11 +40,8 @@ def config() -> str:
 
 @pytest.fixture
 def private(config: str) -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n" + config)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon(config) as daemon:
+        yield daemon
 
 
 def inside(daemon: Daemon) -> set[int]:

@@ -27,6 +27,7 @@ from tests.e2e.survival import (
     kill,
     kill_and_start,
     report,
+    small_daemon,
     the_cage,
     verified,
 )
@@ -40,11 +41,8 @@ def config() -> str:
 
 @pytest.fixture
 def private(config: str) -> Iterator[Daemon]:
-    daemon = Daemon("pools: {userns: 2}\n" + config)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+    with small_daemon(config) as daemon:
+        yield daemon
 
 
 def test_a_run_prints_on_and_its_exit_code_arrives(private: Daemon) -> None:

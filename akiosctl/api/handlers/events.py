@@ -39,7 +39,6 @@ from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
-from akiosctl.start_advice import what_helps
 from akiosctl.verbs.events import time_of
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
@@ -255,7 +254,7 @@ async def follow_items(
                     yield [BEAT] if message is None else _items_of(form, follow, message)
         except GoneError as error:
             if not away:
-                yield [Item("away", {"what": error.what, "next": what_helps(error)})]
+                yield [Item("away", {"what": error.what, "next": error.next})]
             away = True
 
 

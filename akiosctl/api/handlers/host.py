@@ -16,7 +16,6 @@ from akiosctl.api.service import Service
 from akiosctl.api.sessions import LASTS_S, cookie_header
 from akiosctl.api.tokens import Token
 from akiosctl.client import GoneError
-from akiosctl.start_advice import what_helps
 from akiosctl.verbs import doctor
 from akiosd import __version__
 from akiosd.errors import AkiosError
@@ -33,7 +32,7 @@ async def health(service: Service) -> Health:
     except trio.TooSlowError:
         return Health("degraded", "away", f"akiosd says nothing for {_PATIENCE_SECONDS:.0f} s")
     except AkiosError as error:
-        return Health("degraded", "away", what_helps(error))
+        return Health("degraded", "away", error.next)
     return Health("ok", "running", "")
 
 

@@ -22,7 +22,6 @@ from akiosctl.api.streams import BEAT, BEAT_SECONDS, ENDED, EventStream, Item, I
 from akiosctl.api.tokens import Token
 from akiosctl.api.view_forms import CagesView, WorkflowsView
 from akiosctl.api.views.cages import show_page
-from akiosctl.start_advice import what_helps
 from akiosd.errors import AkiosError
 
 PAUSE_SECONDS = 1.0
@@ -93,7 +92,7 @@ async def follow_view(service: Service, token: Token, kind: str, look: Callable[
                 items.append(Item(kind, view))
         except AkiosError as error:
             if not away:
-                items.append(Item("away", {"what": error.what, "next": what_helps(error)}))
+                items.append(Item("away", {"what": error.what, "next": error.next}))
             away, before = True, b""
         if not items and trio.current_time() - said >= BEAT_SECONDS:
             items.append(BEAT)

@@ -32,7 +32,6 @@ from akiosctl.api.streams import (
 from akiosctl.api.tokens import Token
 from akiosctl.client import GoneError
 from akiosctl.kept_output import KeptOutput
-from akiosctl.start_advice import what_helps
 from akiosd.wire.output import Frame, behind
 
 _PAUSE_SECONDS = 0.1
@@ -201,7 +200,7 @@ async def _wait(service: Service, kept: KeptOutput, cage: str) -> Items:
         elif not kept.opened:
             await anyio.to_thread.run_sync(_reopen, service, kept)
     except GoneError as error:
-        yield [Item("away", {"what": error.what, "next": what_helps(error)})]
+        yield [Item("away", {"what": error.what, "next": error.next})]
         await wait_back(service.socket)
         await anyio.to_thread.run_sync(_reopen, service, kept)
         yield [Item("back", {})]

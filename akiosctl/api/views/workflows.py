@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -22,11 +22,10 @@ from akiosctl.journal_file import Kept, is_going_on, journal_identity, list_runs
 from akiosctl.render import escape
 from akiosctl.step_cages import PROGRAM
 from akiosctl.verbs.output import describe_run
-from akiosctl.workflow_again import name_undecided
 from akiosctl.workflow_start import kept_plan
 from akiosd.wire.messages import CageInfo
 from akiosd.workflow.explain import DOES
-from akiosd.workflow.journal import Intent, LeftOut, Past, look_back
+from akiosd.workflow.journal import Intent, LeftOut, Past, Place, look_back
 from akiosd.workflow.plan import Plan, PlannedStep, all_before
 from akiosd.workflow.undecided import HARMLESS_NEXT, NEXT, WHAT, find_undecided
 
@@ -201,7 +200,8 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
     """A run as it is."""
     past = look_back(kept.lines)
     running = known.going
-    undecided = [] if running else name_undecided(kept.lines, plan)
+    known_steps = plan.steps if plan is not None else None
+    undecided = set() if running else find_undecided(past, known_steps)
     live = [
         known.facts.get(_cage_of(intent, known.cages), Facts())
         for intent in (past.unknown.values() if running else ())
@@ -232,22 +232,25 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
         redactions=sum(fact.redactions for fact in known.facts.values()),
         complete=known.complete,
         order=[list(rank) for rank in plan.order] if plan is not None else [],
-        steps=_steps(kept, plan, past, known),
+        steps=_steps(kept, plan, past, known, undecided),
         questions=[one for one in known.questions if one.run == kept.run],
     )
 
 
-def _why_not(undecided: Sequence[str]) -> str:
+def _why_not(undecided: Collection[Place]) -> str:
     """What keeps a run that nobody drives from being gone on with as it is."""
     if not undecided:
         return ""
+    names = ", ".join(sorted({name for name, _ in undecided}))
     return (
-        f"nobody knows whether {', '.join(undecided)} was done; a resume with"
+        f"nobody knows whether {names} was done; a resume with"
         ' {"repeat": true} does it again, and then it may be done twice'
     )
 
 
-def _steps(kept: Kept, plan: Plan | None, past: Past, known: Known) -> list[forms.StepNow]:
+def _steps(
+    kept: Kept, plan: Plan | None, past: Past, known: Known, undecided: Collection[Place]
+) -> list[forms.StepNow]:
     attempts: dict[tuple[str, int], Intent] = {
         (line.step, line.instance): line for line in kept.lines if isinstance(line, Intent)
     }
@@ -255,14 +258,15 @@ def _steps(kept: Kept, plan: Plan | None, past: Past, known: Known) -> list[form
     asked = {question.step for question in known.questions if question.run == kept.run}
     if plan is None:
         return [
-            _step_of(name, None, _instances(name, attempts, plan, past, known)) for name in begun
+            _step_of(name, None, _instances(name, attempts, past, known, undecided))
+            for name in begun
         ]
     before = all_before({step.name: step.needs for step in plan.steps})
     passed = {earlier for name in begun for earlier in before[name]}
     passed |= {line.step for line in kept.lines if isinstance(line, LeftOut)}
     found = []
     for step in plan.steps:
-        one = _step_of(step.name, step, _instances(step.name, attempts, plan, past, known))
+        one = _step_of(step.name, step, _instances(step.name, attempts, past, known, undecided))
         if not one.instances:
             over = not known.going
             is_left_out = step.name in passed or (over and kept.status == "success")
@@ -307,12 +311,11 @@ def _step_of(
 def _instances(
     name: str,
     attempts: Mapping[tuple[str, int], Intent],
-    plan: Plan | None,
     past: Past,
     known: Known,
+    undecided: Collection[Place],
 ) -> list[forms.InstanceNow]:
     found = []
-    undecided = past.unknown.keys() if plan is None else find_undecided(past, plan.steps)
     for (step, number), last in sorted(attempts.items()):
         if step != name:
             continue
@@ -331,7 +334,7 @@ def _instances(
             fact = Facts(*used, own.denials, own.redactions)
             seconds, failure = result.seconds, result.failure
             why, next = (failure.what, failure.next) if failure is not None else ("", "")
-            if (name, number) in undecided and not known.going:
+            if (name, number) in undecided:
                 next = NEXT
         one = forms.InstanceNow(
             instance=number,

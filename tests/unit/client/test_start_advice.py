@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -11,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from akiosctl.api.problems import describe_problem
-from akiosctl.client import DEFAULT_SOCKET, Client
+from akiosctl.client import DEFAULT_SOCKET, Client, explain_connect
 from akiosctl.host_check import daemon_program
-from akiosctl.start_advice import what_helps
 from akiosd.errors import AkiosError
 from tests.unit.api.asgi import ask, bearer, make_guard, new_token
 
@@ -35,19 +35,19 @@ def test_a_private_akiosd_is_started_where_it_was_looked_for(tmp_path: Path) -> 
     (tmp_path / "run").mkdir()
     place = tmp_path / "run/control.sock"
     command = f"--detach --state-dir {tmp_path} --runtime-dir {tmp_path}/run"
-    assert command in what_helps(refused(place)), "no file yet"
+    assert command in refused(place).next, "no file yet"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(place))
-    assert command in what_helps(refused(place)), "a socket that nobody listens at"
-    other = what_helps(refused(tmp_path / "elsewhere/control.sock"))
+    assert command in refused(place).next, "a socket that nobody listens at"
+    other = refused(tmp_path / "elsewhere/control.sock").next
     assert f"--state-dir DIR --runtime-dir {tmp_path}/elsewhere" in other
     assert ("sudo " in other) == (os.geteuid() != 0) and "systemctl" not in other
     for wrong in ("/etc/passwd", "/etc", tmp_path / "x.sock"):
-        words = what_helps(refused(wrong))
+        words = refused(wrong).next
         assert "--socket or AKIOS_SOCKET" in words and "--detach" not in words
-    service = AkiosError("akiosd is not running", DEFAULT_SOCKET, "as of the service")
-    assert what_helps(service) == "as of the service", "the control"
-    assert describe_problem(refused(place)).next == what_helps(refused(place))
+    service = explain_connect(DEFAULT_SOCKET, OSError(errno.ENOENT, "not there"))
+    assert "systemctl enable --now akiosd" in service.next, "the control"
+    assert describe_problem(refused(place)).next == refused(place).next
 
 
 def test_sudo_finds_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
