@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from akiosctl.client import PATIENCE_S, BegunError, GoneError, PlainClient
 from akiosctl.come_back import Absence
+from akiosctl.started import take_started
 
 _Answer = TypeVar("_Answer")
 Request = Callable[[PlainClient], dict[str, object]]
@@ -48,8 +49,6 @@ def ask(path: str, question: Callable[[PlainClient], _Answer]) -> _Answer:
 
 
 def _begin(path: str, request: Request, token: bytes) -> Begun:
-    from akiosctl.verbs.run import take_started
-
     fields: dict[str, object] = {}
 
     def begin(client: PlainClient) -> tuple[int, dict[str, Any], list[int]]:

@@ -7,9 +7,10 @@ import re
 
 from akiosctl.client import PlainClient
 from akiosctl.data_directories import make_data
+from akiosctl.prepare_run import make_bind, prepare
 from akiosctl.render import note
 from akiosctl.run_options import RunOptions
-from akiosctl.verbs.run import make_bind, missing_layers, prepare, take_started
+from akiosctl.started import missing_layers, take_started
 from akiosd.cage.unprotected import UNPROTECTED
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.ids import is_cage_name

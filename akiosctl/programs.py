@@ -12,7 +12,7 @@ from typing import Any
 from akiosctl.begin_program import begin_program
 from akiosctl.client import PlainClient
 from akiosctl.render import escape, note
-from akiosctl.run_options import RunOptions
+from akiosctl.run_options import RunOptions, wants_tty
 from akiosctl.stdio import is_one_output
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
@@ -33,7 +33,7 @@ def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int
     own.
     """
     from akiosctl.relay import Relay
-    from akiosctl.verbs.run import finish, wants_tty
+    from akiosctl.say_end import finish
 
     _refuse_others(options)
     asked = begin_program(path, lambda client: _prepare(options, client, name, wants_tty(options)))

@@ -10,8 +10,9 @@ import os
 import threading
 
 from akiosctl.client import PlainClient
+from akiosctl.prepare_run import prepare
 from akiosctl.run_options import RunOptions
-from akiosctl.verbs.run import prepare, take_started
+from akiosctl.started import take_started
 from akiosd.kernel.scm_rights import close_fds
 
 _F_SETPIPE_SZ = 1031  # fcntl.h

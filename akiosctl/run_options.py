@@ -4,6 +4,7 @@ library.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from akiosd.errors import AkiosError
@@ -247,3 +248,10 @@ def help_text() -> str:
         *example_lines("run"),
     ]
     return "\n".join(lines)
+
+
+def wants_tty(options: RunOptions) -> bool:
+    """``--tty``, ``--no-tty``, else whether both ends are terminals."""
+    if options.has("tty") or options.has("no_tty"):
+        return options.has("tty")
+    return not options.has("detach") and os.isatty(0) and os.isatty(1)

@@ -18,10 +18,11 @@ import msgspec
 
 from akiosctl.client import PlainClient
 from akiosctl.data_directories import make_data
+from akiosctl.prepare_run import make_bind, prepare
 from akiosctl.run_options import RunOptions
 from akiosctl.run_policy import choose_environment
+from akiosctl.started import take_started
 from akiosctl.step_talk import Talk, connect
-from akiosctl.verbs.run import make_bind, prepare, take_started
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.places import DATA

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from akiosctl.client import DaemonError
 from akiosctl.denials import collect
+from akiosctl.entry_time import time_of
 from akiosctl.records_text import read_record
-from akiosctl.verbs.events import time_of
 from akiosd.gateway.net.remedies import UNCOUNTED
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.records import LlmCall

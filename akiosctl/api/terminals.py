@@ -36,9 +36,9 @@ from akiosctl.begin_program import begin_program
 from akiosctl.client import GoneError, PlainClient
 from akiosctl.come_back import Absence
 from akiosctl.output_copy import OutputCopy
+from akiosctl.started import take_started
 from akiosctl.stdio import write_all
 from akiosctl.terminal import write_size
-from akiosctl.verbs.run import take_started
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 

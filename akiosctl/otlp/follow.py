@@ -17,10 +17,10 @@ from akiosctl.api.daemon_stream import subscribe, wait_back
 from akiosctl.api.positions import note_place
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, GoneError
+from akiosctl.entry_time import time_of
 from akiosctl.otlp.spans import Span, Tracer
 from akiosctl.reconnect import Births, Told
 from akiosctl.render import note
-from akiosctl.verbs.events import time_of
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import CageInfo, Gap, LogEntries, ReadLog, Records, Subscribe
 

@@ -10,9 +10,10 @@ from akiosctl.client import PlainClient
 from akiosctl.commands import wants_json
 from akiosctl.relay import Relay
 from akiosctl.render import note
+from akiosctl.say_end import finish, tell_left
+from akiosctl.started import take_started
 from akiosctl.stdio import open_missing_stdio
 from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
-from akiosctl.verbs.run import finish, take_started, tell_left
 
 
 @click.command("attach")

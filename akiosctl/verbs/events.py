@@ -15,6 +15,7 @@ import msgspec
 from akiosctl.cages import find_log, list_cages
 from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import print_line, wants_json
+from akiosctl.entry_time import time_of
 from akiosctl.extras import install_command
 from akiosctl.reconnect import Births, Told, wait_for_daemon
 from akiosctl.record_forms import Form
@@ -203,18 +204,6 @@ def _export(
         await made.run(cages, cursors)
 
     trio.run(run)
-
-
-class _Timed(msgspec.Struct):
-    ts: int = 0
-
-
-def time_of(entry: bytes) -> int:
-    """When a record was made (Unix time in ns); 0 where it does not say."""
-    try:
-        return msgspec.msgpack.decode(entry, type=_Timed).ts
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return 0
 
 
 class Lines(Protocol):

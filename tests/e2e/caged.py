@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from akiosctl.client import Client
-from akiosctl.verbs.run import make_bind, open_bind
+from akiosctl.prepare_run import make_bind, open_bind
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Limits, Network, Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started

@@ -34,7 +34,9 @@ AREAS: dict[str, tuple[str, ...]] = {
     ),
     "Starting an agent: run, exec": (
         "akiosctl/locate.py",
+        "akiosctl/prepare_run.py",
         "akiosctl/shell_trap.py",
+        "akiosctl/started.py",
         "akiosctl/terminal.py",
         "akiosctl/toolchain.py",
         "akiosctl/verbs/exec.py",

@@ -37,9 +37,9 @@ from akiosctl.api.views.timeline import is_notable
 from akiosctl.api.views.workflows import cages_of
 from akiosctl.cages import list_cages
 from akiosctl.client import Client, DaemonError, GoneError
+from akiosctl.entry_time import time_of
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
-from akiosctl.verbs.events import time_of
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from akiosctl.verbs.run import NEVER_HELD, missing_layers
+from akiosctl.started import NEVER_HELD, missing_layers
 from akiosd.cage.domain_posture import NOT, never_held
 from akiosd.values.posture import LayerState
 

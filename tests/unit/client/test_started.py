@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from akiosctl.client import DaemonError
-from akiosctl.verbs.run import take_started
+from akiosctl.started import take_started
 
 
 class Answer:
