@@ -137,10 +137,11 @@ def _not_valid(error: Mapping[str, Any], request: HTTPConnection) -> Refusal:
     """
     where = ".".join(str(part) for part in error["loc"])
     what, next = explain_parameter(error), "see /docs of this server, in a browser"
-    about = _about(request, error["loc"][1])
-    next = (
-        f"{error['loc'][1]}: {about[:1].lower()}{about[1:].rstrip('.')}; {next}" if about else next
-    )
+    parameter = error["loc"][1]
+    about = _about(request, parameter)
+    if about:
+        meaning = about[:1].lower() + about[1:].rstrip(".")
+        next = f"{parameter}: {meaning}; {next}"
     if error["loc"][0] == "path" and error["loc"][-1] in _IDS:
         kind, lists = _IDS[error["loc"][-1]]
         what, next = f"this is not {kind}", f"list them: GET {BASE}{lists}"

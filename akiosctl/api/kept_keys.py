@@ -115,8 +115,8 @@ def _take(path: Path) -> FileIO | None:
     except OSError as error:
         what = f"the file of Idempotency-Keys cannot be written: {error.strerror}"
         next = (
-            "it lies beside the file of tokens: make that directory writable, or use a file of"
-            " tokens in a writable one: --tokens FILE"
+            "it lies beside the file of tokens: make their directory writable, or name a file of"
+            " tokens in a directory that is writable: --tokens FILE"
         )
         raise AkiosError(what, str(path), next) from None
     status = os.fstat(file.fileno())

@@ -21,11 +21,14 @@ _PAGE = "the `next` of the page before, as it was given"
 PATTERNS = {
     "^[^\\x00]*$": _NO_NUL,
     "^[^\\x00]+$": f"{_NO_NUL}, not empty",
-    "^[^=\\x00]+$": "the name of a variable: text without = and NUL, not empty",
+    "^[^=\\x00]+$": (
+        "the name of a variable: text that is not empty and holds neither an equals sign nor a NUL"
+    ),
     "^(/[^\\x00]*)?$": "a whole path, beginning with /",
     "^[A-Za-z0-9+/=]*$": _BASE64,
     "^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$": (
-        "at most 64 of the letters a to z and A to Z, digits, . _ -; first a letter or digit"
+        "1 to 64 characters, each a letter (a-z, A-Z), a digit, or one of . _ -; the first a letter"
+        " or digit"
     ),
     "^c-[0-9a-z]{12}$": _CAGE,
     "^(c-[0-9a-z]{12})?$": _PAGE,
@@ -33,8 +36,8 @@ PATTERNS = {
     "^w-[0-9a-f]{10}$": _RUN,
     "^(w-[0-9a-f]{10})?$": _RUN,
     f"^({EVENT_ID})?$": _EVENT,
-    "^([0-9]{1,15})?$": "the number that the previous answer gave for it",
-    "^[0-9a-f]{16}$": "the id of a job, as the answer that began it gave it",
+    "^([0-9]{1,15})?$": "the number that the previous answer gave for this field",
+    "^[0-9a-f]{16}$": "the id of a job, as in the answer to the request that began the job",
     "^[A-Za-z0-9_.-]{1,200}$": "the id of a question, as GET /api/v1/approvals gives it",
     r'^(\*|"[0-9a-f]{32}")$': "the ETag of the diff, with its quotation marks, or *",
     "^[!-~]*$": "printable characters of ASCII, without spaces",
@@ -91,7 +94,7 @@ def explain_parameter(error: Mapping[str, Any]) -> str:
             if pattern in PATTERNS
             else "it does not have the form that is expected here"
         )
-    return "is missing from the request" if error["type"] == "missing" else str(error["msg"])
+    return "it is missing from the request" if error["type"] == "missing" else str(error["msg"])
 
 
 def in_fields(error: AkiosError, fields: Iterable[str]) -> AkiosError:

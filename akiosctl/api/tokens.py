@@ -29,7 +29,7 @@ SCOPES: dict[str, str] = {
     "events": "follow what happens in cages",
     "ledger": "read, prove and verify logs",
     "run": "run programs in cages, and workflows, and make standing cages and take them down",
-    "output": "read what programs print and workflows bring; read and write files in cages",
+    "output": "read what programs print and what workflows produce; read and write files in cages",
     "stop": "pause and end cages, and stop workflows",
     "changes": "see, commit and discard what cages changed",
     "approve": "answer what workflows ask",

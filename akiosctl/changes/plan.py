@@ -90,9 +90,7 @@ def what_helps_block(plan: Plan) -> str:
         return _REST
     if not plan.refusals:
         return f"{_REST}, --force also overwrites what you changed since the cage started"
-    return (
-        f"{_REST}, --force also overwrites your changes since its start, but commits none refused"
-    )
+    return f"{_REST}, --force also those in conflict with yours; what is refused is never committed"
 
 
 def find_conflicts(diff: Diff) -> list[RefusedChange]:

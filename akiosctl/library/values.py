@@ -214,5 +214,7 @@ def with_denials(slow: ProgramTimeout, denials: tuple[Denial, ...]) -> ProgramTi
     return ProgramTimeout(slow.what, slow.where, next or slow.next, slow.done, denials)
 
 
-_SEE_PRINTED = "see what it printed: done.stdout and done.stderr of this error"
+_SEE_PRINTED = (
+    "see what the program printed: done.stdout and done.stderr, attributes of this exception"
+)
 _MORE_TIME = "give it more time: timeout=…"

@@ -59,7 +59,11 @@ def command(
     if report.done or failure is None:
         print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
     if failure is not None:
-        kept = f"; {quote_path(report.kept)} keeps what was replaced" if report.kept else ""
+        kept = (
+            f"; {quote_path(report.kept)} holds your files that could not be put back"
+            if report.kept
+            else ""
+        )
         how_much = "not all" if report.done else "nothing"
         raise AkiosError(
             f"{how_much} was committed: it stopped at {quote_path(failure.operation.path)},"

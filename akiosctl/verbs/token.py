@@ -44,7 +44,7 @@ def _expiry(text: str, now_ns: int) -> int:
         what = f"{text!r} is not a length of time"
         raise AkiosError(what, "--expires", "write 12h, 30d or never") from None
     if not length_ns:
-        what = f"a token that expires after {text!r} could never be used"
+        what = f"a token that expires after {text!r} would have expired before it could be used"
         raise AkiosError(what, "--expires", "write 12h, 30d or never")
     return now_ns + length_ns
 

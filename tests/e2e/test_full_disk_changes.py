@@ -78,7 +78,7 @@ def states(daemon: Daemon) -> list[dict[str, Any]]:
 
 def stands_still(daemon: Daemon) -> bool:
     found = listed(daemon)
-    return found["state"] == "paused" and "would be free on the file system" in found["reason"]
+    return found["state"] == "paused" and "will be free on the file system" in found["reason"]
 
 
 def test_a_cage_waits_for_room_and_loses_nothing(small: Daemon) -> None:

@@ -317,7 +317,7 @@ class Registry:
             # It has not ended for anybody before it is known how.
             ended_ns=cage.ended_ns if result else 0,
             exit_code=result.exit_code if result else 0,
-            reason=result.reason if result else cage.stands_still,
+            reason=result.reason if result else cage.standstill.why,
             changes=cage.changes,
             pid=cage.pid,
             tty=cage.request.tty is not None,

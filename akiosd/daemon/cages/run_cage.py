@@ -12,8 +12,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -46,6 +45,7 @@ from akiosd.daemon.cages.read_posture import read_posture
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.running_cage import Opened, Running
+from akiosd.daemon.cages.standstill import PATIENCE_S, Standstill
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
 from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.cages.watch_room import RoomWatch
@@ -75,7 +75,6 @@ StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
-_PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _NO_RING = "the records that akiosd had not written when it ended were not kept"
 _FAILED = "killed: AKIOS failed"
@@ -160,26 +159,25 @@ class Cage:
         )
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock_ns = time.monotonic_ns()
-        self._frozen_for: set[object] = set()
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
         self._failed = False
         """Something of AKIOS in it did; the cage is over."""
         self._running = running
-        self.short_of_room = ""
-        """Why it waits for room for its disk, "" while it does not."""
-        self._stood_still = trio.Event()
         self.lost = ""
         """Why what it changed is not whole, "" where nothing says so."""
         self._is_kept = trio.Event()
         self.kept = running.kept if running is not None else KeptCage(self.id, host.keeper)
         self.programs = Programs(host.ledger, self.log, self.kept, self.policy.limits)
         """Those of a standing cage."""
-        self.is_paused = False
-        """By :meth:`pause`."""
+        self.standstill = Standstill(
+            self.id, prepared.leaf, self.kept, lambda: self.life.state == "running"
+        )
         if self._written is not None:
-            self._room = RoomWatch(host, self.id, self._written, self._freeze_for_room)
+            still = self.standstill
+            room = RoomWatch(host, self.id, self._written, still.wait_where_written)
+            self._room, still.why_written = room, lambda: room.why
         if running is not None:
             self._take(running)
         else:
@@ -245,48 +243,9 @@ class Cage:
             )
         await self._gateway.connect(stream)
 
-    def freeze(self, frozen: bool, why: object = None) -> None:
-        """Freeze or thaw a running cage; frozen for several reasons, the last one thaws it."""
-        if frozen:
-            self._frozen_for.add(why)
-        else:
-            self._frozen_for.discard(why)
-        if self.life.state == "running":
-            self._cgroup.freeze(bool(self._frozen_for))
-
-    @property
-    def is_still(self) -> bool:
-        """Whether everything in it is to stand still, for whatever reason."""
-        return bool(self._frozen_for)
-
-    async def _wait_still(self) -> None:
-        while not self._cgroup.is_frozen():
-            await trio.sleep(_PAUSE_LOOK_S)
-
-    def _freeze_for_room(self, frozen: bool) -> None:
-        self.freeze(frozen, self._room)
-        self._tell_standstill()
-
     def wait_for_room(self, why: str) -> None:
-        """Stand still because of ``why``, or go on where that is ""."""
-        self.freeze(bool(why), "room for its disk")
-        self.short_of_room = why
-        self._tell_standstill()
-
-    def _tell_standstill(self) -> None:
-        self._stood_still.set()
-        self._stood_still = trio.Event()
-
-    async def tell_standstills(self, tell: Callable[[str], Awaitable[object]]) -> None:
-        """Call ``tell`` with why it stands still, and with "" when it goes on, until cancelled."""
-        told = ""
-        while True:
-            changed = self._stood_still
-            if self.stands_still != told:
-                told = self.stands_still
-                await tell(told)
-            else:
-                await changed.wait()
+        """As :meth:`Standstill.wait_for_room`."""
+        self.standstill.wait_for_room(why)
 
     def room_taken(self) -> tuple[int, int]:
         """As :meth:`akiosd.kernel.disk.Slot.room_taken`; nothing once its disk is gone."""
@@ -303,34 +262,6 @@ class Cage:
             self.lost = say_lost(str(self.host.state_dir), os.strerror(error.errno or errno.EIO))
             _log.error("what a cage wrote is lost", cage=self.id, why=self.lost)
             self.kept.remember(lost=self.lost)
-
-    @asynccontextmanager
-    async def paused(self) -> AsyncIterator[None]:
-        """Everything in the cage stands still inside the ``with``.  Raises :class:`DeniedError`
-        where it does not run, or does not stop.
-        """
-        why = object()
-        if self.life.state != "running":
-            what = f"the agent of {self.id} is not running: it is starting, or has ended"
-            raise DeniedError(what, "diff", "ask again, or see akiosctl ps --all")
-        self.freeze(True, why)
-        try:
-            with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
-                await self._wait_still()
-            if patience.cancelled_caught:
-                raise DeniedError(
-                    f"{self.id} cannot be paused: one of its programs waits in the kernel,"
-                    " probably for a disk or a network, and does not stop",
-                    "diff",
-                    "try again in a minute, or when the cage has ended",
-                )
-            yield
-        finally:
-            try:
-                self.freeze(False, why)
-            except AkiosError as error:
-                # It ended meanwhile: there is nothing to thaw.
-                _log.info("a pause ended with its cage", cage=self.id, why=error.what)
 
     # ---- programs of a standing cage -------------------------------------------------------------
 
@@ -349,10 +280,11 @@ class Cage:
 
         Raises DeniedError, CageFailedError, OSError.  One that was cancelled has started nothing.
         """
-        if self.life.state != "running" or self.is_paused or self.stands_still:
+        is_paused, why = self.standstill.is_paused, self.standstill.why
+        if self.life.state != "running" or is_paused or why:
             name = self.request.name
-            if self.life.state == "running" and not self.is_paused:
-                what = f"{name} stands still: {self.stands_still}"
+            if self.life.state == "running" and not is_paused:
+                what = f"{name} stands still: {why}"
                 next = "make room on that file system (see df -h): the cage then goes on by itself"
             elif self.life.state == "running":
                 what, next = f"{name} ({self.id}) is paused", f"akiosctl cage resume {name}"
@@ -388,7 +320,7 @@ class Cage:
         """End a program; ``cause`` as for :meth:`end`."""
         if self._status is not None and self.life.state == "running":
             await self.programs.kill(self._status, number, cause, detail)
-            if self.is_still:
+            if self.standstill.is_asked:
                 await self._kill_still(number)
 
     async def _kill_still(self, number: int) -> None:
@@ -396,8 +328,8 @@ class Cage:
         one = self.programs.follow(number)
         if one is None or one.program.state != "running":
             return
-        with trio.move_on_after(_PAUSE_PATIENCE_S):
-            await self._wait_still()
+        with trio.move_on_after(PATIENCE_S):
+            await self.standstill.wait_still()
             group = one.program.pid
             members = open_group(self._cgroup, self.pid, group)
             try:
@@ -419,19 +351,12 @@ class Cage:
         """Send SIGTERM to every program, and wait until all have ended.  A paused cage goes on for
         that: nothing in it could hear of it, nor end.
         """
-        self.pause(False)
+        self.standstill.pause(False)
         running = self.programs.following
         for one in running:
             await self.signal_program(one.number, signal.SIGTERM)
         for one in running:
             await one.wait_ended()
-
-    def pause(self, paused: bool) -> None:
-        """Have everything in it stand still, or go on; another akiosd knows."""
-        if self.is_paused != paused:
-            self.is_paused = paused
-            self.freeze(paused, "paused")
-            self.kept.remember(paused=paused)
 
     def read_usage(self) -> Usage:
         """What it has used so far."""
@@ -465,12 +390,8 @@ class Cage:
     @property
     def state(self) -> str:
         """In the words of ``ps``."""
-        return "paused" if self.is_paused or self.stands_still else self.life.state
-
-    @property
-    def stands_still(self) -> str:
-        """Why it does without having been paused, "" where it does not."""
-        return self.short_of_room or (self._room.why if self._room is not None else "")
+        still = self.standstill
+        return "paused" if still.is_paused or still.why else self.life.state
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first
@@ -895,7 +816,8 @@ class Cage:
             before = decode(dict(running.sections), PROGRAMS, ProgramsState)
             limits = self.policy.limits
             self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before)
-        self.is_paused, self.lost = life.paused, life.lost
+        self.lost = life.lost
+        self.standstill.take_up(life.paused)
         name = b"".join(self.request.argv[:1])
         self._said = InitStatus(
             self._status,
@@ -952,14 +874,12 @@ class Cage:
         self._nursery.start_soon(self._watch_system)
         if self._room is not None:
             self._nursery.start_soon(self._room.run)
-        if self.is_paused:
-            self._frozen_for.add("paused")
         if self.life.state == "ending":
             await self._perform("kill")
             await self._perform("collect")
         elif not self.host.ledger.full:
             # Whatever else it was paused for was the other akiosd's.
-            self._cgroup.freeze(self.is_paused)
+            self._cgroup.freeze(self.standstill.is_paused)
         self.kept.remember(adoptions=0, akiosd=__version__)
 
     def _record_gap(self, running: Running) -> None:

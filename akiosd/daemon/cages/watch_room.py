@@ -49,11 +49,13 @@ class RoomWatch:
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room to begin."""
         room = await self._measure()
-        if self._is_short(room):
-            next = _LOOK
-            if isinstance(room, Room):
-                next = say_make_room(self._host, self._name)
-            raise DeniedError(self._describe(room), "quotas.keep_free_bytes", next)
+        if not self._is_short(room):
+            return
+        setting, directory = "quotas.keep_free_bytes", self._name
+        if isinstance(room, OSError):
+            raise DeniedError(_say_unknown(directory, room), setting, _LOOK)
+        next = say_make_room(self._host, directory)
+        raise DeniedError(self._describe(directory, room), setting, next)
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
@@ -68,7 +70,7 @@ class RoomWatch:
                     _log.info("a cage was not frozen", cage=self._cage, why=error.what)
                     await trio.sleep(_FROZEN_AGAIN_S)
                     continue
-                self.why = self._describe(room) if short else ""
+                self.why = self._say_short(room) if short else ""
                 if short:
                     _log.warning("a cage stands still", cage=self._cage, why=self.why)
                 else:
@@ -102,12 +104,18 @@ class RoomWatch:
     def _name(self) -> str:
         return os.fsdecode(read_name(self._directory.fileno()))
 
-    def _describe(self, room: Room | OSError) -> str:
-        name = self._name
+    def _say_short(self, room: Room | OSError) -> str:
         if isinstance(room, OSError):
-            return f"the room on the file system of {name} cannot be measured: {room.strerror}"
+            return _say_unknown(self._name, room)
+        return self._describe(self._name, room)
+
+    def _describe(self, directory: str, room: Room) -> str:
         least = format_size(floor_of(self._keep_free, room))
         return (
-            f"{format_size(room.free)} are free on the file system of {name}, and cages that"
+            f"{format_size(room.free)} are free on the file system of {directory}, and cages that"
             f" write there leave {least} free"
         )
+
+
+def _say_unknown(directory: str, error: OSError) -> str:
+    return f"the room on the file system of {directory} cannot be measured: {error.strerror}"

@@ -84,14 +84,15 @@ class ChangeRequests:
                 request.cage,
                 "look at the workspace itself",
             )
-        if cage.short_of_room:
+        why = cage.standstill.short_of_room
+        if why:
             # What it wrote has no room yet: to try would lose it.
             raise DeniedError(
-                f"{request.cage} stands still: {cage.short_of_room}",
+                f"{request.cage} stands still: {why}",
                 request.cage,
                 "make room on that file system (see df -h); then give the same command again",
             )
-        async with cage.paused():
+        async with cage.standstill.held():
             await cage.bring_to_disk()
             kept = self._registry.describe_kept(cage)
             _check_whole(kept)
@@ -223,8 +224,8 @@ def _check_whole(kept: KeptCage) -> None:
         raise DeniedError(
             f"some of what {kept.info.cage} changed is lost: {kept.lost}",
             kept.info.cage,
-            f"make room there (see df -h); akiosctl discard {kept.info.cage}, and run it again; a"
-            " standing cage: akiosctl cage down, then akiosctl cage up",
+            "make room on that file system (see df -h), then throw away what is left (akiosctl"
+            f" discard {kept.info.cage}), and run it again",
         )
 
 

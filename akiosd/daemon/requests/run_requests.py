@@ -491,7 +491,7 @@ async def _tell_standstills(cage: Cage, client: ClientConnection, scope: trio.Ca
     with scope:
         await cage.wait_begun()
         with suppress(trio.BrokenResourceError):  # it left: its end is what that means
-            await cage.tell_standstills(
+            await cage.standstill.tell(
                 lambda why: client.reply(wire.StandsStill(cage=cage.id, why=why))
             )
 

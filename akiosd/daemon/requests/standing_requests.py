@@ -160,22 +160,22 @@ class StandingRequests:
         cage, number = self.find_own(peer, request.cage), request.program
         followed = cage.programs.follow(number)
         if followed is not None:
-            if request.grace_ns and not cage.is_still:
+            if request.grace_ns and not cage.standstill.is_asked:
                 with trio.move_on_after(request.grace_ns / 1e9):
                     await cage.signal_program(number, 15)
                     await followed.wait_ended()
             is_bound = request.cause == "output" and cage.policy.limits.output > 0
             cause, detail = "output" if is_bound else "stopped", user_name(peer.uid)
             await cage.kill_program(number, cause, detail)
-            if cage.is_still and followed.program.state != "ended":
+            if cage.standstill.is_asked and followed.program.state != "ended":
                 # It had not begun, or waits in the kernel; and its init stands still, too.
                 name = cage.request.name
                 raise DeniedError(
                     f"program {number} cannot end while {name} ({cage.id}) stands still: it will"
                     " end when the cage goes on",
                     "stop",
-                    f"if it is paused: akiosctl cage resume {name}; if it waits for room: df -h;"
-                    f" or end all of it: akiosctl stop {name}",
+                    f"if the cage is paused: akiosctl cage resume {name}; if it waits for room:"
+                    f" free some (see df -h); or end the whole cage: akiosctl stop {name}",
                 )
             await followed.wait_ended()
         await client.reply(wire.Ok())
@@ -184,7 +184,7 @@ class StandingRequests:
         self, peer: Peer, request: wire.Pause, fds: list[int], client: ClientConnection
     ) -> None:
         """Have everything in a cage stand still, or go on."""
-        self._find(peer, request.cage).pause(request.paused)
+        self._find(peer, request.cage).standstill.pause(request.paused)
         await client.reply(wire.Ok())
 
     async def status(

@@ -105,7 +105,7 @@ class Supervisor:
         """Freeze or thaw all running cages: the ledger has no room, or has it again."""
         for cage in self.registry.running.values():
             # One that ends in this moment has nothing left to freeze.
-            call_guarded("freeze a cage", cage.freeze, frozen)
+            call_guarded("freeze a cage", cage.standstill.freeze, frozen)
 
     async def _doctor(
         self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection

@@ -68,8 +68,8 @@ def pydantic_ai(cage: Cage) -> None:
     asks = "import urllib.request as u; u.urlopen('http://evil.example/')"
     assert "denied: names: evil.example" in told("run_python", asks)
     assert "was killed" in told("run_python", "while True: pass")
-    assert told("write_file", "a/b", "x").startswith("again: ")
     assert told("write_file", "b", "x") == "b is written" and told("read_file", "b") == "x"
+    assert told("write_file", "b/c", "x").startswith("again: ")
     assert told("read_file", "nothing").startswith("again: ")
 
 

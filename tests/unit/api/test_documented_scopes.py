@@ -69,7 +69,7 @@ def test_the_pages_need_what_is_said_of_them() -> None:
     assert len(rows) > 12
     told = re.search(r"a page of your cages.*?token of the scopes(.*?): `http", GUIDE, re.DOTALL)
     assert told and set(_NAMED.findall(told[1])) == needed(iter(rows))
-    (said,) = re.findall(r"They need a token with the scopes (.*?) to answer", MANUAL)
+    (said,) = re.findall(r"as in http://\S+; it needs the scopes (.*?) to answer", MANUAL)
     assert set(re.findall(r"\w+", said)) & set(SCOPES) == needed(iter(rows))
 
 

@@ -26,7 +26,7 @@ _FOREIGN = re.compile(r"regex|pattern|`str`|`int`|--[a-z]|akiosctl run|\bpydanti
 
 @pytest.mark.parametrize(("form", "body", "field", "words"), [
     (NewCage, {"workspace": "proj"}, "workspace", "a whole path, beginning with /"),
-    (NewCage, {"name": "ü x"}, "name", "at most 64 of the letters"),
+    (NewCage, {"name": "ü x"}, "name", "1 to 64 characters"),
     (NewCage, {"argv": [1]}, "argv[0]", "text, and this is a whole number"),
     (NewCage, {"argv": ["a\0"]}, "argv[0]", "text without a NUL"),
     (NewCage, {"env": {"a=": "x"}}, "env", "the name of a variable"),
@@ -70,7 +70,7 @@ async def test_every_pattern_has_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "method", "headers", "words"), [
     ("/api/v1/events", "GET", (("last-event-id", "garbage"),), "the id of an event"),
-    (f"/api/v1/cages/{CAGE}/commit", "POST", (), "is missing from the request"),
+    (f"/api/v1/cages/{CAGE}/commit", "POST", (), "it is missing from the request"),
     (f"/api/v1/cages/{CAGE}/commit", "POST", (("if-match", "x"),), "the ETag of the diff"),
     (f"/api/v1/jobs/{'0' * 16}?wait=26", "GET", (), "less than or equal to 25"),
     ("/api/v1/cages?state=gone", "GET", (), "'all', 'running', 'ended' or 'waiting'"),

@@ -57,7 +57,7 @@ def test_a_token_that_ends_soon_is_told_with_its_time(tmp_path: Path, capfd: Any
 
     for ended in ("0", "0s", "0.0h"):
         code, error = made(ended)
-        assert code == 125 and "could never be used" in error and "--expires" in error
+        assert code == 125 and "would have expired before" in error and "--expires" in error
     code, error = made("90m")
     assert code == 0 and error.count(":") >= 3, error
     assert ("root" in error) == (os.geteuid() == 0)

@@ -52,7 +52,7 @@ def test_who_takes_more_of_too_little_waits_and_others_go_on(tmp_path: Path) -> 
     assert writer.why == other.why == ""
     writer.taken += 1 << 20
     watch.look(too_little)
-    assert str(tmp_path) in writer.why and "0 B would be free" in writer.why
+    assert str(tmp_path) in writer.why and "0 B will be free" in writer.why
     watch.look(too_little)
     assert writer.why and other.why == "", "who takes no more goes on, however much it has"
     other.taken += (1 << 20) - 1

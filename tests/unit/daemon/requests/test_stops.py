@@ -35,7 +35,8 @@ class Client:
 class Cage:
     """With one program, that never begins."""
 
-    id, is_standing, is_still, peer = CAGE, True, False, PEER
+    id, is_standing, peer = CAGE, True, PEER
+    standstill = SimpleNamespace(is_asked=False)
 
     def __init__(self) -> None:
         self.followed, self.ended = Followed(Program(number=1)), trio.Event()
