@@ -90,7 +90,10 @@ def what_helps_block(plan: Plan) -> str:
         return _REST
     if not plan.refusals:
         return f"{_REST}, --force also overwrites what you changed since the cage started"
-    return f"{_REST}, --force also those in conflict with yours; what is refused is never committed"
+    return (
+        f"{_REST}, --skip-refused --force those in conflict, too; what is refused is never"
+        " committed"
+    )
 
 
 def find_conflicts(diff: Diff) -> list[RefusedChange]:

@@ -71,7 +71,7 @@ _LIMITS = ("policy", "mode", "memory", "pids", "cpu", "disk", "budget", "timeout
 _ENDS_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _NEW_CAGE = "with Cage() as cage"
-_STILL_THERE = "diff() and commit() of the old one work inside its with"
+_STILL_THERE = "diff() and commit() of the old one work until its with block ends"
 
 
 class Cage:

@@ -59,11 +59,12 @@ def command(
     if report.done or failure is None:
         print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
     if failure is not None:
-        kept = (
-            f"; {quote_path(report.kept)} holds your files that could not be put back"
-            if report.kept
-            else ""
-        )
+        kept = ""
+        if report.kept:
+            kept = (
+                f"; keep {quote_path(report.kept)}: it holds your files that could not be put back,"
+                " as they were before this commit"
+            )
         how_much = "not all" if report.done else "nothing"
         raise AkiosError(
             f"{how_much} was committed: it stopped at {quote_path(failure.operation.path)},"

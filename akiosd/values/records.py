@@ -142,8 +142,9 @@ class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
     """The cage is empty.  ``exit_code`` is what the caller got; ``signal`` is 0 unless a signal
-    killed the agent; ``programs`` is how many a standing cage was asked to start: each has its own
-    records.  ``lost`` says why the changes of the cage are incomplete, "" where they are complete.
+    killed the agent; ``programs`` counts those that a standing cage was asked to start; each of
+    these has its own records.  ``lost`` says why the changes of the cage are incomplete, "" where
+    they are complete.
     """
 
     exit_code: int

@@ -99,7 +99,7 @@ def test_a_standing_cage_leaves_room_and_goes_on(tmp_path: Path) -> None:
             why = listed(daemon)["reason"]
             numbers = os.statvfs(project)
             kept = format_size(numbers.f_blocks * numbers.f_frsize // 20)
-            assert f"leave {kept} free" in why and str(output) in why
+            assert f"{kept} must stay free there" in why and str(output) in why
             status = daemon.ctl("cage", "status", "one", cwd=project).stdout
             assert f"stands still: {why}" in status
             assert "a cage stands still" in daemon.log.read_text()

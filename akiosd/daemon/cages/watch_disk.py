@@ -104,6 +104,6 @@ class DiskWatch:
     def _describe(self, room: Room) -> str:
         free, floor = max(room.free, 0), floor_of(self._keep_free, room)
         return (
-            f"once all that cages wrote is on disk, {format_size(free)} will be free on"
+            f"once the data of all cages is on disk, {format_size(free)} will be free on"
             f" the file system of {self._host.state_dir}, and {format_size(floor)} must stay free"
         )

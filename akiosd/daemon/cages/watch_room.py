@@ -112,8 +112,8 @@ class RoomWatch:
     def _describe(self, directory: str, room: Room) -> str:
         least = format_size(floor_of(self._keep_free, room))
         return (
-            f"{format_size(room.free)} are free on the file system of {directory}, and cages that"
-            f" write there leave {least} free"
+            f"only {format_size(room.free)} are free on the file system of {directory}, and {least}"
+            " must stay free there"
         )
 
 

@@ -22,12 +22,12 @@ DENIAL = Denial("network.allowed_domains", "names", 2, ("evil.example",), "allow
 def test_a_failure_tells_the_last_words_as_what_was_said_and_the_rule_as_what_helps() -> None:
     done = Done(3, b"", b"first\nlast \x1b[2J words\n")
     plain = failed(done, "make", ())
-    assert plain.next.startswith("see what it printed") and plain.rule == plain.hint == ""
+    assert plain.next.startswith("see what the program printed") and plain.rule == plain.hint == ""
     said = "make ended with exit code 3; the last that it said: last \\x1b[2J words"
     assert plain.what == said and plain.done is done
     denied = failed(done, "make", (DENIAL,))
     assert (denied.rule, denied.hint, denied.next) == (DENIAL.rule, "allow it there", denied.hint)
-    assert failed(Done(3, b"", b""), "make", ()).next.startswith("see what it printed")
+    assert failed(Done(3, b"", b""), "make", ()).next.startswith("see what the program printed")
     assert failed(Done(137, b"", b"", "memory", "memory limit"), "m", ()).what == "memory limit"
     assert len(failed(Done(1, b"", b"x" * 10**6), "m", ()).what) < 500
 
