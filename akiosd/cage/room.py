@@ -17,7 +17,7 @@ _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
 _LEAST_PAUSE_S, _USUAL_PAUSE_S, _MOST_PAUSE_S = 0.005, 0.05, 5.0
 """The first where the floor itself, that of a small file system, would be gone in the second."""
-_MAY_TAKE = 1 << 20
+MAY_TAKE = 1 << 20
 """So much each may still take when there is too little."""
 AGAIN_S = 1.0
 """Between two looks at a cage that stands still."""
@@ -54,8 +54,18 @@ def who_waits(
     if not is_short(room, keep_free):
         return frozenset()
     return frozenset(
-        name for name, size in taken.items() if size - before.get(name, size) >= _MAY_TAKE
+        name for name, size in taken.items() if size - before.get(name, size) >= MAY_TAKE
     )
+
+
+def who_is_unsure(room: Room, keep_free: int, unwritten: Mapping[str, int]) -> frozenset[str]:
+    """Which cages are to bring what is ``unwritten``, in bytes, to their disks, since ``room`` may
+    be all that is left then; below what makes those wait that are known to take more.
+    """
+    floor = floor_of(keep_free, room)
+    if room.free >= floor - (floor >> 3):
+        return frozenset()
+    return frozenset(name for name, size in unwritten.items() if size >= MAY_TAKE)
 
 
 def next_look_s(room: Room, keep_free: int, short: bool) -> float:

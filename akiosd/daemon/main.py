@@ -204,7 +204,8 @@ async def _serve_until_told(
             tasks.start("watch the keeper", host.watch_keeper)
             if host.disks is not None and host.disks.is_filled_later:
                 running = supervisor.registry.running
-                watch = DiskWatch(host, running, host.disks.unwritten)
+                disks = host.disks
+                watch = DiskWatch(host, running, disks.unwritten, is_shared=disks.is_shared)
                 host.check_room = watch.check
                 tasks.start("watch the disk", watch.run)
             await nursery.start(pool.refill)

@@ -69,6 +69,13 @@ def field_of(text: str, field: str) -> int:
     return 0
 
 
+def unwritten_of_all() -> int:
+    """Bytes that this host has written and no disk has yet (proc_meminfo(5))."""
+    lines = read("/proc/meminfo").replace(" kB", "").replace(":", "")
+    found = {name: int(size) for name, size in (line.split() for line in lines.splitlines())}
+    return sum(found[name] for name in ("Dirty", "Writeback")) << 10
+
+
 def write(path: str | Path, value: str) -> None:
     """One write(2); KernelError names the file and what the kernel said."""
     try:
@@ -432,6 +439,17 @@ class CageCgroup:
             memory, used, cache = self.v2, "memory.current", "inactive_file"
         size = _number(read(f"{memory}/{used}")) - read_field(f"{memory}/memory.stat", cache)
         return max(0, size), _number(read(f"{pids}/pids.current"))
+
+    def unwritten(self) -> int:
+        """Bytes of files that its processes have written and no disk has yet (cgroup-v2.rst,
+        memory.stat); 0 once it is gone.
+        """
+        memory = self.v1.get("memory")
+        if memory is not None:
+            text, kind = read(f"{memory}/memory.stat"), "total_{}"
+        else:
+            text, kind = read(f"{self.v2}/memory.stat"), "file_{}"
+        return sum(field_of(text, kind.format(name)) for name in ("dirty", "writeback"))
 
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without

@@ -164,6 +164,8 @@ class Disks(Protocol):
     """Whether what an agent has written takes room of the state directory only later, and may then
     find none.
     """
+    is_shared: bool
+    """Whether all disks are in one image."""
 
     def unwritten(self) -> int:
         """Bytes that an image for all has still to take, beside what each slot says."""
@@ -225,6 +227,7 @@ class Images:
 
     kind = "an image of its own"
     is_filled_later = True
+    is_shared = False
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -355,6 +358,7 @@ class QuotaPool:
 
     kind = "project quota"
     is_filled_later = True
+    is_shared = True
 
     def __init__(self, base: Path, size: int) -> None:
         self._mount_point, self._image = base / "pool", base / "pool.img"

@@ -54,7 +54,7 @@ class MemorySlot(Slot):
 class Memory:
     """A tmpfs for each cage, mounted in a directory below ``base``."""
 
-    is_filled_later = False
+    is_filled_later = is_shared = False
 
     def __init__(self, base: Path, why: str) -> None:
         """``why``: what is missing for something better, in words."""

@@ -53,11 +53,13 @@ def leave(daemon: Daemon, room: int) -> Path:
     return ballast
 
 
-def start(daemon: Daemon, workspace: Path, code: str = WRITE) -> subprocess.Popen[str]:
+def start(
+    daemon: Daemon, workspace: Path, code: str = WRITE, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
     """A run that has begun to write."""
     agent: subprocess.Popen[str] = daemon.popen(
         *("run", "--workspace", workspace, "--", "python3", "-c", code, str(MIB)),
-        cwd=workspace, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=workspace, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     assert agent.stdout is not None and agent.stdout.readline() == "writes\n"
@@ -189,6 +191,57 @@ def test_who_takes_no_more_room_goes_on_beside_one_who_takes_all(small: Daemon) 
     finally:
         for agent in agents:
             agent.kill()
+
+
+HIDES = """
+import os, sys, time
+home = os.path.expanduser("~")
+block = bytes(range(1, 129)) * 8192
+with open(home + "/one", "wb", buffering=0) as one:
+    for _ in range(100):
+        one.write(block)
+    os.fsync(one.fileno())
+two = os.open(home + "/two", os.O_RDWR | os.O_CREAT)
+if {hidden}:
+    os.posix_fallocate(two, 0, 100 << 20)
+    os.fsync(two)
+    os.unlink(home + "/one")
+    os.sync()
+print("writes", flush=True)
+sys.stdin.readline()
+for _ in range(100):
+    os.write(two, block)
+    time.sleep(0.005)
+print("wrote", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_room_that_a_disk_does_not_tell_of_is_nobodys(small: Daemon, hidden: bool) -> None:
+    """Its image has blocks that it uses no more, and it writes over some that the image has not."""
+    innocent = small.workspace()
+    agents = [start(small, small.workspace(), HIDES.format(hidden=hidden), stdin=subprocess.PIPE)]
+    try:
+        leave(small, 60 << 20)
+        code = "open('mine', 'w').write('mine'); print('writes', flush=True); input()"
+        agents.append(start(small, innocent, code, stdin=subprocess.PIPE))
+        assert agents[0].stdin is not None
+        agents[0].stdin.write("go\n")
+        agents[0].stdin.flush()
+        assert wait_until(lambda: any(one["state"] == "paused" for one in states(small)), 60)
+        os.sync()  # as the kernel does by itself after half a minute
+        assert free(small) > 0
+        [still] = [one for one in states(small) if one["state"] == "paused"]
+        assert "/two" in " ".join(still["argv"]), still
+        _, err = agents[1].communicate("\n", timeout=60)
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.wait(60)
+    assert agents[1].returncode == 0, err
+    done = small.ctl("commit", cwd=innocent)
+    assert done.returncode == 0 and (innocent / "mine").read_text() == "mine", done.stderr
 
 
 def test_an_agent_cannot_hide_what_was_lost_behind_a_restart(small: Daemon) -> None:

@@ -12,7 +12,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -254,11 +255,26 @@ class Cage:
         except OSError:
             return 0, 0
 
+    def unwritten(self) -> int:
+        """As :meth:`akiosd.kernel.cgroup.CageCgroup.unwritten`."""
+        return self._cgroup.unwritten()
+
+    @asynccontextmanager
+    async def written(self) -> AsyncIterator[None]:
+        """Inside the ``with`` it stands still, and all that it changed is on its disk.  Raises
+        :class:`DeniedError` as :meth:`Standstill.held`.
+        """
+        async with self.standstill.held():
+            await self.bring_to_disk()
+            yield
+
     async def bring_to_disk(self) -> None:
         """Wait until all that it changed is on its disk; :attr:`lost` says what is not."""
         try:
             await trio.to_thread.run_sync(self.prepared.slot.sync)
         except OSError as error:
+            if self.prepared.slot.failures.closed:
+                return  # it ended meanwhile, and was brought to the disk for that
             self.lost = say_lost(str(self.host.state_dir), os.strerror(error.errno or errno.EIO))
             _log.error("what a cage wrote is lost", cage=self.id, why=self.lost)
             self.kept.remember(lost=self.lost)

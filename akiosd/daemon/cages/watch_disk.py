@@ -2,25 +2,45 @@
 
 Their disks are images there that grow as they are filled, and the kernel fills them seconds after
 an agent was told that it had written: too late for an error that it would hear of.
+
+What a disk says that it uses is not all: a file may be written over blocks that it has and the
+image has not, while the image has others that the disk no longer uses. So where all that is written
+and on no disk might not fit, a cage that has some stands still until it is there, and counts.
+
+    free, and what disks still take ──short──▶ who takes more of it waits for room
+    free, and all that is unwritten ──short──▶ who has some of it is brought to the disk
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
 import trio
 
-from akiosd.cage.room import AGAIN_S, Room, floor_of, is_short, next_look_s, who_waits
+from akiosd.cage.room import (
+    AGAIN_S,
+    MAY_TAKE,
+    Room,
+    floor_of,
+    is_short,
+    next_look_s,
+    who_is_unsure,
+    who_waits,
+)
 from akiosd.daemon.base.guarded import call_guarded
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.watch_room import room_of, say_make_room
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
+from akiosd.kernel.cgroup import unwritten_of_all
 from akiosd.values.units import format_size
 
 _log = get_log("cage")
+_ELSEWHERE_S = 0.25
+"""After a cage was brought to its disk and has as much that is for another one."""
 
 
 class Writer(Protocol):
@@ -34,35 +54,60 @@ class Writer(Protocol):
         """Stand still because of ``why``, or go on where that is ""."""
         ...
 
+    def unwritten(self) -> int:
+        """Bytes that it has written, to whatever file, and no disk has yet."""
+        ...
+
+    def written(self) -> AbstractAsyncContextManager[None]:
+        """Inside the ``with`` it stands still, and all is on its disk.  Raises ``DeniedError``."""
+        ...
+
 
 class DiskWatch:
     """Of the cages ``running`` on a host, by their ids; ``unwritten`` is what their disks have
-    still to take together, beside what each says.
+    still to take together, beside what each says.  ``is_shared``: all are in one image, and no
+    disk says which of its blocks that has.
     """
 
     def __init__(
-        self, host: Host, running: Mapping[str, Writer], unwritten: Callable[[], int]
+        self,
+        host: Host,
+        running: Mapping[str, Writer],
+        unwritten: Callable[[], int],
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._host, self._running, self._unwritten = host, running, unwritten
+        self._is_shared = is_shared
+        self._brought: dict[str, int] = {}
+        """What each took when it was brought to its disk, as far as its disk does not say it."""
         self._waiting: frozenset[str] = frozenset()
         self._before: dict[str, int] = {}
+        self._being_written: set[str] = set()
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
-        while True:
-            try:
-                room = self.look(await self._measure())
-            except OSError as error:
-                _log.error("the room for disks of cages is not known", error=str(error))
-                await trio.sleep(AGAIN_S)
-                continue
-            # Those that do not stand still are looked at as often as ever.
-            await trio.sleep(next_look_s(room, self._keep_free, short=False))
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    below = await self._measure()
+                    room = self.look(below)
+                    least, unsure = self.find_unsure(below, room)
+                except OSError as error:
+                    _log.error("the room for disks of cages is not known", error=str(error))
+                    await trio.sleep(AGAIN_S)
+                    continue
+                for name in unsure - self._being_written:
+                    self._being_written.add(name)
+                    nursery.start_soon(self._write, name)
+                # Those that do not stand still are looked at as often as ever.
+                await trio.sleep(next_look_s(least, self._keep_free, short=False))
 
     def look(self, below: Room) -> Room:
         """Freeze and thaw by what is free ``below`` now; returns what is once all is written."""
         found = {name: cage.room_taken() for name, cage in self._running.items()}
-        taken = {name: size for name, (size, _) in found.items()}
+        self._brought = {name: size for name, size in self._brought.items() if name in found}
+        taken = {name: size + self._brought.get(name, 0) for name, (size, _) in found.items()}
         room = self._left(below, (unwritten for _, unwritten in found.values()))
         if is_short(room, self._keep_free):
             self._before = {name: self._before.get(name, size) for name, size in taken.items()}
@@ -79,10 +124,41 @@ class DiskWatch:
         self._waiting = waiting
         return room
 
+    def find_unsure(self, below: Room, room: Room) -> tuple[Room, frozenset[str]]:
+        """The least that can be free ``below``, where ``room`` is by what disks say that they take;
+        and the cages that may bring it there.
+        """
+        least = Room(min(room.free, below.free - unwritten_of_all()), below.size)
+        if not is_short(least, self._keep_free):
+            return least, frozenset()
+        unwritten = {name: cage.unwritten() for name, cage in self._running.items()}
+        least = Room(min(room.free, below.free - sum(unwritten.values())), below.size)
+        unsure = who_is_unsure(least, self._keep_free, unwritten)
+        # What waits for room would lose what it has, were it written now.
+        return least, unsure - self._waiting
+
+    async def _write(self, name: str) -> None:
+        try:
+            with suppress(DeniedError, KeyError):
+                cage, before = self._running[name], await self._measure()
+                async with cage.written():
+                    below = await self._measure()
+                    if self._is_shared:
+                        self._brought[name] = self._brought.get(name, 0) + before.free - below.free
+                    self.look(below)
+                if cage.unwritten() >= MAY_TAKE:
+                    await trio.sleep(_ELSEWHERE_S)
+        except OSError as error:
+            _log.error("a cage was not brought to its disk", cage=name, error=str(error))
+            await trio.sleep(AGAIN_S)
+        finally:
+            self._being_written.discard(name)
+
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room for another cage to begin."""
         below = await self._measure()
         room = self._left(below, (cage.room_taken()[1] for cage in self._running.values()))
+        room, _ = self.find_unsure(below, room)
         if is_short(room, self._keep_free):
             raise DeniedError(
                 f"No space left on device for another cage: {self._describe(room)}",

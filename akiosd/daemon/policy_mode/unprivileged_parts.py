@@ -151,7 +151,7 @@ class Directories:
     """How the disks of cages are bounded here: not at all.  ``cages`` is where theirs are."""
 
     kind = "a directory, without a bound"
-    is_filled_later = False
+    is_filled_later = is_shared = False
 
     def __init__(self, cages: Path) -> None:
         self._cages = cages

@@ -92,8 +92,7 @@ class ChangeRequests:
                 request.cage,
                 "make room on that file system (see df -h); then give the same command again",
             )
-        async with cage.standstill.held():
-            await cage.bring_to_disk()
+        async with cage.written():
             kept = self._registry.describe_kept(cage)
             _check_whole(kept)
             workspace = cage.workspace_fd

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,6 +13,7 @@ import trio
 import trio.testing
 
 from akiosd.cage.room import Room
+from akiosd.daemon.cages import watch_disk
 from akiosd.daemon.cages.watch_disk import DiskWatch
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
@@ -22,8 +25,9 @@ class Writer:
     """A cage."""
 
     def __init__(self) -> None:
-        self.taken = self.left = 0
+        self.taken = self.left = self.dirty = 0
         self.why = ""
+        self.took, self.says, self.waited_before_it_went_on = 0, True, False
 
     def room_taken(self) -> tuple[int, int]:
         return self.taken, self.left
@@ -31,10 +35,22 @@ class Writer:
     def wait_for_room(self, why: str) -> None:
         self.why = why
 
+    def unwritten(self) -> int:
+        return self.dirty
 
-def host(state: Path) -> Host:
+    @asynccontextmanager
+    async def written(self) -> AsyncIterator[None]:
+        self.took += self.dirty
+        if self.says:
+            self.taken += self.dirty
+        self.dirty = 0
+        yield
+        self.waited_before_it_went_on = bool(self.why)
+
+
+def host(state: Path, keep_free: int = 0) -> Host:
     made = SimpleNamespace(
-        config=SimpleNamespace(quotas=SimpleNamespace(keep_free_bytes=0)),
+        config=SimpleNamespace(quotas=SimpleNamespace(keep_free_bytes=keep_free)),
         settings=SimpleNamespace(config_file="/etc/akios/akiosd.yaml"),
         state_dir=state,
     )
@@ -90,4 +106,50 @@ async def test_it_looks_by_itself_also_after_a_disk_that_could_not_be_measured(
             while not writer.why:
                 writer.taken += 1 << 20
                 await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+
+
+GIB, MIB = 1 << 30, 1 << 20
+
+
+def test_what_no_disk_tells_of_counts_as_far_as_it_may_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 3 * GIB)
+    hidden, idle = Writer(), Writer()
+    watch = DiskWatch(host(tmp_path, GIB), {"hidden": hidden, "idle": idle}, lambda: 0)
+    room = Room(4 * GIB - 1, TOO_MUCH)
+    hidden.dirty, idle.dirty = 3 * GIB, MIB - 1
+    least, unsure = watch.find_unsure(room, room)
+    assert least.free == GIB - MIB and not unsure, "who is known to take more waits first"
+    hidden.dirty += GIB // 8
+    assert watch.find_unsure(room, room)[1] == {"hidden"}
+    # Nothing is asked of cages where all that the host has to write has room.
+    monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 3 * GIB - MIB)
+    assert watch.find_unsure(room, room) == (Room(GIB + MIB - 1, TOO_MUCH), frozenset())
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_it_is_brought_there_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    """Where all share an image the disk's own word does not grow by what is written."""
+    monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 2 * GIB)
+    hidden = Writer()
+    watch = DiskWatch(host(tmp_path, GIB), {"hidden": hidden}, lambda: 0, is_shared=is_shared)
+    free = 2 * GIB
+    hidden.dirty = GIB + GIB // 4
+    hidden.says = not is_shared
+
+    async def measure() -> Room:
+        return Room(free - hidden.took, TOO_MUCH)
+
+    monkeypatch.setattr(watch, "_measure", measure)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            while not hidden.why:
+                await trio.sleep(0.01)
+            assert hidden.took == GIB + GIB // 4 and hidden.dirty == 0
+            assert hidden.waited_before_it_went_on
             nursery.cancel_scope.cancel()
