@@ -30,6 +30,7 @@ from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
 from akiosd.workflow.journal import Anchored, Finished, Intent, LeftOut, Lost, Result, look_back
+from akiosd.workflow.plan import digest_of
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -245,6 +246,7 @@ class Drive:
                 failure=done.failure,
                 notes=tuple(heard.result.notes) if heard else (),
                 cage=heard.cage if heard else "",
+                policy=digest_of(start.step.policy),
                 seconds=heard.usage.wall_ns / NS_PER_S if heard else 0.0,
                 **used._asdict(),
             )
@@ -271,7 +273,8 @@ class Drive:
         why = f": {told.failure.what}" if told.failure else ""
         match told.what:
             case "taken over":
-                return f"{name}: taken over, it is done already"
+                by = ", by another policy than it has now" if told.other_policy else ""
+                return f"{name}: taken over, it is done already{by}"
             case "may be done":
                 return f"{name}: unknown whether it is done; it is done again"
             case "unknown":
@@ -329,12 +332,13 @@ def report_of(
     ``base`` is the directory above data, with its slash, "" for the project.
     """
     steps = [runner.report(step.name) for step in runner.plan.steps]
+    unknown = {name for name, _ in runner.unknown()}
     return {
         "run": journal.run,
         "workflow": runner.plan.name,
         "status": status,
-        "unknown": sorted({name for name, _ in runner.unknown()}),
-        "undecided": name_undecided(look_back(journal.lines), runner.plan),
+        "unknown": sorted(unknown),
+        "undecided": sorted({*name_undecided(look_back(journal.lines), runner.plan), *unknown}),
         "steps": steps,
         **purse.spent._asdict(),
         "output": f"{base}data/output/{journal.run}",

@@ -9,7 +9,7 @@ was killed follows, for every instance of a step, one of these:
 | last line of the instance | what is known | when the run is resumed |
 |---|---|---|
 | none | it was not started | it is started |
-| result: success | it is done | taken over |
+| result: success | it is done | taken over, whatever became of its policy |
 | result: failed | it is done, and failed | taken over if the run went on, else tried again |
 | intent | *unknown*: it may be done | again, where doing it twice does no harm; else refused |
 
@@ -55,8 +55,8 @@ class Begun(_Line, frozen=True, kw_only=True, tag="begun"):
 class Intent(_Line, frozen=True, kw_only=True, tag="intent"):
     """An attempt at an instance of a step is about to be started.
 
-    ``key`` is of the step, its values, its policy and the workspace
-    (:func:`akiosd.workflow.plan.key_of`).  The rest is what its cage may spend, 0 for no limit.
+    ``key`` is of the step, its values and the workspace (:func:`akiosd.workflow.plan.key_of`).
+    The rest is what its cage may spend, 0 for no limit.
     """
 
     step: str
@@ -69,7 +69,9 @@ class Intent(_Line, frozen=True, kw_only=True, tag="intent"):
 
 
 class Result(_Line, frozen=True, kw_only=True, tag="result"):
-    """What an attempt brought; ``cage`` is where it was done, the rest what that used."""
+    """What an attempt brought; ``cage`` is where it was done, ``policy`` the digest of the policy
+    that held there ("" in old journals), the rest what it used.
+    """
 
     step: str
     instance: int
@@ -80,6 +82,7 @@ class Result(_Line, frozen=True, kw_only=True, tag="result"):
     failure: StepFailure | None = None
     notes: tuple[str, ...] = ()
     cage: str = ""
+    policy: str = ""
     seconds: float = 0.0
     usd_micro: int = 0
     tokens: int = 0

@@ -780,6 +780,28 @@ def test_the_command_that_is_printed_goes_on_with_what_was_stopped(
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_done_stays_done_when_the_budget_is_raised(akios: Daemon, project: Path) -> None:
+    """The control: --from does it again.  What was done by another policy is told."""
+    (project / "w.yml").write_text(
+        "name: w\nsteps:\n- {name: add, agent: filesystem, action: append, "
+        "parameters: {path: data/output/log, content: a}}\n"
+        "- {name: ask, agent: llm, action: complete, config: {provider: openai, model: gpt-4o}, "
+        "parameters: {prompt: hello}}\n"
+    )
+    policy = (project / "akios.yaml").read_text()
+    (project / "akios.yaml").write_text(policy.replace("$1.00", "$0.000001"))
+    status, report = run(akios, project, "w.yml")
+    assert (status, report["steps"][0]["status"]) == (1, "success"), report
+    assert "budget" in report["steps"][1]["failure"]["what"], report
+    (project / "akios.yaml").write_text(policy)
+    done = akios.ctl("workflow", "run", "w.yml", "--resume", uid=NOBODY, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "add: taken over, it is done already, by another policy than it has now" in done.stderr
+    assert (project / "data/output/log").read_text() == "a"
+    assert run(akios, project, "w.yml", "--from", "add")[0] == 0
+    assert (project / "data/output/log").read_text() == "aa"
+
+
 @pytest.mark.parametrize(("service", "times"), [("slack", 1), ("generic", 3)])
 def test_a_webhook_that_may_be_sent_is_sent_again_only_with_a_key(
     akios: Daemon, hook: Hook, project: Path, service: str, times: int
