@@ -61,9 +61,19 @@ class Drive:
         self._held: list[Start] = []
         """Started for the runner, and waiting for money."""
         self._used: dict[tuple[str, int], Result] = {}
+        self._writing = threading.Lock()
+        """Held while a step's changes are written to the project."""
 
     def run(self) -> str:
         """``success`` or ``failed``.  Raises AkiosError where the journal cannot be written."""
+        try:
+            return self._drive()
+        except KeyboardInterrupt:
+            # The process ends: what is written to the project is whole before, and nothing begins.
+            self._writing.acquire()
+            raise
+
+    def _drive(self) -> str:
         while True:
             self._begin([*self._held, *self._runner.ready(time.monotonic_ns())])
             self._tell()
@@ -190,8 +200,9 @@ class Drive:
         if policy.filesystem.workspace != "rw":
             note(f"{start.step.name} changed files of the project; see akiosctl diff {cage}")
             return None
-        if dispose_of_changes(self._path, cage, "commit", quiet=True):
-            return None
+        with self._writing:
+            if dispose_of_changes(self._path, cage, "commit", quiet=True):
+                return None
         words = "what it changed in the project could not all be written"
         return StepFailure(words, f"step {start.step.name}", f"akiosctl diff {cage}")
 

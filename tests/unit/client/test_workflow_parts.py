@@ -12,6 +12,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
 from akiosctl.purse import Purse, Rate, Sum
 from akiosctl.results_tree import write_tree
+from akiosctl.workflow_run import Drive
 from akiosd.errors import AkiosError
 from akiosd.values.approval import Approval
 from akiosd.values.policy import Budget
@@ -220,3 +223,38 @@ def test_results_follow_no_link(tmp_path: Path, place: str) -> None:
         os.close(fd)
     assert [one.name for one in outside.iterdir()] == ["output.json"]
     assert (outside / "output.json").read_text() == "mine"
+
+
+# ---- the end of the process ----------------------------------------------------------------------
+
+
+def test_a_run_that_is_interrupted_ends_when_what_it_writes_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, whole, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def write(*_: Any, **__: Any) -> bool:
+        begun.set()
+        return whole.wait(60)
+
+    def interrupted(_: int) -> list[Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("akiosctl.workflow_run.dispose_of_changes", write)
+    runner, rw = SimpleNamespace(ready=interrupted), SimpleNamespace(workspace="rw")
+    stub: Any = SimpleNamespace(filesystem=rw)
+    drive = Drive(runner, stub, stub, stub, "", True)  # type: ignore[arg-type]
+    found: list[bool] = []
+
+    def run() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            drive.run()
+        found.append(whole.is_set())
+        ended.set()
+
+    threading.Thread(target=drive._settle_changes, args=(stub, stub, "c-1"), daemon=True).start()
+    assert begun.wait(60)
+    threading.Thread(target=run, daemon=True).start()
+    assert not ended.wait(0.3)
+    whole.set()
+    assert ended.wait(60) and found == [True]
