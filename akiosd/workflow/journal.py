@@ -178,12 +178,13 @@ class Past(NamedTuple):
     """What is known of each instance: its last result, and the intent that came after it, if any.
 
     ``spent`` adds up money, tokens and calls; what was begun and not heard of counts as what akiosd
-    says of it, else as all that it might have spent.
+    says of it, else as all that it might have spent: then it is ``at_most`` that.
     """
 
     results: Mapping[Place, Result]
     unknown: Mapping[Place, Intent]
     spent: tuple[int, int, int]
+    at_most: bool = False
 
 
 NOTHING = Past({}, {}, (0, 0, 0))
@@ -194,20 +195,29 @@ def look_back(lines: Iterable[Line]) -> Past:
     results: dict[Place, Result] = {}
     unknown: dict[Place, Intent] = {}
     spent = [0, 0, 0]
+    at_most = False
+    guessed: dict[Place, Intent] = {}
     for line in lines:
         if isinstance(line, Intent):
-            _add(spent, unknown.get((line.step, line.instance)))
-            unknown[line.step, line.instance] = line
+            place = line.step, line.instance
+            at_most |= place in guessed
+            _add(spent, unknown.get(place))
+            unknown[place] = line
+            guessed.pop(place, None)
+            if line.usd_micro:
+                guessed[place] = line
         elif isinstance(line, Lost) and (intent := unknown.get((line.step, line.instance))):
             used = {"usd_micro": line.usd_micro, "tokens": line.tokens, "calls": line.calls}
             unknown[line.step, line.instance] = msgspec.structs.replace(intent, **used)
+            guessed.pop((line.step, line.instance), None)
         elif isinstance(line, Result):
             unknown.pop((line.step, line.instance), None)
+            guessed.pop((line.step, line.instance), None)
             results[line.step, line.instance] = line
             _add(spent, line)
     for intent in unknown.values():
         _add(spent, intent)
-    return Past(results, unknown, (spent[0], spent[1], spent[2]))
+    return Past(results, unknown, (spent[0], spent[1], spent[2]), at_most or bool(guessed))
 
 
 def _add(spent: list[int], line: Intent | Result | None) -> None:

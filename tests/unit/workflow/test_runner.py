@@ -365,6 +365,12 @@ def test_what_was_begun_and_not_heard_of_counts_as_all_that_it_might_have_spent(
     assert look_back([_intent(start), _intent(start)]).spent == (14, 0, 0)
     lost = Lost(step=start.step.name, instance=start.instance, cage="c-1", usd_micro=2, calls=1)
     past = look_back([_intent(start), lost])
+    assert not past.at_most and look_back([_intent(start)]).at_most
+    assert look_back([_intent(start), lost, _intent(start)]).at_most
+    assert look_back([_intent(start), _intent(start), _result(start, True, {})]).at_most
+    assert not look_back([_intent(start), _result(start, True, {})]).at_most
+    free = msgspec.structs.replace(_intent(start), usd_micro=0)
+    assert not look_back([free]).at_most, "it asks no model"
     assert past.spent == (2, 0, 1) and list(past.unknown) == [(start.step.name, start.instance)]
 
 
