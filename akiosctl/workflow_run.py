@@ -8,7 +8,6 @@ one thread that drives.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 import threading
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from akiosctl.approvals import give_answer, list_waiting, question_of, wait_answer
+from akiosctl.approvals import list_waiting, question_of, stop_question, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
 from akiosctl.journal_file import JournalFile, directory
@@ -92,14 +91,14 @@ class Drive:
                 self._let_go()
 
     def stop(self) -> None:
-        """Kill what runs, refuse what is asked, start nothing any more; any thread may.  The run
+        """Kill what runs, end what is asked, start nothing any more; any thread may.  The run
         then ends, and can be gone on with.
         """
         self._cages.stop()
         self._done.put(None)
         for question in list_waiting():
             if question.get("run") == self._journal.run:
-                _refuse(str(question["id"]))
+                stop_question(str(question["id"]))
 
     def _let_go(self) -> None:
         self._runner.stop()
@@ -222,12 +221,14 @@ class Drive:
         def listening() -> None:
             note(words)
             if self._cages.stopped:
-                threading.Thread(target=_refuse, args=(name,), daemon=True).start()
+                threading.Thread(target=stop_question, args=(name,), daemon=True).start()
 
         said = wait_answer(asked, name, about, longest_s, listening)
         result = msgspec.structs.replace(heard.result, outputs=msgspec.to_builtins(said))
         failure = None
-        if said.state != "approved":
+        if said.state == "stopped":
+            failure = StepFailure(STOPPED[0], f"step {start.step.name}", STOPPED[2])
+        elif said.state != "approved":
             who = f"{said.by} said no" if said.by else "nobody answered in time"
             why = f"{who}: {said.comment}" if said.comment else who
             failure = StepFailure(why, f"step {start.step.name}", "run it again to be asked")
@@ -300,12 +301,6 @@ class Drive:
         if used and used.calls:
             took += f", {used.tokens:,} tokens, {format_usd(used.usd_micro)}"
         return f"{name}: {'done' if told.what == 'success' else told.what}{took}{why}"
-
-
-def _refuse(question: str) -> None:
-    """Of a run that was stopped; one that was answered meanwhile, or is over, is no error."""
-    with contextlib.suppress(AkiosError):
-        give_answer(question, False, STOPPED[0])
 
 
 def _place(start: Start) -> tuple[str, int]:

@@ -19,7 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
+from akiosctl.approvals import (
+    directory,
+    give_answer,
+    list_waiting,
+    question_of,
+    stop_question,
+    wait_answer,
+)
+from akiosctl.cli import run_command
 from akiosctl.purse import Purse, Rate, Sum
 from akiosctl.results_tree import write_tree
 from akiosctl.workflow_run import Drive
@@ -150,6 +158,27 @@ def test_a_question_is_answered_once(asked: queue.Queue[Approval]) -> None:
     asked.put(found)
     with pytest.raises(AkiosError, match="no question 'q'"):
         give_answer("q", True, "")
+
+
+def test_a_question_whose_run_is_stopped_is_answered_by_nobody(
+    asked: queue.Queue[Approval],
+) -> None:
+    stop_question("q")
+    found = asked.get(timeout=20)
+    assert (found.state, found.by, found.comment, found.answered_ns) == ("stopped", "", "", 0)
+    asked.put(found)
+    stop_question("q")  # it is over, which is no error
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_showing_a_question_that_does_not_wait_says_which_do(
+    asked: queue.Queue[Approval], capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert run_command(["approvals", "show", "q", *flags]) == 0
+    assert "well?" in capsys.readouterr().out
+    assert run_command(["approvals", "show", "nosuch", *flags]) == 125
+    said = "".join(capsys.readouterr())
+    assert "no question 'nosuch' waits" in said and "those that wait: q" in said
 
 
 ANSWER = """
