@@ -99,8 +99,7 @@ def _refuse_others(options: RunOptions, name: str) -> None:
     if others[0] == "detach":
         next = (
             "have a shell there put it into the background, with its output elsewhere: akiosctl run"
-            f" --cage {name} -- sh -c 'COMMAND >/tmp/log 2>&1 &'; it runs until it ends, or the"
-            " cage is down"
+            f" --cage {name} -- sh -c 'COMMAND >/tmp/log 2>&1 &'"
         )
     elif others[0] == "name":
         next = (
