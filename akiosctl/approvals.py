@@ -22,7 +22,7 @@ import msgspec
 
 from akiosctl.run_policy import user_directory
 from akiosd.errors import AkiosError
-from akiosd.values.approval import Approval, answer, expire
+from akiosd.values.approval import Approval, answer, expire, stop
 
 _MAX = 1 << 20
 _PATIENCE_S = 5.0
@@ -101,11 +101,13 @@ def _hear(connection: socket.socket, asked: Approval, about: dict[str, Any]) -> 
             return asked
         _send(connection, about | msgspec.to_builtins(asked))
         said = _receive(connection)
-        if not isinstance(said.get("yes"), bool):
+        if said.get("stop") is True:
+            answered = stop(asked, time.time_ns())
+        elif isinstance(said.get("yes"), bool):
+            comment = str(said.get("comment", ""))[:2000]
+            answered = answer(asked, said["yes"], _name(uid), time.time_ns(), comment)
+        else:
             return asked
-        answered = answer(
-            asked, said["yes"], _name(uid), time.time_ns(), str(said.get("comment", ""))[:2000]
-        )
     except (OSError, AkiosError):
         return asked  # they are gone, or said nothing that is an answer
     with contextlib.suppress(OSError):  # who left without hearing it has answered all the same
@@ -135,12 +137,27 @@ def give_answer(name: str, yes: bool, comment: str) -> dict[str, Any]:
             _send(client, {"yes": yes, "comment": comment})
             return _receive(client)
     except OSError:
-        known = ", ".join(str(one["id"]) for one in list_waiting())
-        raise AkiosError(
-            f"no question {name!r} waits for an answer",
-            "akiosctl approvals",
-            f"those that wait: {known}" if known else "none waits now",
-        ) from None
+        raise no_question(name) from None
+
+
+def stop_question(name: str) -> None:
+    """Say that the run that asks ``name`` is stopped, which is nobody's answer; one that was
+    answered meanwhile, or is over, is no error.
+    """
+    with contextlib.suppress(OSError, AkiosError), _connected(name) as client:
+        _receive(client)
+        _send(client, {"stop": True})
+        _receive(client)
+
+
+def no_question(name: str) -> AkiosError:
+    """Of one that is not there, or does not wait any more."""
+    known = ", ".join(str(one["id"]) for one in list_waiting())
+    return AkiosError(
+        f"no question {name!r} waits for an answer",
+        "akiosctl approvals",
+        f"those that wait: {known}" if known else "none waits now",
+    )
 
 
 def _connected(name: str) -> socket.socket:

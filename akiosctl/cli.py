@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from typing import TextIO
 
+from akiosctl.end_signals import end_as_interrupts_do, status_of
 from akiosctl.fence import Fence
 from akiosd.errors import AkiosError
 
@@ -21,6 +23,7 @@ def main() -> None:
     """
     code = 125
     _take_name()
+    end_as_interrupts_do()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None:  # it is None when the descriptor was closed at the start
@@ -28,9 +31,11 @@ def main() -> None:
     try:
         code = run_command(sys.argv[1:])
     finally:
-        if not _flush(sys.stdout) and code == 0:
-            code = 125
-        _flush(sys.stderr)
+        # Who is told to end does not wait for somebody to read.
+        if code not in (128 + signal.SIGTERM, 128 + signal.SIGHUP):
+            if not _flush(sys.stdout) and code == 0:
+                code = 125
+            _flush(sys.stderr)
         os._exit(code)
 
 
@@ -88,8 +93,8 @@ def run_command(arguments: list[str]) -> int:
 
         print_error(error, as_json=as_json)
         return int(getattr(error, "exit_code", None) or getattr(error, "code", None) or 125)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        return status_of(error)
     except BrokenPipeError:
         return 141
     except Exception as error:

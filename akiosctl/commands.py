@@ -14,6 +14,7 @@ import click
 
 from akiosctl import pager
 from akiosctl.client import Client, socket_path
+from akiosctl.end_signals import status_of
 from akiosctl.help.examples import example_lines
 from akiosctl.old_words import look_up
 from akiosctl.render import escape
@@ -165,8 +166,8 @@ def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
         # click lists choices on lines of their own.
         what = " ".join(error.format_message().split())
         raise AkiosError(what, command, f"see {command} --help") from None
-    except click.Abort:
-        return 130
+    except click.Abort as error:
+        return status_of(error.__cause__)
     except click.exceptions.Exit as error:
         return error.exit_code
     except SystemExit as error:

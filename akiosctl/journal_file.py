@@ -53,6 +53,10 @@ class Kept(NamedTuple):
         return ends[0].status if ends and isinstance(ends[0], Finished) else "unfinished"
 
 
+class GoingOnError(AkiosError):
+    """Another process drives the run."""
+
+
 class JournalFile:
     """An open journal; :meth:`append` returns once the line is durable.  Owns its descriptor."""
 
@@ -119,7 +123,7 @@ class JournalFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AkiosError(
+            raise GoingOnError(
                 f"the run {self.run} has not ended yet",
                 "--resume",
                 "wait for its end, or stop it: ctrl-c where it runs",

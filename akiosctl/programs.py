@@ -20,7 +20,8 @@ from akiosd.errors import AkiosError
 FOR_PROGRAMS = (
     *("cage", "env", "keep_env", "tty", "no_tty", "socket", "json", "verbose", "quiet", "help"),
 )
-"""The options of ``run`` that a program has; what the others say was decided with the cage."""
+"""The options of ``run`` that a program has; what most others say was decided with the cage."""
+_NOT_DECIDED = ("detach_keys", "no_logs", "standalone")
 _LONGEST = 80
 
 
@@ -35,7 +36,7 @@ def run_program(options: RunOptions, name: str, path: str, as_json: bool) -> int
     from akiosctl.relay import Relay
     from akiosctl.say_end import finish
 
-    _refuse_others(options)
+    _refuse_others(options, name)
     asked = begin_program(path, lambda client: _prepare(options, client, name, wants_tty(options)))
     client, number, started, received = asked
     try:
@@ -89,15 +90,27 @@ def _list(client: PlainClient) -> list[dict[str, Any]]:
     return found
 
 
-def _refuse_others(options: RunOptions) -> None:
+def _refuse_others(options: RunOptions, name: str) -> None:
     others = options.others(FOR_PROGRAMS)
-    if others:
-        option = "--" + others[0].replace("_", "-")
-        raise AkiosError(
-            f"{option} cannot be given with --cage",
-            "akiosctl run",
-            "it was decided when the cage was made: akiosctl cage up",
+    if not others:
+        return
+    option = "--" + others[0].replace("_", "-")
+    next = "it was decided when the cage was made: akiosctl cage up"
+    if others[0] == "detach":
+        next = (
+            "have a shell there put it into the background, with its output elsewhere: akiosctl run"
+            f" --cage {name} -- sh -c 'COMMAND >/tmp/log 2>&1 &'"
         )
+    elif others[0] == "name":
+        next = (
+            f"leave it out: its cage is called {name}, and its programs have numbers: akiosctl cage"
+            f" status {name}"
+        )
+    elif others[0] in ("commit", "discard"):
+        next = f"leave it out: changes wait until the cage is down: akiosctl cage down {name}"
+    elif others[0] in _NOT_DECIDED:
+        next = "leave it out: it is not for a program in a standing cage"
+    raise AkiosError(f"{option} cannot be given with --cage", "akiosctl run", next)
 
 
 def _prepare(options: RunOptions, client: PlainClient, name: str, tty: bool) -> dict[str, object]:

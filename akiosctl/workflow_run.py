@@ -8,7 +8,6 @@ one thread that drives.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 import threading
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from akiosctl.approvals import give_answer, list_waiting, question_of, wait_answer
+from akiosctl.approvals import list_waiting, question_of, stop_question, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
 from akiosctl.journal_file import JournalFile, directory
@@ -30,6 +29,7 @@ from akiosd.values.policy import Policy
 from akiosd.values.step_call import StepFailure, StepResult
 from akiosd.values.units import NS_PER_S, format_duration, format_usd
 from akiosd.workflow.journal import Anchored, Finished, Intent, LeftOut, Lost, Result, look_back
+from akiosd.workflow.plan import digest_of
 from akiosd.workflow.repeats import NO_MODEL, is_harmless
 from akiosd.workflow.runner import Outcome, Runner, Start, Told
 
@@ -60,9 +60,19 @@ class Drive:
         self._held: list[Start] = []
         """Started for the runner, and waiting for money."""
         self._used: dict[tuple[str, int], Result] = {}
+        self._writing = threading.Lock()
+        """Held while a step's changes are written to the project."""
 
     def run(self) -> str:
         """``success`` or ``failed``.  Raises AkiosError where the journal cannot be written."""
+        try:
+            return self._drive()
+        except KeyboardInterrupt:
+            # The process ends: what is written to the project is whole before, and nothing begins.
+            self._writing.acquire()
+            raise
+
+    def _drive(self) -> str:
         while True:
             self._begin([*self._held, *self._runner.ready(time.monotonic_ns())])
             self._tell()
@@ -81,14 +91,14 @@ class Drive:
                 self._let_go()
 
     def stop(self) -> None:
-        """Kill what runs, refuse what is asked, start nothing any more; any thread may.  The run
+        """Kill what runs, end what is asked, start nothing any more; any thread may.  The run
         then ends, and can be gone on with.
         """
         self._cages.stop()
         self._done.put(None)
         for question in list_waiting():
             if question.get("run") == self._journal.run:
-                _refuse(str(question["id"]))
+                stop_question(str(question["id"]))
 
     def _let_go(self) -> None:
         self._runner.stop()
@@ -189,8 +199,9 @@ class Drive:
         if policy.filesystem.workspace != "rw":
             note(f"{start.step.name} changed files of the project; see akiosctl diff {cage}")
             return None
-        if dispose_of_changes(self._path, cage, "commit", quiet=True):
-            return None
+        with self._writing:
+            if dispose_of_changes(self._path, cage, "commit", quiet=True):
+                return None
         words = "what it changed in the project could not all be written"
         return StepFailure(words, f"step {start.step.name}", f"akiosctl diff {cage}")
 
@@ -210,12 +221,14 @@ class Drive:
         def listening() -> None:
             note(words)
             if self._cages.stopped:
-                threading.Thread(target=_refuse, args=(name,), daemon=True).start()
+                threading.Thread(target=stop_question, args=(name,), daemon=True).start()
 
         said = wait_answer(asked, name, about, longest_s, listening)
         result = msgspec.structs.replace(heard.result, outputs=msgspec.to_builtins(said))
         failure = None
-        if said.state != "approved":
+        if said.state == "stopped":
+            failure = StepFailure(STOPPED[0], f"step {start.step.name}", STOPPED[2])
+        elif said.state != "approved":
             who = f"{said.by} said no" if said.by else "nobody answered in time"
             why = f"{who}: {said.comment}" if said.comment else who
             failure = StepFailure(why, f"step {start.step.name}", "run it again to be asked")
@@ -245,6 +258,7 @@ class Drive:
                 failure=done.failure,
                 notes=tuple(heard.result.notes) if heard else (),
                 cage=heard.cage if heard else "",
+                policy=digest_of(start.step.policy),
                 seconds=heard.usage.wall_ns / NS_PER_S if heard else 0.0,
                 **used._asdict(),
             )
@@ -271,7 +285,8 @@ class Drive:
         why = f": {told.failure.what}" if told.failure else ""
         match told.what:
             case "taken over":
-                return f"{name}: taken over, it is done already"
+                by = ", by another policy than it has now" if told.other_policy else ""
+                return f"{name}: taken over, it is done already{by}"
             case "may be done":
                 return f"{name}: unknown whether it is done; it is done again"
             case "unknown":
@@ -286,12 +301,6 @@ class Drive:
         if used and used.calls:
             took += f", {used.tokens:,} tokens, {format_usd(used.usd_micro)}"
         return f"{name}: {'done' if told.what == 'success' else told.what}{took}{why}"
-
-
-def _refuse(question: str) -> None:
-    """Of a run that was stopped; one that was answered meanwhile, or is over, is no error."""
-    with contextlib.suppress(AkiosError):
-        give_answer(question, False, STOPPED[0])
 
 
 def _place(start: Start) -> tuple[str, int]:
@@ -329,12 +338,13 @@ def report_of(
     ``base`` is the directory above data, with its slash, "" for the project.
     """
     steps = [runner.report(step.name) for step in runner.plan.steps]
+    unknown = {name for name, _ in runner.unknown()}
     return {
         "run": journal.run,
         "workflow": runner.plan.name,
         "status": status,
-        "unknown": sorted({name for name, _ in runner.unknown()}),
-        "undecided": name_undecided(look_back(journal.lines), runner.plan),
+        "unknown": sorted(unknown),
+        "undecided": sorted({*name_undecided(look_back(journal.lines), runner.plan), *unknown}),
         "steps": steps,
         **purse.spent._asdict(),
         "output": f"{base}data/output/{journal.run}",

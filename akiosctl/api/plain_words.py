@@ -100,6 +100,8 @@ def explain_parameter(error: Mapping[str, Any]) -> str:
 def in_fields(error: AkiosError, fields: Iterable[str]) -> AkiosError:
     """The same of a request, which has fields where a command line has options."""
     named = {f"--{field.replace('_', '-')}": field for field in fields}
+    if "--from-step" in named:
+        named["--from"] = "from_step"
     error.where = named.get(error.where, error.where)
     if error.where == "workspace":
         error.next = re.sub(r"^run from .*|^change to .*", _PLACE, error.next)

@@ -154,15 +154,19 @@ def serve_until_signal(
     say: Callable[[], None],
     beside: AbstractAsyncContextManager[None],
 ) -> None:
-    """Until SIGINT or SIGTERM, which count once ``say`` was called; ``beside`` is entered before
-    and left behind everything else.
+    """Until SIGINT, SIGTERM or SIGHUP, which count once ``say`` was called; ``beside`` is entered
+    before and left behind everything else.
     """
     import trio
+
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        ends.append(signal.SIGHUP)
 
     async def serve() -> None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(made))
         stop = trio.Event()
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*ends) as signals:
             async with beside, trio.open_nursery() as nursery:
                 nursery.start_soon(connections.serve, listener, stop)
                 say()

@@ -22,7 +22,9 @@ anything, and must be discarded.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +43,7 @@ from akiosd.kernel.syscalls import open_directory, openat2, syncfs
 
 _NO_HARD_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP)
 TEMPORARY_PREFIX = b".akios-commit-"
+_STAGING = re.compile(re.escape(TEMPORARY_PREFIX) + rb"[0-9a-f]{16}")
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -124,6 +127,8 @@ def commit(
         )
     if not plan.operations:
         return CommitReport(())
+    places = [workspace_fd, *(git_fds[:1] if git_fds is not None else ())]
+    left = [path for place in places for path in find_left_behind(place)]
     halves: tuple[list[Operation], list[Operation]] = [], []
     for operation in plan.operations:
         halves[git_fds is not None and is_relocated(operation.path)].append(operation)
@@ -144,8 +149,50 @@ def commit(
     finally:
         kept = [side.committer.finish() for side in sides]
     done = tuple(operation for side in sides for operation in side.planned[: side.done])
-    notes = tuple(text for side in sides for text in side.committer.notes)
+    notes = (
+        *map(_say_left, left),
+        *(text for side in sides for text in side.committer.notes),
+    )
     return CommitReport(done, failure, next(filter(None, kept), b""), notes)
+
+
+def find_left_behind(workspace_fd: int) -> list[bytes]:
+    """Staging directories of this user's commits that did not come to their end, with what is in
+    them; never one of a commit that is at work, which holds its lock.
+    """
+    root = os.readlink(b"/proc/self/fd/%d" % workspace_fd)
+    found = []
+    try:
+        fd = open_directory(workspace_fd, b"", readable=True)
+        try:
+            names = [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+    except OSError:
+        return []
+    for name in filter(_STAGING.fullmatch, names):
+        try:
+            fd = open_directory(workspace_fd, name, readable=True)
+        except OSError:
+            continue
+        try:
+            # One that is empty may be just made, and not locked yet.
+            if os.fstat(fd).st_uid == os.geteuid() and os.listdir(fd):
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                found.append(root + b"/" + name)
+        except OSError:
+            pass  # at work, or on a file system that cannot tell
+        finally:
+            os.close(fd)
+    return found
+
+
+def _say_left(path: bytes) -> str:
+    return (
+        f"{os.fsdecode(path)!r} is of a commit that did not come to its end: it holds copies of"
+        " what that was to write, and files of yours that it had replaced or removed; take out what"
+        " you miss, then remove it"
+    )
 
 
 def _perform_all(sides: Sequence[_Side], step: Callable[[], object]) -> Failure | None:
@@ -175,7 +222,7 @@ class Committer:
         self._is_git = is_git
         self.notes: list[str] = []
         self._staging = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
-        self._staging_fd = -1
+        self._staging_fd = self._lock_fd = -1
         self._staged: dict[bytes, bytes] = {}
         self._written: dict[bytes, Entry] = {}
         self._undo: list[tuple[int, Callable[[], None]]] = []
@@ -201,6 +248,9 @@ class Committer:
         try:
             os.mkdir(self._staging, 0o700, dir_fd=self.workspace_fd)
             self._staging_fd = open_directory(self.workspace_fd, self._staging, readable=False)
+            self._lock_fd = open_directory(self.workspace_fd, self._staging, readable=True)
+            with suppress(OSError):  # a file system without locks: then nobody can tell
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
@@ -258,7 +308,9 @@ class Committer:
             )
         finally:
             os.close(self._staging_fd)
-            self._staging_fd = -1
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
+            self._staging_fd = self._lock_fd = -1
         return b""
 
     def _clean(self) -> None:

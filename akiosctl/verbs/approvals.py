@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from akiosctl.approvals import give_answer, list_waiting
+from akiosctl.approvals import give_answer, list_waiting, no_question
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import escape, note, table
 from akiosd.values.units import format_duration
@@ -71,13 +71,14 @@ def describe_question(one: dict[str, Any]) -> dict[str, Any]:
 def show_command(ctx: click.Context, question: str, as_json: bool) -> int:
     """Print a question whole."""
     found = [one for one in map(describe_question, list_waiting()) if one["id"] == question]
+    if not found:
+        raise no_question(question)
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
-        return 0 if found else 1
-    for one in found:
-        for line in one["message"].splitlines():
-            print_line(line)
-    return 0 if found else 1
+        return 0
+    for line in found[0]["message"].splitlines():
+        print_line(line)
+    return 0
 
 
 @group.command("yes")

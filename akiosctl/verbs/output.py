@@ -18,6 +18,7 @@ from akiosctl.choose_cage import LAST
 from akiosctl.commands import print_line, wants_json
 from akiosctl.journal_file import Kept, list_kept
 from akiosctl.locate import locate_workspace
+from akiosctl.lost_steps import with_lost
 from akiosctl.render import escape, note, table
 from akiosctl.small_files import write_file
 from akiosd.errors import AkiosError
@@ -39,7 +40,8 @@ def group() -> None:
 @click.pass_context
 def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
     """List the runs of workflows here, the oldest first."""
-    found = [describe_run(one) for one in (list_kept() if everywhere else _here())]
+    kept = with_lost(ctx.obj, list_kept() if everywhere else _here())
+    found = [describe_run(one) for one in kept]
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
         return
@@ -50,10 +52,10 @@ def list_command(ctx: click.Context, everywhere: bool, as_json: bool) -> None:
             one["workflow"],
             one["status"],
             str(one["steps"]),
-            format_usd(one["usd_micro"]),
+            ("at most " if look_back(run.lines).at_most else "") + format_usd(one["usd_micro"]),
             one["workspace"],
         ]
-        for one in found
+        for run, one in zip(kept, found, strict=True)
     ]
     if not rows:
         note("no workflow was run here" if not everywhere else "no workflow was run")

@@ -16,6 +16,7 @@ from akiosctl.choose_cage import LAST
 from akiosctl.commands import print_line, wants_json
 from akiosctl.journal_file import Kept, is_going_on
 from akiosctl.journal_proof import Proof, prove
+from akiosctl.lost_steps import with_lost
 from akiosctl.render import table
 from akiosctl.verbs.output import find_run
 from akiosctl.workflow_again import name_undecided, say_how
@@ -46,11 +47,13 @@ def command(ctx: click.Context, run: str, proves: bool, as_json: bool) -> int:
         with ctx.obj.connect() as client:
             cages = list_cages(client)
             proof = prove(client, kept, cages) if proves else None
+    if not going:
+        (kept,) = with_lost(ctx.obj, [kept])
     found = _to_json(kept, going, cages, proof)
     if wants_json(ctx, as_json):
         click.echo(json.dumps(found, indent=2))
     else:
-        for line in _lines(found):
+        for line in _lines(found, look_back(kept.lines).at_most):
             print_line(line)
     if proof is None:
         return 0
@@ -134,11 +137,9 @@ def _cage(kept: Kept, intent: Intent, cages: Sequence[CageInfo]) -> str:
     return next((one.cage for one in reversed(cages) if words <= set(one.argv)), "")
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def _lines(found: dict[str, Any], at_most: bool) -> Iterator[str]:
     day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["started_ns"] / 1e9))
-    # What was begun and not heard of counts as all that it might have spent.
-    is_open = any(one["state"] in ("running", "not heard of") for one in found["steps"])
-    spent = ("at most " if is_open else "") + format_usd(found["usd_micro"])
+    spent = ("at most " if at_most else "") + format_usd(found["usd_micro"])
     yield f"{found['run']}: {found['workflow']}, {found['state']}; begun {day}, {spent} spent"
     rows = [
         [

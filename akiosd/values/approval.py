@@ -2,10 +2,11 @@
 
 | state | said by | next |
 |---|---|---|
-| waiting | the step | approved, refused, expired |
+| waiting | the step | approved, refused, expired, stopped |
 | approved | a person, in time | – |
 | refused | a person, in time | – |
 | expired | nobody, until its time was over | – |
+| stopped | nobody: its run was stopped while it waited | – |
 
 No word of a model or of a file is an answer: who answers is known from the connection on which the
 answer came.
@@ -19,7 +20,7 @@ import msgspec
 
 from akiosd.errors import AkiosError
 
-State = Literal["waiting", "approved", "refused", "expired"]
+State = Literal["waiting", "approved", "refused", "expired", "stopped"]
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -54,4 +55,12 @@ def expire(asked: Approval, now_ns: int) -> Approval:
     """The same, expired when it was waiting longer than it may."""
     if asked.state == "waiting" and now_ns >= asked.until_ns:
         return msgspec.structs.replace(asked, state="expired")
+    return asked
+
+
+def stop(asked: Approval, now_ns: int) -> Approval:
+    """The same, when its run was stopped before anybody answered."""
+    asked = expire(asked, now_ns)
+    if asked.state == "waiting":
+        return msgspec.structs.replace(asked, state="stopped")
     return asked

@@ -9,7 +9,7 @@ was killed follows, for every instance of a step, one of these:
 | last line of the instance | what is known | when the run is resumed |
 |---|---|---|
 | none | it was not started | it is started |
-| result: success | it is done | taken over |
+| result: success | it is done | taken over, whatever became of its policy |
 | result: failed | it is done, and failed | taken over if the run went on, else tried again |
 | intent | *unknown*: it may be done | again, where doing it twice does no harm; else refused |
 
@@ -55,8 +55,8 @@ class Begun(_Line, frozen=True, kw_only=True, tag="begun"):
 class Intent(_Line, frozen=True, kw_only=True, tag="intent"):
     """An attempt at an instance of a step is about to be started.
 
-    ``key`` is of the step, its values, its policy and the workspace
-    (:func:`akiosd.workflow.plan.key_of`).  The rest is what its cage may spend, 0 for no limit.
+    ``key`` is of the step, its values and the workspace (:func:`akiosd.workflow.plan.key_of`).
+    The rest is what its cage may spend, 0 for no limit.
     """
 
     step: str
@@ -69,7 +69,9 @@ class Intent(_Line, frozen=True, kw_only=True, tag="intent"):
 
 
 class Result(_Line, frozen=True, kw_only=True, tag="result"):
-    """What an attempt brought; ``cage`` is where it was done, the rest what that used."""
+    """What an attempt brought; ``cage`` is where it was done, ``policy`` the digest of the policy
+    that held there ("" in old journals), the rest what it used.
+    """
 
     step: str
     instance: int
@@ -80,6 +82,7 @@ class Result(_Line, frozen=True, kw_only=True, tag="result"):
     failure: StepFailure | None = None
     notes: tuple[str, ...] = ()
     cage: str = ""
+    policy: str = ""
     seconds: float = 0.0
     usd_micro: int = 0
     tokens: int = 0
@@ -175,12 +178,13 @@ class Past(NamedTuple):
     """What is known of each instance: its last result, and the intent that came after it, if any.
 
     ``spent`` adds up money, tokens and calls; what was begun and not heard of counts as what akiosd
-    says of it, else as all that it might have spent.
+    says of it, else as all that it might have spent: then it is ``at_most`` that.
     """
 
     results: Mapping[Place, Result]
     unknown: Mapping[Place, Intent]
     spent: tuple[int, int, int]
+    at_most: bool = False
 
 
 NOTHING = Past({}, {}, (0, 0, 0))
@@ -191,20 +195,29 @@ def look_back(lines: Iterable[Line]) -> Past:
     results: dict[Place, Result] = {}
     unknown: dict[Place, Intent] = {}
     spent = [0, 0, 0]
+    at_most = False
+    guessed: dict[Place, Intent] = {}
     for line in lines:
         if isinstance(line, Intent):
-            _add(spent, unknown.get((line.step, line.instance)))
-            unknown[line.step, line.instance] = line
+            place = line.step, line.instance
+            at_most |= place in guessed
+            _add(spent, unknown.get(place))
+            unknown[place] = line
+            guessed.pop(place, None)
+            if line.usd_micro:
+                guessed[place] = line
         elif isinstance(line, Lost) and (intent := unknown.get((line.step, line.instance))):
             used = {"usd_micro": line.usd_micro, "tokens": line.tokens, "calls": line.calls}
             unknown[line.step, line.instance] = msgspec.structs.replace(intent, **used)
+            guessed.pop((line.step, line.instance), None)
         elif isinstance(line, Result):
             unknown.pop((line.step, line.instance), None)
+            guessed.pop((line.step, line.instance), None)
             results[line.step, line.instance] = line
             _add(spent, line)
     for intent in unknown.values():
         _add(spent, intent)
-    return Past(results, unknown, (spent[0], spent[1], spent[2]))
+    return Past(results, unknown, (spent[0], spent[1], spent[2]), at_most or bool(guessed))
 
 
 def _add(spent: list[int], line: Intent | Result | None) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from akiosd.errors import AkiosError
-from akiosd.policy.merge import Merged
 from akiosd.values.policy import Policy
 from akiosd.values.workflow import MAX_INSTANCES, Input
 from akiosd.workflow.interpolate import fill
@@ -150,8 +149,24 @@ def instances(step: PlannedStep, scope: Scope) -> list[dict[str, Any]]:
     return [dict(zip(lists, row, strict=True)) for row in rows]
 
 
-def key_of(step: PlannedStep, values: Any, policy: Merged | Policy | None, root: str) -> str:
-    """By which the journal knows a step that was done: the step, its values as filled in, its
-    policy, the workspace's root.
+_FORM = "2-"
+
+
+def key_of(step: PlannedStep, values: Any, root: str) -> str:
+    """By which the journal knows a step that was done: what it does, with which values (filled in),
+    below which root.
+
+    Not under which policy, within which time, or on which condition: what is done stays done when
+    a budget is raised afterwards.
     """
-    return digest_of(step.digest, values, policy, root)
+    return _FORM + digest_of(step.name, step.agent, step.action, values, root)
+
+
+def old_key_of(step: PlannedStep, values: Any, root: str) -> str:
+    """The key of the same step in a journal of an AKIOS whose keys were of the policy, too."""
+    return digest_of(step.digest, values, step.policy, root)
+
+
+def is_old_key(key: str) -> bool:
+    """Whether it is of such a journal."""
+    return bool(key) and not key.startswith(_FORM)

@@ -27,11 +27,20 @@ from akiosd.workflow.condition import names_in, parse_condition
 from akiosd.workflow.evaluate import holds
 from akiosd.workflow.interpolate import fill
 from akiosd.workflow.journal import NOTHING, Past
-from akiosd.workflow.plan import Plan, PlannedStep, all_before, digest_of, instances, key_of
+from akiosd.workflow.plan import (
+    Plan,
+    PlannedStep,
+    all_before,
+    digest_of,
+    instances,
+    is_old_key,
+    key_of,
+    old_key_of,
+)
 from akiosd.workflow.references import Done, Scope
 from akiosd.workflow.repeats import is_harmless
 from akiosd.workflow.shell_traps import check_filled
-from akiosd.workflow.undecided import is_settled, unknown
+from akiosd.workflow.undecided import is_settled, unknown, unlike
 
 State = Literal["waiting", "running", "success", "failed", "skipped", "unknown"]
 _OPEN = ("waiting", "running")
@@ -58,7 +67,8 @@ class Outcome(NamedTuple):
 class Told(NamedTuple):
     """Something for people; ``what`` is ``taken over``, ``again``, or the state that was reached.
 
-    ``delay_ns``: how long is waited before it is tried again.
+    ``delay_ns``: how long is waited before it is tried again.  ``other_policy``: what was taken
+    over was done by another policy than the step has now.
     """
 
     step: str
@@ -66,6 +76,7 @@ class Told(NamedTuple):
     what: str
     failure: StepFailure | None = None
     delay_ns: int = 0
+    other_policy: bool = False
 
 
 class _Instance:
@@ -215,22 +226,36 @@ class Runner:
         config, parameters = fill(step.config, scope), fill(step.parameters, scope)
         check_filled(step.agent, "config", step.config, config)
         check_filled(step.agent, "parameters", step.parameters, parameters)
-        one.key = key_of(step, (config, parameters), step.policy, self._root)
+        one.key = key_of(step, (config, parameters), self._root)
+        known = self._known_key(step, one, (config, parameters))
         one.request = StepRequest(
             kind=step.agent,
             action=step.action,
             config=config,
             parameters=parameters,
-            idempotency_key=digest_of(self._run, step.name, one.number, one.key),
+            idempotency_key=digest_of(self._run, step.name, one.number, known or one.key),
         )
-        self._look_back(step, one)
+        self._look_back(step, one, known)
 
-    def _look_back(self, step: PlannedStep, one: _Instance) -> None:
+    def _known_key(self, step: PlannedStep, one: _Instance, values: Any) -> str | None:
+        """The key that the journal has for this very step if it has one; None where its key is an
+        old one, of which is not known whether it is of this step under another policy.
+        """
+        place = step.name, one.number
+        line = self._past.unknown.get(place) or self._past.results.get(place)
+        if line is None or not is_old_key(line.key):
+            return one.key
+        return line.key if line.key == old_key_of(step, values, self._root) else None
+
+    def _look_back(self, step: PlannedStep, one: _Instance, known: str | None) -> None:
         """Take over what is done; refuse what may be done and may not be done twice."""
         place, request = (step.name, one.number), one.request
         assert request is not None
+        # A webhook does no harm twice where its message has the key of the first time.
+        is_keyless = known is None and step.agent == "webhook"
         if place in self._past.unknown:
-            if not self._repeat and not is_harmless(step.agent, step.action, request.config):
+            harmless = is_harmless(step.agent, step.action, request.config) and not is_keyless
+            if not self._repeat and not harmless:
                 self._settle(step, one, "unknown", failure=unknown(step.name))
             else:
                 self.told.append(Told(*place, "may be done"))
@@ -239,16 +264,22 @@ class Runner:
         if result is None or step.name in self._redo:
             return
         failure = result.failure
-        is_open = failure is not None and not _may_be_tried(step, request, failure)
+        is_open = failure is not None and (
+            not _may_be_tried(step, request, failure) or (is_keyless and failure.may_be_done)
+        )
         if is_open and not self._repeat and not step.continue_on_error:
             self._settle(step, one, "unknown", failure=unknown(step.name, failure))
             return
-        is_last = result.status == "success" or step.continue_on_error
-        if result.key == one.key and is_last:
-            self.told.append(Told(*place, "taken over"))
+        if result.status != "success" and not step.continue_on_error:
+            return
+        if result.key == known:
+            other = result.policy not in ("", digest_of(step.policy))
+            self.told.append(Told(*place, "taken over", other_policy=other))
             self._settle(
                 step, one, result.status, outputs=result.outputs, failure=result.failure, tell=False
             )
+        elif known is None and not self._repeat:
+            self._settle(step, one, "unknown", failure=unlike(step.name))
 
     # ---- what became of it -----------------------------------------------------------------------
 

@@ -17,6 +17,14 @@ NEXT = (
     'look whether it was done; --resume --repeat (over HTTP a resume with {"repeat": true}) does it'
     " again, and then it may be done twice"
 )
+_UNLIKE = (
+    "this step was done before AKIOS was updated, and by another policy, or with other values: the"
+    " journal of then does not tell which"
+)
+_UNLIKE_NEXT = (
+    "where only the policy was changed, go on once with that of before: then it stays done;"
+    ' --resume --repeat (over HTTP a resume with {"repeat": true}) does it again'
+)
 HARMLESS_NEXT = "going on does it again, which does no harm"
 
 
@@ -58,3 +66,8 @@ def unknown(step: str, failure: StepFailure | None = None) -> StepFailure:
     what = failure.what if failure is not None else WHAT
     may_be_done = failure.may_be_done if failure is not None else False
     return StepFailure(what, f"step {step}", NEXT, may_be_done)
+
+
+def unlike(step: str) -> StepFailure:
+    """Of one that is done in an old journal, perhaps as something else."""
+    return StepFailure(_UNLIKE, f"step {step}", _UNLIKE_NEXT)

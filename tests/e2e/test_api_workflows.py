@@ -227,15 +227,30 @@ def test_a_run_is_stopped_and_gone_on_with(own: ApiServer, daemon: Daemon) -> No
     assert outputs(own, run)["last"]["stdout"].strip() == first.strip()
 
 
-def test_a_question_of_a_stopped_run_is_refused(own: ApiServer) -> None:
+def test_a_question_of_a_stopped_run_was_answered_by_nobody(own: ApiServer, daemon: Daemon) -> None:
     ask = {"name": "agree", "agent": "approve", "action": "ask", "parameters": {"message": "so?"}}
-    run = started(begin(own, RUNS, text=text_of({**ask, "config": {"timeout": 600}})))
+    text, project = text_of({**ask, "config": {"timeout": 600}}), daemon.workspace(uid=NOBODY)
+    run = started(begin(own, RUNS, text=text, workspace=str(project)))
     asked = wait_step(own, run, "agree", "asking")
     assert [one["message"] for one in asked["questions"]] == ["so?"]
+    refused = begin(own, f"{RUNS}/{run}/resume")
+    assert refused.status == 409 and "--resume" not in str(refused.json())
+    assert refused.json()["next"].endswith(f"stop it: POST {BASE}{RUNS}/{run}/stop")
     assert begin(own, f"{RUNS}/{run}/stop").status == 200
     over = wait_over(own, run)
     assert over["state"] == "failed" and over["questions"] == []
-    assert "the run was stopped" in over["steps"][0]["instances"][0]["why"]
+    assert over["steps"][0]["instances"][0]["why"] == "the run was stopped"
+    said = outputs(own, run)["agree"]
+    assert (said["state"], said["by"], said["comment"]) == ("stopped", "", "")
+    unfit = begin(own, f"{RUNS}/{run}/resume", from_step="none")
+    assert unfit.status == 409 and "--from" not in str(unfit.json())
+    # The control: somebody says no.
+    assert started(begin(own, f"{RUNS}/{run}/resume")) == run
+    wait_step(own, run, "agree", "asking")
+    (question,) = look(own, run)["questions"]
+    assert begin(own, f"/approvals/{question['id']}", yes=False).status == 200
+    assert "said no" in wait_over(own, run)["steps"][0]["instances"][0]["why"]
+    assert outputs(own, run)["agree"]["state"] == "refused"
 
 
 def test_a_server_that_was_killed_leaves_a_run_to_be_gone_on_with(daemon: Daemon) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,42 @@ def test_a_program_uses_a_cage_and_leaves_nothing(daemon: Daemon) -> None:
     up = {one["name"]: one["state"] for one in json.loads(listed.stdout)}
     assert name not in up and up[kept] == "down"
     daemon.ctl("cage", "down", cage, "--discard", uid=NOBODY)
+
+
+LEFT = """
+import time
+from akiosctl import Cage
+with Cage() as cage:
+    cage.run("sh", "-c", "echo a > new; echo b > data/output/b", check=True)
+    print(cage.name, flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_killed_leaves_its_cage_as_the_guide_says(
+    daemon: Daemon, number: signal.Signals
+) -> None:
+    project = daemon.workspace(uid=NOBODY)
+    options = daemon.as_user(NOBODY)
+    options["env"] = {**options["env"], "AKIOS_SOCKET": str(daemon.socket)}
+    program = subprocess.Popen(
+        [sys.executable, "-c", LEFT], cwd=project, stdout=subprocess.PIPE, text=True, **options
+    )
+    assert program.stdout is not None
+    with program.stdout:
+        name = program.stdout.readline().strip()
+        program.send_signal(number)
+        assert program.wait(30) == -number
+    assert name in daemon.ctl("cage", "list", uid=NOBODY).stdout
+    down = ("cage", "down", name, "--keep-output")
+    refused = daemon.ctl(*down, uid=NOBODY)
+    assert refused.returncode == 125 and "nothing destroyed" in refused.stderr
+    assert daemon.ctl("commit", name, uid=NOBODY, cwd=project).returncode == 0
+    done = daemon.ctl(*down, uid=NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert (project / "new").read_text() + (project / "data/output/b").read_text() == "a\nb\n"
+    assert name not in daemon.ctl("cage", "list", uid=NOBODY).stdout
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -278,6 +279,38 @@ def test_what_a_cage_was_made_with_is_not_changed_by_a_run(standing: Standing) -
     words = ("run", "--cage", "work", "--memory", "1G", "--", "true")
     done = standing.ctl(*words)
     assert done.returncode == 125 and "--memory cannot be given with --cage" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("-d",), "sh -c 'COMMAND >/tmp/log 2>&1 &'"),
+        (("--name", "x"), "akiosctl cage status work"),
+        (("--discard",), "akiosctl cage down work"),
+        (("--no-logs",), "leave it out"),
+        (("--memory", "1G"), "it was decided when the cage was made"),
+    ],
+    ids=["detach", "name", "discard", "no-logs", "memory"],
+)
+def test_an_option_that_a_program_there_has_not_is_told_with_what_does_it(
+    standing: Standing, option: tuple[str, ...], words: str
+) -> None:
+    done = standing.ctl("run", "--cage", "work", *option, "--", "true")
+    assert done.returncode == 125 and words in done.stderr, done.stderr
+    assert ("was decided" in done.stderr) is (option[0] == "--memory")
+
+
+def test_the_command_that_is_told_runs_on_in_the_background(standing: Standing) -> None:
+    """It is over before what it began is, which waits for a word, and then does it."""
+    told = standing.ctl("run", "--cage", "work", "-d", "--", "true").stderr
+    (script,) = re.findall(r"-- sh -c '(COMMAND .*&)'", " ".join(told.split()))
+    slow = "sh -c 'until [ -e data/output/go ]; do sleep 0.1; done; touch data/output/done'"
+    done = standing.run("sh", "-c", script.replace("COMMAND", slow), timeout=60)
+    assert done.returncode == 0, done.stderr
+    output = standing.project / "data/output"
+    assert not (output / "done").exists()
+    assert standing.run("touch", "data/output/go").returncode == 0
+    assert wait_until((output / "done").exists)
 
 
 def test_a_name_that_does_not_do_is_told_as_the_argument_that_it_is(standing: Standing) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from akiosd.values.policy import PROVIDERS
 from akiosd.workflow.journal import Intent, Journal, Result, read_journal
-from tests.e2e.daemon import NOBODY, OTHER, Daemon, die_with_parent
+from tests.e2e.daemon import BIN, NOBODY, OTHER, Daemon, die_with_parent
 from tests.e2e.models import Models
 from tests.e2e.resources import wait_until
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer
@@ -752,6 +752,15 @@ def test_a_step_that_begins_while_akiosd_is_away_waits(own: Daemon, own_project:
     assert (own_project / "data/output/x").read_text() == "a"
 
 
+def ctl_at(akios: Daemon, socket: str, place: Path, *words: str) -> str:
+    """What a verb prints where akiosd is not at ``socket``."""
+    done = subprocess.run(
+        [BIN / "akiosctl", "--socket", socket, *words],
+        **akios.as_user(NOBODY) | {"cwd": place, "capture_output": True, "text": True},
+    )
+    return str(done.stdout)
+
+
 def test_the_command_that_is_printed_goes_on_with_what_was_stopped(
     akios: Daemon, project: Path
 ) -> None:
@@ -769,6 +778,12 @@ def test_the_command_that_is_printed_goes_on_with_what_was_stopped(
         process.kill()
     command = "akiosctl workflow run w.yml --resume --repeat"
     assert command in error and "slow again" in error and "may be done twice" in error
+    listed = akios.ctl("output", "list", uid=NOBODY, cwd=project).stdout
+    state = akios.ctl("workflow", "status", uid=NOBODY, cwd=project).stdout
+    assert "at most" not in listed + state and "$0.00 spent" in state, (listed, state)
+    for verb in (("output", "list"), ("workflow", "status")):
+        told = ctl_at(akios, "/nowhere/control.sock", project, *verb)
+        assert "at most $1.00" in told, "where akiosd cannot be asked"
     refused = akios.ctl("workflow", "run", "w.yml", "--resume", uid=NOBODY, cwd=project)
     told = akios.ctl("workflow", "status", uid=NOBODY, cwd=project).stdout
     for words in (refused.stderr, told):
@@ -778,6 +793,28 @@ def test_the_command_that_is_printed_goes_on_with_what_was_stopped(
     (project / "data/output/go").touch()
     done = akios.ctl(*command.split()[1:], uid=NOBODY, cwd=project)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_done_stays_done_when_the_budget_is_raised(akios: Daemon, project: Path) -> None:
+    """The control: --from does it again.  What was done by another policy is told."""
+    (project / "w.yml").write_text(
+        "name: w\nsteps:\n- {name: add, agent: filesystem, action: append, "
+        "parameters: {path: data/output/log, content: a}}\n"
+        "- {name: ask, agent: llm, action: complete, config: {provider: openai, model: gpt-4o}, "
+        "parameters: {prompt: hello}}\n"
+    )
+    policy = (project / "akios.yaml").read_text()
+    (project / "akios.yaml").write_text(policy.replace("$1.00", "$0.000001"))
+    status, report = run(akios, project, "w.yml")
+    assert (status, report["steps"][0]["status"]) == (1, "success"), report
+    assert "budget" in report["steps"][1]["failure"]["what"], report
+    (project / "akios.yaml").write_text(policy)
+    done = akios.ctl("workflow", "run", "w.yml", "--resume", uid=NOBODY, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "add: taken over, it is done already, by another policy than it has now" in done.stderr
+    assert (project / "data/output/log").read_text() == "a"
+    assert run(akios, project, "w.yml", "--from", "add")[0] == 0
+    assert (project / "data/output/log").read_text() == "aa"
 
 
 @pytest.mark.parametrize(("service", "times"), [("slack", 1), ("generic", 3)])

@@ -30,7 +30,7 @@ from akiosctl.api.service import Service, find_kept
 from akiosctl.api.views.workflows import Known, cages_of, facts_of, mistake_of, show_run
 from akiosctl.approvals import give_answer, list_waiting
 from akiosctl.help.schemas import ExplainedWorkflow, Question
-from akiosctl.journal_file import Kept, is_going_on, list_kept, text_place
+from akiosctl.journal_file import GoingOnError, Kept, is_going_on, list_kept, text_place
 from akiosctl.locate import locate_workspace
 from akiosctl.verbs.approvals import describe_question
 from akiosctl.verbs.output import describe_outputs, describe_run
@@ -177,8 +177,19 @@ def _resume(service: Service, kept: Kept, body: NewResumption) -> str:
             held.enter_context(service.scratch.keep(workspace))
         place = _place(service, workspace, is_own)
         plan = plan_of(service, _source_of(kept), place.workspace)
-        run = go_on(service, plan, kept, place, {}, How(body.from_step, body.repeat, quiet=True))
+        how = How(body.from_step, body.repeat, quiet=True)
+        try:
+            run = go_on(service, plan, kept, place, {}, how)
+        except GoingOnError as error:
+            raise _goes_on(service, kept.run, error.what) from None
         return service.runs.start(run, held.pop_all())
+
+
+def _goes_on(service: Service, run: str, what: str) -> Refusal:
+    next = "wait for its end, or end it there (Ctrl-C)"
+    if service.runs.has(run):
+        next = f"wait for its end, or stop it: POST /api/v1/workflows/runs/{run}/stop"
+    return Refusal(HTTPStatus.CONFLICT, what, run, next)
 
 
 def _source_of(kept: Kept) -> Source:

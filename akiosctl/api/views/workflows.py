@@ -202,18 +202,19 @@ def show_run(kept: Kept, plan: Plan | None, known: Known, now_ns: int) -> forms.
     running = known.going
     known_steps = plan.steps if plan is not None else None
     undecided = set() if running else find_undecided(past, known_steps)
-    live = [
-        known.facts.get(_cage_of(intent, known.cages), Facts())
-        for intent in (past.unknown.values() if running else ())
-    ]
     spent = list(past.spent)
-    for intent in past.unknown.values() if running else ():
+    ended = {cage.cage for cage in known.cages if cage.ended_ns}
+    for intent in past.unknown.values():
+        cage = _cage_of(intent, known.cages)
+        fact = known.facts.get(cage)
+        if not running and (fact is None or cage not in ended):
+            continue
         # Counted whole while nothing was heard of it; here it is known what it spent so far.
+        used = list((fact or Facts())[:3])
+        if not running and used[2]:
+            used[1] = intent.tokens  # of an ended cage they are not told
         for place, given in enumerate((intent.usd_micro, intent.tokens, intent.calls)):
-            spent[place] -= given
-    for fact in live:
-        for place, used in enumerate(fact[:3]):
-            spent[place] += used
+            spent[place] += used[place] - given
     return forms.WorkflowNow(
         run=kept.run,
         workflow=escape(kept.begun.workflow),

@@ -113,6 +113,18 @@ def test_each_step_has_the_state_that_the_journal_tells(
 OPEN = StepFailure("no answer came in time", "step c", "ask it", may_be_done=True)
 
 
+def test_what_a_dead_step_spent_is_what_akiosd_says_of_its_cage() -> None:
+    """The control: of a cage that is not known it counts as all that it might have spent."""
+    lines = (intent("a", usd_micro=10, tokens=8, calls=7),)
+    unknown = show_run(kept(*lines), plan_of(), known(False), 20)
+    assert (unknown.usd_micro, unknown.tokens, unknown.calls) == (10, 8, 7)
+    over = cage("c-1", RUN, "a.0.1", state="ended", ended_ns=9)
+    for fact, tokens in ((Facts(), 0), (Facts(2, 0, 1), 8)):
+        of = known(False, cages=[over], facts={"c-1": fact})
+        told = show_run(kept(*lines), plan_of(), of, 20)
+        assert (told.usd_micro, told.tokens, told.calls) == (fact.usd_micro, tokens, fact.calls)
+
+
 def test_what_nobody_knows_of_says_how_to_go_on() -> None:
     """One that only reads is the control: it is done again without a word."""
     runs = show_run(kept(intent("a")), plan_of(), known(False), 20)

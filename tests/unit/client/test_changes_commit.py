@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -29,7 +30,7 @@ from akiosctl.changes import (
     compare,
     make_plan,
 )
-from akiosctl.changes.apply import TEMPORARY_PREFIX
+from akiosctl.changes.apply import TEMPORARY_PREFIX, find_left_behind
 from akiosctl.changes.model import read_entry
 from akiosctl.changes.plan import what_helps_block
 from akiosctl.changes.walk import open_file
@@ -601,6 +602,41 @@ def test_what_cannot_be_rolled_back_is_kept_and_named(
     kept = trees.workspace / os.fsdecode(report.kept)
     assert "old" in {path.read_text() for path in kept.iterdir() if path.is_file()}
     assert any("rolled back" in note for note in report.notes)
+
+
+def test_what_a_killed_commit_left_is_named_and_never_one_at_work(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control is the same directory while its commit holds it."""
+    trees.both("changed", "old")
+    (trees.view / "changed").write_text("new")
+    perform = Committer.perform
+
+    def killed(self: Committer, operation: Operation) -> Failure | None:
+        assert perform(self, operation) is None
+        assert find_left_behind(trees.workspace_fd) == [], "it is at work"
+        os._exit(7)
+
+    monkeypatch.setattr(Committer, "perform", killed)
+    child = os.fork()
+    if child == 0:
+        try:
+            trees.commit()
+        finally:
+            os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    monkeypatch.undo()
+    (left,) = find_left_behind(trees.workspace_fd)
+    assert [path.read_text() for path in Path(os.fsdecode(left)).iterdir()] == ["old"]
+    fd = os.open(left, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert find_left_behind(trees.workspace_fd) == []
+    finally:
+        os.close(fd)
+    (trees.view / "other").write_text("new")
+    report = trees.commit()
+    assert os.path.basename(left).decode() in "".join(report.notes) and report.failure is None
 
 
 def test_across_subvolumes_files_are_copied_into_place(

@@ -12,14 +12,25 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.approvals import directory, give_answer, list_waiting, question_of, wait_answer
+from akiosctl.approvals import (
+    directory,
+    give_answer,
+    list_waiting,
+    question_of,
+    stop_question,
+    wait_answer,
+)
+from akiosctl.cli import run_command
 from akiosctl.purse import Purse, Rate, Sum
 from akiosctl.results_tree import write_tree
+from akiosctl.workflow_run import Drive
 from akiosd.errors import AkiosError
 from akiosd.values.approval import Approval
 from akiosd.values.policy import Budget
@@ -149,6 +160,27 @@ def test_a_question_is_answered_once(asked: queue.Queue[Approval]) -> None:
         give_answer("q", True, "")
 
 
+def test_a_question_whose_run_is_stopped_is_answered_by_nobody(
+    asked: queue.Queue[Approval],
+) -> None:
+    stop_question("q")
+    found = asked.get(timeout=20)
+    assert (found.state, found.by, found.comment, found.answered_ns) == ("stopped", "", "", 0)
+    asked.put(found)
+    stop_question("q")  # it is over, which is no error
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_showing_a_question_that_does_not_wait_says_which_do(
+    asked: queue.Queue[Approval], capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert run_command(["approvals", "show", "q", *flags]) == 0
+    assert "well?" in capsys.readouterr().out
+    assert run_command(["approvals", "show", "nosuch", *flags]) == 125
+    said = "".join(capsys.readouterr())
+    assert "no question 'nosuch' waits" in said and "those that wait: q" in said
+
+
 ANSWER = """
 import json, os, socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -220,3 +252,38 @@ def test_results_follow_no_link(tmp_path: Path, place: str) -> None:
         os.close(fd)
     assert [one.name for one in outside.iterdir()] == ["output.json"]
     assert (outside / "output.json").read_text() == "mine"
+
+
+# ---- the end of the process ----------------------------------------------------------------------
+
+
+def test_a_run_that_is_interrupted_ends_when_what_it_writes_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, whole, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def write(*_: Any, **__: Any) -> bool:
+        begun.set()
+        return whole.wait(60)
+
+    def interrupted(_: int) -> list[Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("akiosctl.workflow_run.dispose_of_changes", write)
+    runner, rw = SimpleNamespace(ready=interrupted), SimpleNamespace(workspace="rw")
+    stub: Any = SimpleNamespace(filesystem=rw)
+    drive = Drive(runner, stub, stub, stub, "", True)  # type: ignore[arg-type]
+    found: list[bool] = []
+
+    def run() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            drive.run()
+        found.append(whole.is_set())
+        ended.set()
+
+    threading.Thread(target=drive._settle_changes, args=(stub, stub, "c-1"), daemon=True).start()
+    assert begun.wait(60)
+    threading.Thread(target=run, daemon=True).start()
+    assert not ended.wait(0.3)
+    whole.set()
+    assert ended.wait(60) and found == [True]

@@ -194,8 +194,9 @@ def test_a_step_that_changed_has_another_digest() -> None:
     assert first.steps[0].digest == other.steps[0].digest
     assert first.steps[1].digest != other.steps[1].digest
     step = first.steps[0]
-    keys = {key_of(step, *rest) for rest in ((1, None, "r"), (2, None, "r"), (1, None, "s"))}
-    assert len(keys) == 3 and key_of(step, 1, None, "r") in keys
+    keys = {key_of(step, *rest) for rest in ((1, "r"), (2, "r"), (1, "s"))}
+    assert len(keys) == 3
+    assert key_of(first.steps[1], 1, "r") == key_of(other.steps[1], 1, "r"), "of no policy"
 
 
 def test_attempts_wait_as_they_say() -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from akiosd.workflow.journal import (
     look_back,
     read_journal,
 )
-from akiosd.workflow.plan import Plan
+from akiosd.workflow.plan import Plan, digest_of, old_key_of
 from akiosd.workflow.references import Done
 from akiosd.workflow.runner import Outcome, Runner, Start
 from akiosd.workflow.schema import read_workflow
@@ -364,4 +365,81 @@ def test_what_was_begun_and_not_heard_of_counts_as_all_that_it_might_have_spent(
     assert look_back([_intent(start), _intent(start)]).spent == (14, 0, 0)
     lost = Lost(step=start.step.name, instance=start.instance, cage="c-1", usd_micro=2, calls=1)
     past = look_back([_intent(start), lost])
+    assert not past.at_most and look_back([_intent(start)]).at_most
+    assert look_back([_intent(start), lost, _intent(start)]).at_most
+    assert look_back([_intent(start), _intent(start), _result(start, True, {})]).at_most
+    assert not look_back([_intent(start), _result(start, True, {})]).at_most
+    free = msgspec.structs.replace(_intent(start), usd_micro=0)
+    assert not look_back([free]).at_most, "it asks no model"
     assert past.spent == (2, 0, 1) and list(past.unknown) == [(start.step.name, start.instance)]
+
+
+# ---- what is done stays done ---------------------------------------------------------------------
+
+APPEND = "agent: filesystem, action: append, parameters: {path: data/output/q, content: c}"
+
+
+def limited(plan: Plan, usd_micro: int) -> Plan:
+    """The same under a policy with another budget."""
+    steps = []
+    for step in plan.steps:
+        assert step.policy is not None
+        budget = msgspec.structs.replace(step.policy.budget, usd_micro=usd_micro)
+        policy = msgspec.structs.replace(step.policy, budget=budget)
+        changed = msgspec.structs.replace(step, policy=policy)
+        steps.append(msgspec.structs.replace(changed, digest=digest_of(step.digest, policy)))
+    return msgspec.structs.replace(plan, steps=tuple(steps))
+
+
+def past_of(plan: Plan, *, old: bool = False, **more: Any) -> Past:
+    """Of a run of ``plan`` in which ``a`` is done; ``old``: with the keys of an AKIOS before."""
+    (start, *_) = runner_of(plan).ready(0)
+    values = start.request.config, start.request.parameters
+    key = old_key_of(start.step, values, "/w") if old else start.key
+    about: dict[str, Any] = {"status": "success", "outputs": {"text": "a"}} | more
+    if not old:
+        about["policy"] = digest_of(start.step.policy)
+    return look_back([Result(step="a", instance=0, attempt=1, key=key, **about)])
+
+
+def test_what_is_done_stays_done_whatever_became_of_its_policy_and_bounds() -> None:
+    """The control: with another value it is another step, and is done."""
+    plan = limited(plan_of(f"name: a, {APPEND}", f"name: b, {READ}"), 5)
+    bounded = plan_of(f"name: a, timeout: 9s, if: 'true', retry: {{attempts: 2}}, {APPEND}")
+    past = past_of(plan)
+    for other in (plan, limited(plan, 7), bounded):
+        runner = runner_of(other, past)
+        assert "a" not in [start.step.name for start in runner.ready(0)]
+        assert runner.told[0][:3] == ("a", 0, "taken over")
+        assert runner.told[0].other_policy is (other is not plan)
+    changed = plan_of(f"name: a, {APPEND.replace('content: c', 'content: d')}")
+    assert run(runner_of(changed, past), {}) == ["a"]
+
+
+def test_a_step_of_an_old_journal_is_done_or_named_and_never_silently_repeated() -> None:
+    plan = limited(plan_of(f"name: a, {APPEND}"), 5)
+    past = past_of(plan, old=True)
+    assert run(runner_of(plan, past), {}) == [], "by the same policy it is known"
+    runner = runner_of(limited(plan, 7), past)
+    assert run(runner, {}) == [] and runner.unknown() == [("a", 0)]
+    assert "--resume --repeat" in runner.report("a")["failure"]["next"]
+    for more in ({"repeat": True}, {"from_step": "a"}):
+        assert run(runner_of(limited(plan, 7), past, **more), {}) == ["a"]
+
+
+def test_a_webhook_keeps_its_key_when_the_policy_changed() -> None:
+    """So that who gets it twice knows it; one of an old journal, whose key is lost, is named."""
+    plan = limited(plan_of(f"name: a, {SIGNED}, parameters: {{text: t}}"), 5)
+    unclear: dict[str, Any] = {"status": "failed", "failure": UNCLEAR, "outputs": {}}
+    (first,) = runner_of(plan).ready(0)
+    (again,) = runner_of(limited(plan, 7), past_of(plan, **unclear)).ready(0)
+    assert again.request.idempotency_key == first.request.idempotency_key
+    old = past_of(plan, old=True, **unclear)
+    (same,) = runner_of(plan, old).ready(0)
+    (line,) = old.results.values()
+    assert same.request.idempotency_key == digest_of("r", "a", 0, line.key)
+    intent = Intent(step="a", instance=0, attempt=1, key=line.key)
+    for past in (old, look_back([intent])):
+        runner = runner_of(limited(plan, 7), past)
+        assert runner.ready(0) == [] and runner.unknown() == [("a", 0)]
+        assert len(runner_of(limited(plan, 7), past, repeat=True).ready(0)) == 1

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from akiosd.errors import AkiosError
-from akiosd.values.approval import Approval, answer
+from akiosd.values.approval import Approval, answer, stop
 from akiosd.values.step_call import MAX_REQUEST, MAX_RESULT, StepRequest, StepResult
 from akiosd.workflow.steps import kinds, sqlite
 from akiosd.workflow.steps.kind import read_form, seconds
@@ -284,6 +284,9 @@ def test_an_approval_is_answered_once_and_in_time() -> None:
         answer(yes, False, "bob", 60)
     with pytest.raises(AkiosError, match="expired before"):
         answer(asked, True, "ada", 100)
+    ended = stop(asked, 50)
+    assert (ended.state, ended.by, ended.comment, ended.answered_ns) == ("stopped", "", "", 0)
+    assert stop(yes, 60) is yes and stop(asked, 100).state == "expired"
     request = StepRequest(kind="approve", action="ask", parameters={"message": "Send it?"})
     outputs = perform(request).outputs
     assert outputs["state"] == "waiting"
