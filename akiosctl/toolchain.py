@@ -240,22 +240,17 @@ class _Search:
         nobody learns by the answer what there is.
         """
         _refuse_empty(argv0)
-        if "/" in argv0:
-            candidates = [os.path.normpath(os.path.join(self.host.cwd, argv0))]
-        else:
-            candidates = [f"{place}/{argv0}" for _, places in self.path for place in places]
+        named = os.path.normpath(os.path.join(self.host.cwd, argv0)) if "/" in argv0 else ""
+        candidates = (
+            [named] if named else [f"{p}/{argv0}" for _, places in self.path for p in places]
+        )
         shown = [
             path
             for path in candidates
             if self.is_visible(path) and self.is_visible(os.path.realpath(path))
         ]
-        if not shown and "/" in argv0:
-            raise CommandNotFoundError(
-                f"{candidates[0]} is neither a program of the system nor of the workspace",
-                where="run",
-                next="name a program of the system, or send the program among the files of the"
-                " request",
-            )
+        if not shown and named:
+            raise _unseen(named)
         return self.first_executable(argv0, shown)
 
     def name_inside(self, path: str) -> str:
@@ -388,6 +383,14 @@ class _Search:
                 os.close(bind.fd)
             raise
         return binds
+
+
+def _unseen(path: str) -> CommandNotFoundError:
+    return CommandNotFoundError(
+        f"{path} is neither a program of the system nor of the workspace",
+        where="run",
+        next="name a program of the system, or send the program among the files of the request",
+    )
 
 
 def _refuse_empty(argv0: str) -> None:
