@@ -5,12 +5,14 @@ back, and never begun twice.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from akiosctl.client import PATIENCE_S, BegunError, GoneError, PlainClient
 from akiosctl.come_back import Absence
 from akiosctl.started import take_started
+from akiosd.values.program_token import token_of
 
 _Answer = TypeVar("_Answer")
 Request = Callable[[PlainClient], dict[str, object]]
@@ -37,10 +39,15 @@ def begin_program(path: str, request: Request, *, is_repeatable: bool = False) -
     """
     for _ in range(_MOST_TRIES if is_repeatable else 1):
         try:
-            return _begin(path, request, secrets.token_bytes(16))
+            return _begin(path, request, make_token())
         except BegunError as error:
             begun = error
     raise begun
+
+
+def make_token() -> bytes:
+    """A new word for a request, which says when it was made."""
+    return token_of(time.monotonic_ns(), secrets.token_bytes(16))
 
 
 def ask(path: str, question: Callable[[PlainClient], _Answer]) -> _Answer:

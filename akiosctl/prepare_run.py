@@ -53,7 +53,8 @@ def prepare(
         home,
         inside,
         shown,
-        trusted=own_command or not foreign,
+        foreign=foreign,
+        own_command=own_command,
     )
     binds: list[dict[str, object]] = []
     for bind in tools.binds:

@@ -130,10 +130,16 @@ def _prepare(options: RunOptions, client: PlainClient, name: str, tty: bool) -> 
 
 
 def program_request(
-    cage: str, workspace: str, command: Sequence[str], cwd: str, env: dict[bytes, bytes]
+    cage: str,
+    workspace: str,
+    command: Sequence[str],
+    cwd: str,
+    env: dict[bytes, bytes],
+    foreign: bool = False,
 ) -> dict[str, object]:
     """The fields of ``Program`` for a program without a terminal; ``cwd`` is a path inside, where
-    it is relative below ``workspace``.  Raises AkiosError.
+    it is relative below ``workspace``.  ``foreign`` as for :func:`akiosctl.prepare_run.prepare`.
+    Raises AkiosError.
     """
     refuse_nul(cwd, "path")
     for word in command:
@@ -145,7 +151,7 @@ def program_request(
     return {
         "cage": cage,
         "argv": [os.fsencode(word) for word in command],
-        "command": os.fsencode(find_command(command[0], cwd, workspace)),
+        "command": os.fsencode(find_command(command[0], cwd, workspace, foreign)),
         "env": env,
         "cwd": os.fsencode(cwd),
         "one_output": False,
@@ -159,7 +165,7 @@ def refuse_nul(text: str | bytes, called: str) -> None:
         raise NulError(what, called, "leave the NUL byte out")
 
 
-def find_command(word: str, cwd: str, workspace: str) -> str:
+def find_command(word: str, cwd: str, workspace: str, foreign: bool = False) -> str:
     """The path inside of a command.  One with a slash is taken as it is, for it may be there inside
     only.
     """
@@ -167,7 +173,8 @@ def find_command(word: str, cwd: str, workspace: str) -> str:
         return os.path.normpath(os.path.join(cwd, word))
     from akiosctl.locate import locate_toolchain
 
-    tools = locate_toolchain(word, os.environ, workspace, os.path.expanduser("~"), cwd)
+    home = os.path.expanduser("~")
+    tools = locate_toolchain(word, os.environ, workspace, home, cwd, foreign=foreign)
     tools.close()
     return tools.command
 

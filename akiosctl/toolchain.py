@@ -5,7 +5,7 @@ From the command one goes along symlinks (each hop must exist inside), the sheba
 ``pyvenv.cfg``; from PATH along its entries.  Each installation found is shown read-only as its own
 tree: a version of Python, never the manager's directory, never a home.  The workspace's own files
 are the agent's work of yesterday: a link in it may lead to an installation that a known manager
-made, to nothing else.
+made, to nothing else.  A foreign workspace leads nowhere: nothing that lies in it is followed.
 """
 
 from __future__ import annotations
@@ -84,28 +84,28 @@ def locate_toolchain(
     home: str,
     cwd: str = "",
     shown: Sequence[str] = (),
-    trusted: bool = True,
+    *,
+    foreign: bool = False,
+    own_command: bool = False,
 ) -> Toolchain:
     """Resolve ``argv0`` as execvp(3) would and find all it needs beside the system.
 
     ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace
-    appears inside under its own path, and so does ``shown``.  ``trusted``: ``argv0`` is the word of
-    the user whose files these are; else it shows nothing, and has to be there without it.  Raises
-    CommandNotFound, CommandNotExecutable; OSError never leaves an fd open.
+    appears inside under its own path, and so does ``shown``.  ``foreign``: ``argv0``, ``cwd`` and
+    what lies in the workspace are the word of somebody who is not to see what this process may
+    read.  They show nothing, and the command has to be there without them; ``own_command``: that
+    one is this process's own, all the same.  Raises CommandNotFound, CommandNotExecutable; OSError
+    never leaves an fd open.
     """
-    search = _Search(
-        Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)), shown
-    )
+    host = Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace), foreign)
+    search = _Search(host, shown)
     search.examine_path()
-    found = search.find(argv0)
-    if not trusted and not search.is_visible(os.path.realpath(found)):
-        raise CommandNotFoundError(
-            f"{found} is neither a program of the system nor of the workspace",
-            where="run",
-            next="name a program of the system, or send the program among the files of the request",
-        )
-    command = search.expose(found, trusted=trusted)
-    search.own_code(found)
+    if foreign and not own_command:
+        command = search.name_inside(search.find_visible(argv0))
+    else:
+        found = search.find(argv0)
+        command = search.expose(found, trusted=True)
+        search.own_code(found)
     search.keep_path()
     return Toolchain(command, search.open_binds(), search.env, search.notes)
 
@@ -126,6 +126,8 @@ class _Search:
     def examine_path(self) -> None:
         text = self.host.env.get("PATH") or ":".join(_SYSTEM_PATH)
         for entry in dict.fromkeys(text.split(":")):
+            if self.host.is_foreign and not entry.startswith("/"):
+                continue  # it would be below a directory that somebody else named
             directory = os.path.normpath(os.path.join(self.host.cwd, entry))
             if os.path.isdir(directory):
                 self.path.append((directory, self.path_entry(directory)))
@@ -201,7 +203,7 @@ class _Search:
         """Show the Python behind a venv: what its ``python`` links to and what ``pyvenv.cfg`` calls
         home.
         """
-        config = read_head(f"{tree}/pyvenv.cfg", 8192)
+        config = b"" if self.is_foreign(tree) else read_head(f"{tree}/pyvenv.cfg", 8192)
         if not config:
             return
         for name in ("python3", "python"):
@@ -218,12 +220,7 @@ class _Search:
 
     def find(self, argv0: str) -> str:
         """The path of a command; a manager's shim is passed over for what it stands for."""
-        if not argv0 or "\0" in argv0:
-            raise CommandNotFoundError(
-                "the command is empty or holds a NUL byte",
-                where="run",
-                next="write akiosctl run -- CMD",
-            )
+        _refuse_empty(argv0)
         if "/" in argv0:
             path = os.path.normpath(os.path.join(self.host.cwd, argv0))
             behind = stands_for(os.path.dirname(path), self.host)
@@ -236,6 +233,31 @@ class _Search:
                 for place in places
                 or ([] if stands_for(directory, self.host) is not None else [directory])
             ]
+        return self.first_executable(argv0, candidates)
+
+    def find_visible(self, argv0: str) -> str:
+        """The path of a command that a foreign request names.  What is not shown is not looked at:
+        nobody learns by the answer what there is.
+        """
+        _refuse_empty(argv0)
+        named = os.path.normpath(os.path.join(self.host.cwd, argv0)) if "/" in argv0 else ""
+        candidates = (
+            [named] if named else [f"{p}/{argv0}" for _, places in self.path for p in places]
+        )
+        shown = [
+            path
+            for path in candidates
+            if self.is_visible(path) and self.is_visible(os.path.realpath(path))
+        ]
+        if not shown and named:
+            raise _unseen(named)
+        return self.first_executable(argv0, shown)
+
+    def name_inside(self, path: str) -> str:
+        """``path`` where each name it leads to is shown, else its real one, which is."""
+        return path if all(map(self.is_visible, _hops(path))) else os.path.realpath(path)
+
+    def first_executable(self, argv0: str, candidates: list[str]) -> str:
         found = next((path for path in candidates if _is_executable(path)), None)
         if found is None:
             raise self.explain_missing(argv0, candidates)
@@ -259,6 +281,8 @@ class _Search:
         """Show everything ``path`` needs; returns the first of its names that exists inside."""
         first = ""
         for hop in _hops(path):
+            if self.is_foreign(hop):
+                return first or hop
             if self.is_visible(hop) or self.add_tree(hop, trusted=trusted):
                 first = first or hop
             trusted = trusted and not is_below(hop, self.host.workspace)
@@ -276,7 +300,7 @@ class _Search:
         return first or real
 
     def shebang(self, path: str, trusted: bool, depth: int) -> None:
-        interpreter = _interpreter(read_head(path, 512))
+        interpreter = "" if self.is_foreign(path) else _interpreter(read_head(path, 512))
         if not interpreter:
             return
         if "/" not in interpreter:
@@ -291,6 +315,10 @@ class _Search:
             self.notes.append(
                 f"{path} names the interpreter {interpreter}, which is not shown inside"
             )
+
+    def is_foreign(self, path: str) -> bool:
+        """Whether it lies in a foreign workspace: what it says or leads to is not followed."""
+        return self.host.is_foreign and is_below(path, self.host.workspace)
 
     def is_visible(self, path: str) -> bool:
         if is_below(path, self.host.workspace) or self.is_system(path):
@@ -355,6 +383,23 @@ class _Search:
                 os.close(bind.fd)
             raise
         return binds
+
+
+def _unseen(path: str) -> CommandNotFoundError:
+    return CommandNotFoundError(
+        f"{path} is neither a program of the system nor of the workspace",
+        where="run",
+        next="name a program of the system, or send the program among the files of the request",
+    )
+
+
+def _refuse_empty(argv0: str) -> None:
+    if not argv0 or "\0" in argv0:
+        raise CommandNotFoundError(
+            "the command is empty or holds a NUL byte",
+            where="run",
+            next="write akiosctl run -- CMD",
+        )
 
 
 def venv_home(config: bytes) -> str:

@@ -75,13 +75,15 @@ _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*(/envs/[A-Za-z0-9][A-Za
 
 class Host(NamedTuple):
     """What the search knows: the caller's environment, home, working directory and workspace
-    (absolute paths).
+    (absolute paths).  ``is_foreign``: the last two are somebody else's word, and so is what lies
+    there.
     """
 
     env: Mapping[str, str]
     home: str
     cwd: str
     workspace: str
+    is_foreign: bool = False
 
 
 class Root(NamedTuple):
@@ -243,7 +245,7 @@ def _env_manager_bins(root: str, manager: str, host: Host) -> list[str]:
     variable, file_name = _ENV_MANAGERS[manager]
     names = host.env.get(variable, "").replace(":", " ").split()
     if not names:
-        texts = [_read(f"{place}/{file_name}") for place in _upwards(host.cwd)] + [
+        texts = [_read(f"{place}/{file_name}") for place in _version_places(host)] + [
             _read(f"{root}/version")
         ]
         names = next((words for words in map(_words, texts) if words), [])
@@ -278,7 +280,7 @@ def _tool_versions_bins(installs: str, host: Host) -> list[str]:
     of a tool wins.
     """
     chosen: dict[str, str] = {}
-    for place in [*_upwards(host.cwd), host.home]:
+    for place in [*_version_places(host), host.home]:
         for line in _read(f"{place}/.tool-versions").splitlines():
             words = _words(line)
             if len(words) > 1:
@@ -325,7 +327,7 @@ def _rustup_bins(host: Host) -> list[str]:
     """
     rustup = manager_home(host, "RUSTUP_HOME", ".rustup")
     names = [host.env.get("RUSTUP_TOOLCHAIN", "")]
-    for place in _upwards(host.cwd):
+    for place in _version_places(host):
         plain = _words(_read(f"{place}/rust-toolchain"))
         names += plain[:1] if plain and not plain[0].startswith("[") else []
         names += re.findall(
@@ -340,6 +342,13 @@ def _rustup_bins(host: Host) -> list[str]:
                 if entry == name or entry.startswith(name + "-"):
                     return [f"{rustup}/toolchains/{entry}/bin"]
     return []
+
+
+def _version_places(host: Host) -> Iterator[str]:
+    """The directories whose version files count, the nearest first; none of a foreign run, whose
+    files would choose among the installations of this user.
+    """
+    return iter(()) if host.is_foreign else _upwards(host.cwd)
 
 
 def _upwards(path: str) -> Iterator[str]:

@@ -129,8 +129,9 @@ class Program(Message, frozen=True, tag="program"):
 
     The fields are as in :class:`Run`; ``env`` is added to what the cage was made with.  ``copies``:
     what ``akiosctl cp`` has it for, for the log.  ``token`` is the client's own word for this
-    request: asked again with it, after a restart of akiosd, nothing is started twice; an
-    :class:`Error` says that it was ``begun``.
+    request (:mod:`akiosd.values.program_token`): asked again with it, after any number of restarts
+    of akiosd, nothing is started twice; an :class:`Error` says that it was ``begun``, or may have
+    been.
     """
 
     cage: str = ""

@@ -20,9 +20,9 @@ UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.02; done; {}"
 
 
 @contextmanager
-def small_daemon(config: str = "") -> Iterator[Daemon]:
-    """A daemon that prepares little, and runs until the end."""
-    daemon = Daemon("pools: {userns: 2}\n" + config)
+def small_daemon(config: str = "", **more: Any) -> Iterator[Daemon]:
+    """A daemon that prepares little, and runs until the end; ``more`` as for :class:`Daemon`."""
+    daemon = Daemon("pools: {userns: 2}\n" + config, **more)
     try:
         yield daemon.start()
     finally:

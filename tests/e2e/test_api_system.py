@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import grp
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,78 @@ def test_no_request_reaches_a_directory_of_the_hosts(server: ApiServer, watched:
         for given in ({"argv": agent, "policy_text": shown}, {"argv": [str(tool)]}):
             ended = run(personal, *given.pop("argv"), **given)
             assert output(personal, ended["cage"]).body == b"of the host\n"
+
+
+def plant(watched: Daemon) -> dict[str, tuple[Path, list[dict[str, Any]]]]:
+    """A program in each of several places of the server's user, and files by which an environment
+    in the workspace leads there.
+    """
+    home = Path(watched.as_user(API)["env"]["HOME"])
+    found = {}
+    for place in ("sdk/3.99/bin", "inst/bin", ".local/pipx/venvs/t/bin", ".bun/bin"):
+        program = home / place / "python3"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\necho of the host\n")
+        program.chmod(0o755)
+        for name, python in ((f"home = {program.parent}", ""), ("home = /usr/bin", str(program))):
+            files: list[dict[str, Any]] = [{"path": ".venv/pyvenv.cfg", "text": name + "\n"}]
+            if python:
+                script = {"path": ".venv/bin/python3", "text": f"#!{python}\n"}
+                files.append(script | {"executable": True})
+            found[f"{place} {'by its shebang' if python else 'as home'}"] = (program, files)
+    (home / "inst/lib/python3.99").mkdir(parents=True, exist_ok=True)
+    (home / "inst/lib/python3.99/os.py").touch()
+    give_away(home)
+    return found
+
+
+def give_away(home: Path) -> None:
+    for place in (home, *home.rglob("*")):
+        os.chown(place, API, NOBODY)
+        if not place.is_symlink():
+            place.chmod(place.stat().st_mode & 0o700)
+
+
+def test_no_environment_in_the_files_of_a_request_shows_what_is_the_servers(
+    server: ApiServer, watched: Daemon
+) -> None:
+    """In a cage, a standing one and a step of a workflow."""
+    planted = plant(watched)
+    with ApiServer(watched, API) as personal:  # the control shows it: its user's own files
+        for what, (program, files) in planted.items():
+            for asked, shown in ((server, False), (personal, True)):
+                ended = run(asked, "cat", str(program), files=files)
+                seen = b"of the host" in output(asked, ended["cage"]).body
+                assert seen == shown, (what, asked is server)
+        program, files = planted["inst/bin as home"]
+        reads = text_of(tool("a", "cat", str(program)))
+        for asked, shown in ((server, False), (personal, True)):
+            step = started(begin(asked, RUNS, text=reads, files=files))
+            assert (wait_over(asked, step)["state"] == "success") == shown
+            made = begin(asked, standing=True, name=f"venv{shown}", files=files)
+            cage = made.json()["cage"]
+            done = finish(asked, begin(asked, f"/cages/{cage}/exec", argv=["cat", str(program)]))
+            assert ("of the host" in done["stdout"]) == shown, done
+            finish(asked, asked.ask(f"{BASE}/cages/{cage}/down?fast=true&discard=true", "POST"))
+
+
+def test_a_refused_command_does_not_tell_what_there_is(server: ApiServer, watched: Daemon) -> None:
+    home = Path(watched.as_user(API)["env"]["HOME"])
+    (home / "private").mkdir(exist_ok=True)
+    (home / "private/file").write_text("of the host")
+    give_away(home)
+    said = set()
+    for place in (home / "private", home / "private/file", home / "none"):
+        got = begin(server, argv=[str(place)])
+        assert got.status == 409
+        said.add(got.body.replace(os.fsencode(place), b"it"))
+    assert len(said) == 1
+    assert begin(server, argv=["/usr/bin/true"]).status == 202  # the control
+    with ApiServer(watched, API) as personal:
+        told = {
+            begin(personal, argv=[str(home / one)]).json()["detail"] for one in ("private", "none")
+        }
+        assert len(told) == 2
 
 
 def test_a_standing_cage_has_no_directory_beside_the_limit_of_its_disk(

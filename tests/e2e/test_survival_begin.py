@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ import msgspec
 import pytest
 
 from akiosctl import Cage, CageError
+from akiosctl.begin_program import make_token
+from akiosd.cage.programs import MAX_ENDED
 from akiosd.wire.messages import Program
+from tests.e2e import forgetful_daemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.raw_client import frame, greeted, read_until
 from tests.e2e.resources import wait_until
@@ -123,6 +127,64 @@ def test_a_program_whose_start_was_lost_is_ended_and_not_begun_twice(
         client.sendall(frame(msgspec.structs.replace(ask, token=b"u")))
         assert read_until(client, {"error", "started"})["m"] == "started"
         assert wait_until(lambda: counted.read_text() == "once\nonce\n")
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_program_that_has_ended_is_not_begun_twice_however_often_akiosd_is_restarted(
+    private: Daemon, project: Path, restarts: int
+) -> None:
+    """Its client never read the answer; others run more programs than akiosd remembers the ends
+    of, under each akiosd.
+    """
+    script = b"echo once >>data/output/counted"
+    place = os.fsencode(project)
+    argv, token = (b"sh", b"-c", script), make_token()
+    ask = Program(id=1, cage=the_id(private), argv=argv, command=b"/bin/sh", cwd=place, token=token)
+    counted = project / "data/output/counted"
+    with greeted(private) as client:
+        client.sendall(frame(ask))
+        assert wait_until(counted.exists) and wait_until(lambda: states(private) == ["ended"])
+        private.stop(signal.SIGKILL)
+        private.start()
+    for number in range(restarts):
+        if number:
+            kill_and_start(private)
+        for _ in range(MAX_ENDED + 2):
+            inside(private, project, "true")
+    with greeted(private) as client:
+        client.sendall(frame(ask))
+        said = read_until(client, {"error", "started"})
+        assert said["m"] == "error" and said["begun"] is True
+        assert counted.read_text() == "once\n"
+    with greeted(private) as client:  # the control: another word is another program
+        client.sendall(frame(msgspec.structs.replace(ask, token=make_token())))
+        assert read_until(client, {"error", "started"})["m"] == "started"
+        assert wait_until(lambda: counted.read_text() == "once\nonce\n")
+
+
+def test_what_was_asked_for_before_all_that_is_known_is_not_begun() -> None:
+    """Nobody knows whether it was; the client is told so, and what is new is begun."""
+    with small_daemon(prefix=[sys.executable, forgetful_daemon.__file__]) as private:
+        project = private.workspace()
+        done = private.ctl("cage", "up", "work", cwd=project)
+        assert done.returncode == 0, done.stderr
+        place, argv = os.fsencode(project), (b"sh", b"-c", b"echo once >>data/output/counted")
+        cage, token = the_id(private), make_token()
+        ask = Program(id=1, cage=cage, argv=argv, command=b"/bin/sh", cwd=place, token=token)
+        counted = project / "data/output/counted"
+        with greeted(private) as client:
+            client.sendall(frame(ask))
+            assert read_until(client, {"ended", "error"})["m"] == "ended"
+        for _ in range(MAX_ENDED + 2):
+            inside(private, project, "true")
+        kill_and_start(private)
+        with greeted(private) as client:
+            client.sendall(frame(ask))
+            said = read_until(client, {"error", "started"})
+            assert said["m"] == "error" and said["begun"] is True
+            assert "nobody knows whether it was begun" in str(said["what"])
+        assert counted.read_text() == "once\n"
+        assert inside(private, project, "echo new") == "new\n"  # the control
 
 
 def parts(directory: Path) -> list[str]:

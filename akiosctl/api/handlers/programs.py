@@ -46,7 +46,7 @@ def begin_exec(
         found = find_standing(client, cage)
     place = os.fsdecode(found.workspace)
     env = {os.fsencode(name): os.fsencode(value) for name, value in body.env.items()}
-    asked = program_request(cage, place, body.argv, body.cwd, env)
+    asked = program_request(cage, place, body.argv, body.cwd, env, service.is_system)
 
     def work(progress: Progress) -> Mapping[str, object]:
         program = Program(service.socket, asked, body.argv[0])

@@ -78,7 +78,7 @@ def _execute(
     place = os.fsdecode(found.workspace)
     inside = os.path.normpath(os.path.join(place, cwd))
     env = {b"TERM": term.encode()} if tty else {}
-    fields = program_request(cage, place, argv, inside, env)
+    fields = program_request(cage, place, argv, inside, env, service.is_system)
     if tty:
         fields["tty"] = {"rows": size.rows, "columns": size.columns}
     return Terminal(service.socket, "program", fields, leaves=False)

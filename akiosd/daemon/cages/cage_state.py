@@ -3,6 +3,8 @@
     cage      written once, before the agent begins: what was asked for and what was made
     life      written whenever something happened to it: replaces what was there
     programs  of a standing cage, written whenever one of them changes
+    asked     of a standing cage, written after that when another one is asked for; an older akiosd
+              neither writes nor reads it
 
 The spending and the gateway have sections of their own, written where they are decided
 (``akiosd/daemon/gateways``).  A field that is added gets a default: an older memory lacks it, and
@@ -15,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from akiosd.cage.asked_programs import AskedState
 from akiosd.cage.machine import Life
 from akiosd.cage.programs import Program
 from akiosd.cage.state_format import StateError
@@ -25,10 +28,10 @@ from akiosd.values.posture import LayerState
 from akiosd.wire.gateway import Listener
 from akiosd.wire.messages import Run
 
-CAGE, LIFE, PROGRAMS = "cage", "life", "programs"
+CAGE, LIFE, PROGRAMS, ASKED = "cage", "life", "programs", "asked"
 """Names of the sections."""
 
-Section = TypeVar("Section", "CageState", "LifeState", "ProgramsState")
+Section = TypeVar("Section", "CageState", "LifeState", "ProgramsState", AskedState)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -107,7 +110,7 @@ class ProgramsState(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 0
 
 
-def encode(section: CageState | LifeState | ProgramsState) -> bytes:
+def encode(section: CageState | LifeState | ProgramsState | AskedState) -> bytes:
     """The bytes of a section."""
     return _encode(section)
 

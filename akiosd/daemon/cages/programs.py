@@ -14,9 +14,10 @@ from collections.abc import Mapping
 import trio
 
 from akiosd.cage import programs
+from akiosd.cage.asked_programs import AskedPrograms, AskedState, shorten
 from akiosd.cage.programs import Event, Program, explain, signal_of
 from akiosd.daemon.base.status_channel import StatusChannel
-from akiosd.daemon.cages.cage_state import PROGRAMS, ProgramsState
+from akiosd.daemon.cages.cage_state import ASKED, PROGRAMS, ProgramsState
 from akiosd.daemon.cages.cage_state import encode as encode_state
 from akiosd.daemon.cages.keep_cage import KeptCage
 from akiosd.daemon.cages.prepared_cage import make_pipes
@@ -31,7 +32,7 @@ from akiosd.values.policy import Limits
 from akiosd.wire import messages as wire
 
 _SIGKILL = 9
-_NONE = ProgramsState()
+_NONE, _NONE_ASKED = ProgramsState(), AskedState()
 _WORDS, _SHOWN = 16, 256
 _EVENTS: dict[str, programs.EventKind] = {
     "program_started": "started",
@@ -115,13 +116,18 @@ class Programs:
         kept: KeptCage,
         limits: Limits,
         before: ProgramsState = _NONE,
+        asked: AskedState = _NONE_ASKED,
     ) -> None:
-        """``before``: what an earlier akiosd knew."""
+        """``before`` and ``asked``: what an earlier akiosd knew."""
         self._ledger, self._log, self._kept, self._limits = ledger, log, kept, limits
         self.all: dict[int, Program] = {one.number: one for one in before.known}
         self._followed: dict[int, Followed] = {one.number: Followed(one) for one in self.running}
         """Those that have not ended."""
-        self._asked_before = {one.token: one.number for one in before.known if one.token}
+        self._asked = AskedPrograms(asked)
+        for one in before.known:
+            # By an akiosd that remembers them no other way, or was killed before it wrote the rest.
+            if one.token and not self._asked.find(one.token):
+                self._asked.add(one.token, one.number, time.monotonic_ns())
         self.count = before.count
         """How many were asked for since the cage was made."""
 
@@ -142,11 +148,16 @@ class Programs:
         return self._followed.get(number)
 
     def asked(self, token: bytes) -> int:
-        """The number of the program that was asked for with this token, 0 where none was.  What an
-        earlier akiosd knew is known here as long as the cage is.
+        """The number of the program that was asked for with this token, 0 where none is known.  It
+        is known here what any earlier akiosd was asked, also when the end of it is forgotten.
         """
-        known = (one.number for one in self.all.values() if one.token and one.token == token)
-        return next(known, self._asked_before.get(token, 0))
+        kept = shorten(token)
+        known = (one.number for one in self.all.values() if one.token and one.token == kept)
+        return next(known, self._asked.find(token))
+
+    def may_have_begun(self, token: bytes) -> bool:
+        """Whether one that is not known is so old that it may have been asked for all the same."""
+        return self._asked.may_be_dropped(token)
 
     def give_up(self, number: int) -> None:
         """Whether init ever heard of one that an earlier akiosd was to start is not known; should
@@ -187,12 +198,16 @@ class Programs:
             argv=_cut(request.argv),
             cwd=request.cwd[:_SHOWN],
             copies=request.copies[:_SHOWN],
-            token=request.token,
+            token=shorten(request.token),
             tty=request.tty is not None,
             asked_ns=time.time_ns(),
         )
         followed = self._followed[number] = Followed(asked)
         self._put(asked)
+        if request.token:
+            # After the program, so that no other one ever has a number that is kept here.
+            self._asked.add(request.token, number, time.monotonic_ns())
+            self._kept.write(ASKED, encode_state(self._asked.state))
         try:
             await channel.send_program(number, encode(plan), [fd.fileno() for fd in stdio.theirs])
         except BaseException as error:

@@ -21,6 +21,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.cage import machine
+from akiosd.cage.asked_programs import AskedState
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import End, explain_end, say_lost, with_lost_changes
 from akiosd.cage.unprotected import describe, left_out
@@ -36,7 +37,7 @@ from akiosd.daemon.cages.build_confinement import (
     cage_environment,
     home_of,
 )
-from akiosd.daemon.cages.cage_state import PROGRAMS, CageState, ProgramsState, decode
+from akiosd.daemon.cages.cage_state import ASKED, PROGRAMS, CageState, ProgramsState, decode
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.keep_cage import NOT_KEPT, KeptCage
@@ -829,9 +830,12 @@ class Cage:
         self._book.refusals = life.refusals
         self._book.redactions = life.redactions
         if PROGRAMS in running.sections:
-            before = decode(dict(running.sections), PROGRAMS, ProgramsState)
+            sections = dict(running.sections)
+            before = decode(sections, PROGRAMS, ProgramsState)
+            has_asked = ASKED in sections  # not where an older akiosd had it
+            asked = decode(sections, ASKED, AskedState) if has_asked else AskedState()
             limits = self.policy.limits
-            self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before)
+            self.programs = Programs(self.host.ledger, self.log, self.kept, limits, before, asked)
         self.lost = life.lost
         self.standstill.take_up(life.paused)
         name = b"".join(self.request.argv[:1])

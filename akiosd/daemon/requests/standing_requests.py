@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from akiosd.cage import programs
+from akiosd.cage.asked_programs import MOST
 from akiosd.cage.programs import explain, usage_of
 from akiosd.cage.unprotected import left_out
 from akiosd.daemon.base.guarded import Tasks
@@ -56,6 +57,18 @@ class StandingRequests:
         cage = self.find_own(peer, request.cage)
         if before := cage.programs.asked(request.token):
             await self._refuse_again(cage, before, client)
+            return
+        if cage.programs.may_have_begun(request.token):
+            await client.reply(
+                wire.Error(
+                    what="this program was asked for so long ago that nobody knows whether it was"
+                    f" begun: {MOST:,} others were asked for since, so it is not begun now",
+                    where=f"cage {cage.id}",
+                    next=f"see what was done: akiosctl diff {cage.id}, and akiosctl timeline"
+                    f" {cage.id}; then start it again",
+                    begun=True,
+                )
+            )
             return
         # Where the client leaves in the middle of it, nothing was started.
         followed, stdio = await cage.start_program(request)

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
+from akiosctl.begin_program import make_token
 from akiosctl.client import BegunError, GoneError
 from akiosctl.library.aio import AsyncCage, killed_at_cancel
 from akiosctl.library.cage import Cage
@@ -27,6 +28,7 @@ from akiosctl.piped_program import Piped
 from akiosctl.plain_msgpack import pack, unpack
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds, receive_blocking, send_blocking
+from akiosd.values.program_token import made_ns
 from akiosd.wire.frame import MAX_FDS, FrameReader, encode_frame
 
 LONG = 20.0
@@ -331,6 +333,7 @@ def test_what_was_not_begun_is_asked_for_again_by_the_same_word(
     akiosd: Akiosd, aside: ThreadPoolExecutor
 ) -> None:
     akiosd.mutes = ["", ""]
+    before = time.monotonic_ns()
     made = aside.submit(Program, str(akiosd.path), {"cage": "c-1"}, "make")
     for asked in (1, 2):
         akiosd.until(lambda asked=asked: len(akiosd.asked) == asked)  # type: ignore[misc]
@@ -338,7 +341,10 @@ def test_what_was_not_begun_is_asked_for_again_by_the_same_word(
         akiosd.come()
     program = made.result(LONG)
     tokens = [one["token"] for one in akiosd.asked]
-    assert len(tokens) == 3 and len(set(tokens)) == 1 and len(tokens[0]) == 16
+    assert len(tokens) == 3 and len(set(tokens)) == 1
+    # It says when the first was asked, by which an akiosd that forgot it can tell.
+    assert before <= made_ns(tokens[0]) <= time.monotonic_ns()
+    assert tokens[0] != make_token()
     akiosd.end(exit_code=4, reason="exited 4")
     assert program.collect().exit_code == 4
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,11 +16,16 @@ import pytest
 import trio
 import trio.testing
 
+from akiosctl.begin_program import make_token
+from akiosd.cage import state_format
+from akiosd.cage.asked_programs import MOST, AskedState
 from akiosd.cage.programs import MAX_ENDED, explain
-from akiosd.daemon.cages.cage_state import ProgramsState
+from akiosd.cage.programs import Program as ProgramOf
+from akiosd.daemon.cages.cage_state import ASKED, PROGRAMS, ProgramsState, decode, encode
 from akiosd.daemon.cages.keep_cage import KeptCage
 from akiosd.daemon.cages.programs import Followed, Programs
 from akiosd.errors import CageFailedError
+from akiosd.kernel.state_memory import StateMemory
 from akiosd.values.ids import LogId
 from akiosd.values.plan import StatusMessage
 from akiosd.values.policy import Limits
@@ -29,7 +35,8 @@ CAGE = LogId("c-aaaaaaaaaaaaa")
 LIMITS = Limits(output=1 << 20)
 REQUEST = Program(cage=CAGE, argv=(b"true",), command=b"/usr/bin/true", cwd=b"/")
 
-NONE = ProgramsState()
+NONE, NONE_ASKED = ProgramsState(), AskedState()
+BOOT = "a boot"
 
 
 class Channel:
@@ -51,11 +58,34 @@ class Channel:
 
 
 class Cage:
-    def __init__(self, before: ProgramsState = NONE) -> None:
+    def __init__(
+        self,
+        before: ProgramsState = NONE,
+        asked: AskedState = NONE_ASKED,
+        memory: StateMemory | None = None,
+    ) -> None:
         self.records: list[Any] = []
+        self.memory = memory
         counts = itertools.count()
         ledger = SimpleNamespace(append=self._append(counts.__next__))
-        self.programs = Programs(cast(Any, ledger), CAGE, KeptCage(CAGE, None), LIMITS, before)
+        kept = KeptCage(CAGE, None, memory)
+        self.programs = Programs(cast(Any, ledger), CAGE, kept, LIMITS, before, asked)
+
+    def kill_akiosd(self, *, older: bool = False) -> Cage:
+        """The cage as the next akiosd finds it, from its memory alone; an ``older`` one does not
+        know the section of what was asked.
+        """
+        assert self.memory is not None
+        memory = StateMemory.open(self.memory.fd.dup(), BOOT)
+        known = decode(memory.sections, PROGRAMS, ProgramsState)
+        if older:
+            return Cage(known, memory=memory)
+        return Cage(known, decode(memory.sections, ASKED, AskedState), memory)
+
+    async def run(self, token: bytes) -> None:
+        await self.start(Channel(), token)
+        self.say("program_started", self.programs.count)
+        self.say("program_ended", self.programs.count)
 
     def _append(self, place: Callable[[], int]) -> Callable[[str, Any], int]:
         def append(log: str, record: Any) -> int:
@@ -177,3 +207,101 @@ async def test_what_was_asked_for_is_known_by_its_word_to_the_next_akiosd() -> N
     after.say("program_started", number)
     after.programs.give_up(number)  # the control: it does run
     assert after.programs.all[number].state == "running"
+
+
+def with_memory() -> Cage:
+    return Cage(memory=StateMemory.create(BOOT, {}))
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 5])
+async def test_what_has_ended_is_known_by_its_word_over_any_number_of_restarts(
+    restarts: int,
+) -> None:
+    """Each akiosd has more programs than it remembers the ends of."""
+    cage, token = with_memory(), make_token()
+    await cage.run(token)
+    for _ in range(restarts):
+        cage = cage.kill_akiosd()
+        for _ in range(MAX_ENDED + 2):
+            await cage.run(make_token())
+        assert 1 not in cage.programs.all
+    assert cage.programs.asked(token) == 1
+    assert cage.programs.asked(make_token()) == 0  # the control
+    assert not cage.programs.may_have_begun(make_token())
+
+
+async def test_an_older_akiosd_between_two_is_no_harm() -> None:
+    """It leaves the section as it was, and remembers the last ones its own way."""
+    cage, tokens = with_memory(), [make_token() for _ in range(4)]
+    await cage.run(tokens[0])
+    assert cage.memory is not None
+    older = cage.kill_akiosd(older=True)
+    asked = state_format.read(content(older), BOOT)[ASKED]
+    assert decode({ASKED: asked}, ASKED, AskedState).kept[0].number == 1
+    # What it writes is of its own section alone.
+    state = ProgramsState(
+        known=(*older.programs.all.values(), ProgramOf(number=2, token=tokens[1], state="ended")),
+        count=2,
+    )
+    assert older.memory is not None
+    older.memory.write(PROGRAMS, encode(state))
+    newer = older.kill_akiosd()
+    assert [newer.programs.asked(one) for one in tokens] == [1, 2, 0, 0]
+    await newer.run(tokens[2])
+    assert [newer.kill_akiosd().programs.asked(one) for one in tokens] == [1, 2, 3, 0]
+
+
+async def test_a_newer_akiosd_may_say_more_of_each() -> None:
+    more = {"kept": [[b"d" * 16, 7, 5, "more"], [b"e" * 16]], "dropped_ns": 3, "new": 1}
+    found = decode({ASKED: msgspec.msgpack.encode(more)}, ASKED, AskedState)
+    assert [(one.number, one.made_ns) for one in found.kept] == [(7, 5), (0, 0)]
+    assert decode({ASKED: msgspec.msgpack.encode({})}, ASKED, AskedState) == NONE_ASKED
+
+
+async def test_one_older_than_those_that_are_known_is_not_begun() -> None:
+    """So the bound costs nobody a program that is begun twice, whatever his word's length."""
+    cage, first, never = with_memory(), make_token(), make_token()
+    await cage.run(first)
+    for number in range(MOST - 1):
+        await cage.run(b"x" * 100_000 if number == 7 else make_token())
+    assert cage.programs.asked(first) == 1 and not cage.programs.may_have_begun(never)
+    assert len(content(cage)) < 512 << 10
+    for _ in range(2):
+        await cage.run(make_token())
+    last = make_token()
+    for known in (cage, cage.kill_akiosd()):
+        assert known.programs.asked(first) == 0 and known.programs.may_have_begun(first)
+        # Of one that was made then nobody can tell, and nothing is begun either.
+        assert known.programs.may_have_begun(never)
+        # The control: what came since is known, and what is new is new; so is an old client's word.
+        assert known.programs.asked(b"x" * 100_000) == 9
+        assert not known.programs.may_have_begun(last) and known.programs.asked(last) == 0
+        assert not known.programs.may_have_begun(b"r" * 16)
+
+
+async def test_a_word_from_the_future_pushes_out_no_other() -> None:
+    """Who says that his was made later than now has the age of now."""
+    cage = with_memory()
+    ahead = make_token()
+    ahead = ahead[:4] + b"\xff" * 8 + ahead[12:]
+    await cage.run(ahead)
+    for _ in range(MOST):
+        await cage.run(make_token())
+    assert cage.programs.asked(ahead) == 0
+    assert not cage.programs.may_have_begun(make_token())
+
+
+async def test_akiosd_may_be_killed_between_the_program_and_its_word() -> None:
+    cage, token = with_memory(), make_token()
+    await cage.run(make_token())
+    assert cage.memory is not None
+    before = state_format.read(content(cage), BOOT)[ASKED]
+    await cage.run(token)
+    cage.memory.write(ASKED, before)
+    assert cage.kill_akiosd().programs.asked(token) == 2
+
+
+def content(cage: Cage) -> bytes:
+    assert cage.memory is not None
+    fd = cage.memory.fd.fileno()
+    return os.pread(fd, os.fstat(fd).st_size, 0)
