@@ -323,3 +323,55 @@ def test_followers_of_output_that_leave_at_once_leave_no_descriptor(server: ApiS
             time.sleep(0.002 * number)  # at every moment of the answer
     assert wait_until(lambda: held() == 0), held()
     assert server.ask(f"{BASE}/cages/{cage}/stop", "POST").status == 200
+
+
+MAPPED = """
+import mmap, os
+os.makedirs("d")
+with open("d/run.sh", "w+b") as file:
+    file.write(b"safe")
+    file.flush()
+    there = mmap.mmap(file.fileno(), 4)
+there[:] = b"safe"
+open("/tmp/ready", "w").close()
+open("/tmp/go").close()
+there[:] = WORD
+open("/tmp/done", "w").close()
+"""
+
+
+@pytest.mark.parametrize("word", ["evil", "safe"])
+def test_what_was_swapped_behind_the_diff_is_not_committed(
+    word: str, daemon: Daemon, server: ApiServer
+) -> None:
+    """By a mapping that was written to before: the size stays, and a time may stay.  Control: the
+    tag of then commits what is as it was.
+    """
+    workspace = daemon.workspace(uid=NOBODY)
+    cage = begin(server, standing=True, name=f"swaps-{word}", workspace=str(workspace)).json()
+    base = f"/cages/{cage['cage']}"
+
+    def execute(*argv: str) -> None:
+        assert finish(server, begin(server, f"{base}/exec", argv=argv))["exit_code"] == 0
+
+    execute("mkfifo", "/tmp/ready", "/tmp/go", "/tmp/done")
+    code = MAPPED.replace("WORD", repr(word.encode()))
+    swaps = begin(server, f"{base}/exec", argv=["python3", "-c", code])
+    execute("cat", "/tmp/ready")
+    tag = server.ask(f"{BASE}{base}/diff").headers["etag"]
+    assert tag == server.ask(f"{BASE}{base}/diff").headers["etag"]
+    execute("sh", "-c", ": > /tmp/go; cat /tmp/done")
+    assert finish(server, swaps)["exit_code"] == 0
+    assert server.ask(f"{BASE}{base}/stop?grace=0", "POST").status == 200
+    wait_end(server, cage["cage"])
+    job = server.ask(f"{BASE}{base}/commit", "POST", If_Match=tag).json()["id"]
+    ended = server.ask(f"{BASE}/jobs/{job}?wait=25").json()
+    if word == "safe":
+        assert ended["state"] == "done" and (workspace / "d/run.sh").read_text() == "safe", ended
+    else:
+        assert ended["state"] == "failed" and "If-Match" in ended["error"]["what"], ended
+        assert not (workspace / "d").exists()
+        now = server.ask(f"{BASE}{base}/diff").headers["etag"]
+        assert now != tag
+        done = finish(server, server.ask(f"{BASE}{base}/commit", "POST", If_Match=now))
+        assert done["committed"] and (workspace / "d/run.sh").read_text() == "evil"
