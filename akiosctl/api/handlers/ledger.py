@@ -17,6 +17,7 @@ from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import Key, Wait
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
+from akiosctl.api.streams import wait_while_there
 from akiosctl.api.tokens import Token
 from akiosctl.client import Client, DaemonError
 from akiosctl.ledger_source import LogSource, open_from_daemon
@@ -180,9 +181,13 @@ async def get_job(
     after so many seconds.
     """
     token: Token = request.state.token
-    with trio.move_on_after(wait):
+
+    async def look() -> None:
         while service.jobs.find(token.id, job).state == "running":
             await trio.sleep(_LOOK_SECONDS)
+
+    with trio.move_on_after(wait):
+        await wait_while_there(request.receive, look)
     return service.jobs.find(token.id, job)
 
 
