@@ -170,6 +170,43 @@ def test_a_retry_begins_no_second_cage(server: ApiServer) -> None:
     assert begin(server, argv=["true"], key="another").json()["cage"] not in cages
 
 
+def test_a_key_is_for_one_request_to_a_standing_cage(server: ApiServer) -> None:
+    cage = begin(server, standing=True, name="keys").json()["cage"]
+    path, long = f"/cages/{cage}/exec", "x" * 300
+    asked: dict[str, Any] = {"argv": ["sh", "-c", "cat; echo $X", long], "stdin": "1\n", "key": "k"}
+    jobs = [begin(server, path, **asked) for _ in range(2)]
+    assert finish(server, jobs[0])["stdout"] == "1\n\n"
+    assert jobs[0].json()["id"] == jobs[1].json()["id"]
+    others: list[dict[str, Any]] = [
+        {"stdin": "2\n"}, {"env": {"X": "1"}}, {"cwd": "/tmp"}, {"timeout_seconds": 1},
+        {"argv": ["sh", "-c", "cat; echo $X", long + "y"]},
+        {"argv": ["sh", "-c", f"cat; echo $X {long}"]},
+    ]  # fmt: skip
+    for other in others:
+        assert begin(server, path, **{**asked, **other}).status == 422, other
+    done = finish(server, begin(server, path, **{**asked, "stdin": "2\n", "key": "another"}))
+    assert done["stdout"] == "2\n\n", "the control"
+    down, key = f"{BASE}/cages/{cage}/down", {"Idempotency_Key": "down"}
+    job = server.ask(f"{down}?fast=true", "POST", **key)
+    assert server.ask(f"{down}?fast=true&discard=true", "POST", **key).status == 422
+    assert finish(server, job)["name"] == "keys"
+
+
+def test_a_commit_by_another_tag_is_another_request(daemon: Daemon, server: ApiServer) -> None:
+    """The first did nothing, and so must not be the answer to the second."""
+    workspace = daemon.workspace(uid=NOBODY)
+    cage = run(server, "sh", "-c", "echo new > made", workspace=str(workspace))["cage"]
+    base, key = f"{BASE}/cages/{cage}", {"Idempotency_Key": "commit"}
+    wrong = server.ask(f"{base}/commit", "POST", If_Match=f'"{"0" * 32}"', **key).json()["id"]
+    assert server.ask(f"{BASE}/jobs/{wrong}?wait=25").json()["state"] == "failed"
+    tag = server.ask(f"{base}/diff").headers["etag"]
+    for query, match in (("", tag), ("?force=true", f'"{"0" * 32}"')):
+        got = server.ask(f"{base}/commit{query}", "POST", If_Match=match, **key)
+        assert got.status == 422 and "new key" in got.json()["next"], got.body
+    done = server.ask(f"{base}/commit", "POST", If_Match=tag, Idempotency_Key="commit-it")
+    assert finish(server, done)["committed"] == 1 and (workspace / "made").exists()
+
+
 def test_output_is_read_in_ranges_and_followed(server: ApiServer) -> None:
     ended = run(server, "sh", "-c", "printf 0123456789; sleep 0.3; printf abc >&2")
     cage = ended["cage"]

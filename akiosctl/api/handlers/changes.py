@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Header, Query, Request, Response
 
 from akiosctl.api.diff_tag import tag_diff
@@ -113,7 +114,8 @@ def begin_commit(
         return commit.to_json(cage, place, plan, report)
 
     token: Token = request.state.token
-    job = service.jobs.begin(token.id, CommitJob, cage, key, work)
+    asked = msgspec.json.encode((match, skip_refused, force))
+    job = service.jobs.begin(token.id, CommitJob, cage, key, asked, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 

@@ -159,7 +159,7 @@ def begin_verify(
         return describe(verify_opened(lambda: _watched(service, log, progress), log))
 
     token: Token = request.state.token
-    job = service.jobs.begin(token.id, VerifyJob, log, key, work)
+    job = service.jobs.begin(token.id, VerifyJob, log, key, b"", work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 
@@ -178,7 +178,8 @@ async def get_job(
     wait: Wait = 0,
 ) -> AnyJob:
     """How far a job is, and what came of it; with `wait` the answer comes when it has ended, or
-    after so many seconds.
+    after so many seconds.  Results of a token are kept up to 32 MiB; of a job whose result went for
+    later ones the answer is a 410.
     """
     token: Token = request.state.token
 

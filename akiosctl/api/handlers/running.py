@@ -268,7 +268,8 @@ def begin_down(
             service.scratch.sweep(client, service.journals.places())
         return done
 
-    job = service.jobs.begin(request.state.token.id, DownJob, cage, key, work)
+    wanted = msgspec.json.encode((discard, keep_output, fast))
+    job = service.jobs.begin(request.state.token.id, DownJob, cage, key, wanted, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 
