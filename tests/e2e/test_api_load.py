@@ -113,6 +113,7 @@ def test_thousands_of_connections_keep_nobody_waiting(server: ApiServer) -> None
     assert server.ask(f"{BASE}/health").status == 200
 
 
+@pytest.mark.named_set("api")
 def test_who_waits_for_cages_leaves_streams_to_others(server: ApiServer) -> None:
     """Each wait holds a connection to akiosd, of which a user has 256; it goes with its client."""
     cage = begin(server, argv=["sleep", "600"]).json()["cage"]
