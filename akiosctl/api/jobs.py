@@ -61,10 +61,11 @@ class _Kept:
     def describe(self) -> AnyJob:
         """Raises :class:`Refusal` where nothing is known any more but that it ended."""
         if self.was_dropped:
+            room = format_size(MOST_BYTES)
             raise Refusal(
                 HTTPStatus.GONE,
                 "this job is done, and its result is not kept any more: those of one token have"
-                f" {format_size(MOST_BYTES)} at most",
+                f" {room} at most",
                 self.id,
                 "see what it did, and start it again with a new Idempotency-Key if need be",
             )

@@ -87,7 +87,8 @@ def begin_run(
     first may start; then ask for the run, or follow the events of its cages.  A request that comes
     again with its Idempotency-Key begins no second run, also when the server was restarted between
     them; one that it was at when it ended is refused, since it may have begun.  The run ends with
-    this server; then it can be gone on with.
+    this server; then it can be gone on with: for a day, where it has a directory of its own, and
+    not after its token needed the room.
     """
     _check(service, body)
     asked = msgspec.json.encode((body, at_once))
