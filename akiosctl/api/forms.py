@@ -269,7 +269,9 @@ class Written(Form):
 
 
 class Health(Form):
-    """``akiosd`` is ``away`` when it does not answer; ``next`` then says what helps."""
+    """``akiosd`` is ``away`` when it does not answer; ``next`` then says what helps to who has a
+    token.
+    """
 
     status: Literal["ok", "degraded"]
     akiosd: Literal["running", "away"]

@@ -132,7 +132,7 @@ class Guard:
         try:
             try:
                 token = scope["state"]["token"] = self._admit(scope)
-                if token is not None:
+                if token is not None and scope["path"] not in self._public:
                     self._enter(token.id)
                     owner = token.id
                 if scope["type"] == "http":
@@ -162,16 +162,17 @@ class Guard:
             what = f"{self._limits.at_once} requests are at work already"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, what, "requests", "ask again in a second")
         if scope["path"] in self._public:
-            self._admit_anybody(scope)
-            return None
+            return self._admit_anybody(scope)
         token = self._find_token(scope)
         if token is None:
             raise self._refuse_token(scope)
         self._take(self._rates, token.id, "more requests than one token may make")
         return token
 
-    def _admit_anybody(self, scope: Scope) -> None:
-        """What needs no token takes no body: whoever sends one slowly would hold a place."""
+    def _admit_anybody(self, scope: Scope) -> Token | None:
+        """What needs no token takes no body: whoever sends one slowly would hold a place.  Who has
+        one may be told more.
+        """
         length = _get(scope["headers"], b"content-length")
         if length not in ("", "0") or _get(scope["headers"], b"transfer-encoding"):
             what = "a body was sent, and this address takes none"
@@ -182,6 +183,7 @@ class Guard:
         else:
             what = "more requests than one address may make without a token"
             self._take(self._asked, _peer(scope), what)
+        return token
 
     def _find_known(self, scope: Scope) -> Token | None:
         """Who asks for what needs no token: a page of a session has many files."""

@@ -18,6 +18,16 @@ MOST = 1024
 _PATIENCE_S = 25.0
 
 
+def other_request() -> Refusal:
+    """What a request is told whose key is that of another one."""
+    return Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "this Idempotency-Key was sent with another request before",
+        "Idempotency-Key",
+        "use a new key for each piece of work",
+    )
+
+
 class _Begun:
     """``what`` was asked for; ``made`` is set when it is known what came of it.  ``is_lost``: an
     earlier server was ended while it was at it.  ``owner`` is the token, "" for an earlier
@@ -70,12 +80,7 @@ class Once:
                     self._forget(owner)
                     break
             if begun.what != what:
-                raise Refusal(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "this Idempotency-Key was sent with another request before",
-                    "Idempotency-Key",
-                    "use a new key for each piece of work",
-                )
+                raise other_request()
             if begun.is_lost:
                 raise Refusal(
                     HTTPStatus.CONFLICT,

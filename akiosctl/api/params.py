@@ -35,7 +35,8 @@ def _key(how_long: str) -> Any:
         alias="Idempotency-Key",
         max_length=128,
         pattern="^[!-~]*$",
-        description=f"A request that comes again with it begins nothing new, {how_long}.",
+        description=f"A request that comes again with it begins nothing new, {how_long}; another"
+        " request with it is refused.",
     )
 
 

@@ -8,6 +8,7 @@ whoever makes one holds a lock on it until its cage is.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
 import time
@@ -27,7 +28,7 @@ from akiosd.store.wipe import How, empty
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST = 1000
-"""So many may be there at once."""
+"""So many may be there at once; each token may have half of what the others leave."""
 _MOST_MADE, _DEEPEST = 2000, 64
 """Directories of the files of one request, each a block on the disk; and how deep they may lie."""
 
@@ -46,18 +47,24 @@ class Scratch:
         return os.path.dirname(workspace) == os.path.realpath(self.base)
 
     @contextmanager
-    def make(self, files: Sequence[File]) -> Iterator[str]:
-        """A new one with ``files``; it stays if a cage has it at the end.  Raises
-        :class:`AkiosError`.
+    def make(self, owner: str, files: Sequence[File]) -> Iterator[str]:
+        """A new one with ``files``, for the token ``owner``; it stays if a cage has it at the end.
+        Raises :class:`AkiosError`.
         """
         try:
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if len(os.listdir(self.base)) >= MOST:
-                what = f"{MOST} cages have their directory on this server already"
+            names = os.listdir(self.base)
+            if not _has_room(owner, names):
+                own = sum(name.startswith(_mark(owner)) for name in names)
                 raise Refusal(
-                    HTTPStatus.CONFLICT, what, "files", "end one: POST /api/v1/cages/ID/down"
+                    HTTPStatus.CONFLICT,
+                    f"{own} cages of this token have their directory on this server,"
+                    f" {len(names)} in all, and no more can be made",
+                    "files",
+                    "end a cage: POST /api/v1/cages/ID/stop, of a standing one POST"
+                    " /api/v1/cages/ID/down; or a workflow: POST /api/v1/workflows/runs/ID/stop",
                 )
-            place = tempfile.mkdtemp(prefix="cage-", dir=self.base)
+            place = tempfile.mkdtemp(prefix=_mark(owner), dir=self.base)
             fd = os.open(place, _DIRECTORY)
         except OSError as error:
             what = f"no directory can be made for the cage: {error.strerror}"
@@ -86,12 +93,17 @@ class Scratch:
             raise AkiosError(what, place, "begin a new run, with the same files") from None
         try:
             _lock(fd, place)
+            if not os.path.exists(place):
+                what = "the directory of this run is gone: others of its token took its place"
+                raise AkiosError(what, place, "begin a new run, with the same files")
             yield
         finally:
             os.close(fd)
 
-    def sweep(self, client: Client, kept: Collection[str] = ()) -> None:
-        """Remove those that no cage has any more, but for ``kept``."""
+    def sweep(self, client: Client, kept: Sequence[str] = (), maker: str = "") -> None:
+        """Remove those that no cage has any more, but for ``kept``; of these the last of the token
+        ``maker``, too, as far as it needs room for one more.
+        """
         try:
             names = os.listdir(self.base)
         except FileNotFoundError:
@@ -103,10 +115,33 @@ class Scratch:
             for cage in (list_cages(client) if free else ())
             if not cage.ended_ns or cage.changes or cage.standing
         }
-        used |= {os.path.basename(place) for place in kept if self.has(place)}
-        for name in free:
-            if name not in used:
-                _remove(str(self.base / name))
+        idle = [name for name in free if name not in used]
+        held = [os.path.basename(place) for place in kept if self.has(place)]
+        gone = [name for name in idle if name not in held]
+        for name in gone:
+            _remove(str(self.base / name))
+        left = [name for name in names if name not in gone]
+        spare = [name for name in held if maker and name.startswith(_mark(maker)) and name in idle]
+        while spare and not _has_room(maker, left):
+            left.remove(last := spare.pop())
+            _remove_unless_locked(str(self.base / last))
+
+
+def fits(most: int, own: int, others: int) -> bool:
+    """Whether somebody who has ``own`` places may have one more, of ``most``: half of what the
+    others leave, so that nobody keeps all others out.
+    """
+    return own < (most - others + 1) // 2
+
+
+def _mark(owner: str) -> str:
+    """How names of a token's directories begin.  Agents see them; no id of a token."""
+    return f"cage-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
+
+
+def _has_room(owner: str, names: Collection[str]) -> bool:
+    own = sum(name.startswith(_mark(owner)) for name in names)
+    return fits(MOST, own, len(names) - own)
 
 
 def _lock(fd: int, place: str) -> None:
@@ -159,6 +194,17 @@ def _write(directory: int, path: str, data: bytes, executable: bool, made: set[s
         ) from None
     with os.fdopen(fd, "wb") as file:
         file.write(data)
+
+
+def _remove_unless_locked(place: str) -> None:
+    """Who goes on with a run holds its directory; who comes later finds that it is gone."""
+    with suppress(OSError):
+        fd = os.open(place, _DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(place)
+        finally:
+            os.close(fd)
 
 
 def _remove(place: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from akiosctl.api.problems import Refusal
+from akiosctl.api.problems import Refusal, problem_response
 from akiosctl.api.service import Service
 from akiosctl.api.tokens import Token
 from akiosd.errors import AkiosError
@@ -51,7 +51,10 @@ ENDED = Item("end", {"what": "the token expired or was revoked"})
 
 
 class Open:
-    """A stream of a token that is open; how many there are, by token."""
+    """A stream of a token, or a wait that holds a connection as one does: counted from before it
+    asks akiosd for anything, so that many at once are not let in together.  To be used in ``with``,
+    which raises :class:`Refusal` where there is no room; how many there are, by token.
+    """
 
     by_token: Counter[str] = Counter()
 
@@ -59,6 +62,7 @@ class Open:
         self._token = token
 
     def __enter__(self) -> None:
+        check_room(self._token)
         Open.by_token[self._token] += 1
 
     def __exit__(self, *_: object) -> None:
@@ -115,39 +119,55 @@ class EventStream(StreamingResponse):
         self._items, self._token, self._close = items, token, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with Open(self._token):
-            try:
-                await super().__call__(scope, receive, send)
-            except AkiosError:
-                pass  # the stream ends; a client that comes again is told why
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._items.aclose()
-                self._close()
+        try:
+            with Open(self._token):
+                try:
+                    await super().__call__(scope, receive, send)
+                except AkiosError:
+                    pass  # the stream ends; a client that comes again is told why
+        except Refusal as refused:  # others came between this one's making and its start
+            await problem_response(refused)(scope, receive, send)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._items.aclose()
+            self._close()
 
 
 async def send_items(socket: WebSocket, items: Items) -> None:
     """``items`` as messages, until they end or the client leaves; what it says is not listened to.
-    The socket was accepted.
+    The socket was accepted, and is counted (:class:`Open`).
     """
-    with Open(socket.state.token.id):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wait_leave, socket, nursery.cancel_scope)
-            try:
-                async for batch in items:
-                    for item in batch:
-                        await socket.send_text(_as_message(item))
-                await socket.close()
-            except (AkiosError, WebSocketDisconnect, RuntimeError):
-                pass  # as above
-            finally:
-                with trio.CancelScope(shield=True):
-                    await items.aclose()
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_leave, socket.receive, nursery.cancel_scope)
+        try:
+            async for batch in items:
+                for item in batch:
+                    await socket.send_text(_as_message(item))
+            await socket.close()
+        except (AkiosError, WebSocketDisconnect, RuntimeError):
+            pass  # as above
+        finally:
+            with trio.CancelScope(shield=True):
+                await items.aclose()
+        nursery.cancel_scope.cancel()
 
 
-async def _wait_leave(socket: WebSocket, scope: trio.CancelScope) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
+async def wait_while_there(receive: Receive, wait: Callable[[], Awaitable[None]]) -> None:
+    """``wait`` to its end, or until the client of a request leaves: nobody has its answer then."""
+    failed: AkiosError | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_leave, receive, nursery.cancel_scope)
+        try:
+            await wait()
+        except AkiosError as error:
+            failed = error
+        nursery.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+
+
+async def _wait_leave(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
         pass
     scope.cancel()
 

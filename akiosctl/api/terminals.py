@@ -31,7 +31,6 @@ import msgspec
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from akiosctl.api.streams import Open
 from akiosctl.begin_program import begin_program
 from akiosctl.client import GoneError, PlainClient
 from akiosctl.come_back import Absence
@@ -89,15 +88,16 @@ class Terminal:
         self._lock, self._over = trio.Lock(), trio.Event()
 
     async def serve(self, socket: WebSocket, size: Size, is_valid: Callable[[], bool]) -> None:
-        """Until the end.  ``is_valid`` says whether the client's token holds still."""
+        """Until the end.  ``is_valid`` says whether the client's token holds still.  The socket is
+        counted (:class:`akiosctl.api.streams.Open`).
+        """
         await socket.accept()
         self._socket, self._is_valid = socket, is_valid
-        with Open(socket.state.token.id):
-            try:
-                await self._talk(size)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._close()
+        try:
+            await self._talk(size)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._close()
 
     async def _talk(self, size: Size) -> None:
         if self.tty:

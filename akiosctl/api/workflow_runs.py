@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import OrderedDict
-from contextlib import ExitStack
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 
 from akiosctl.api.problems import Refusal
+from akiosctl.api.scratch import fits
 from akiosctl.workflow_start import Run
 from akiosd.errors import AkiosError
 
 MOST = 8
-"""Each has at most as many connections to akiosd as steps at a time, of 256 that one user has."""
+"""Each has at most as many connections to akiosd as steps at a time, of 256 that one user has.
+Each token may have half of what the others leave."""
 _MOST_WORDS = 256
 PATIENCE_S = 5.0
 """Who stops a run waits so long for its end: that of its steps, and their last line in the log."""
@@ -28,21 +31,35 @@ class Runs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._places: Counter[str] = Counter()
         self._going: dict[str, Run] = {}
         self._over: dict[str, threading.Event] = {}
         self._why: OrderedDict[str, str] = OrderedDict()
 
-    def check_room(self) -> None:
-        """Raises a 429 where there are as many as there may be."""
-        if len(self._going) >= MOST:
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"{MOST} workflows of this server run already",
-                "workflows",
-                "ask again when one has ended: GET /api/v1/workflows/runs",
-                rule="serve.workflows",
-                headers={"Retry-After": "5"},
-            )
+    @contextmanager
+    def take_place(self, owner: str) -> Iterator[None]:
+        """The place of a run, from before it begins until it has ended; a 429 where the token
+        ``owner`` may have no more.
+        """
+        with self._lock:
+            own, all = self._places[owner], self._places.total()
+            if not fits(MOST, own, all - own):
+                raise Refusal(
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                    f"{own} workflows of this token run, {all} in all, and no more can be begun",
+                    "workflows",
+                    "ask again when one has ended (GET /api/v1/workflows/runs), or stop one:"
+                    " POST /api/v1/workflows/runs/ID/stop",
+                    rule="serve.workflows",
+                    headers={"Retry-After": "5"},
+                )
+            self._places[owner] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._places[owner] -= 1
+                self._places += Counter()  # forgets those that have none
 
     def start(self, run: Run, held: ExitStack) -> str:
         """Drive it; returns its name.  ``run`` and what is ``held`` for it are this object's from

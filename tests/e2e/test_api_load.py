@@ -61,6 +61,7 @@ def test_texts_of_one_token_are_searched_one_by_one_and_others_are_served(
     assert len(waited) > 4 and sorted(waited)[len(waited) // 2] < 1, waited
 
 
+PAUSE = 10
 PATIENCE = 30
 """Seconds; a busy machine takes some for streams that begin all at once."""
 FLOOD = "import sys\nfor n in range(2000): sys.stdout.write('x' * 8191 + chr(10))"
@@ -110,6 +111,44 @@ def test_thousands_of_connections_keep_nobody_waiting(server: ApiServer) -> None
 
     trio.run(flood)
     assert server.ask(f"{BASE}/health").status == 200
+
+
+@pytest.mark.named_set("api")
+def test_who_waits_for_cages_leaves_streams_to_others(server: ApiServer) -> None:
+    """Each wait holds a connection to akiosd, of which a user has 256; it goes with its client."""
+    cage = begin(server, argv=["sleep", "600"]).json()["cage"]
+    greedy, other, port = server.new_token("read"), server.new_token("read", "events"), server.port
+    wait, before = f"{BASE}/cages/{cage}?wait=25", descriptors(server)
+
+    async def first(path: str, token: str) -> bytes:
+        stream = await connect(port, 4096)
+        await stream.send_all((HEAD.format(path=path, port=port, token=token) + "\r\n").encode())
+        open_.append(stream)
+        with trio.move_on_after(PAUSE):
+            return bytes(await stream.receive_some(12))
+        return b""
+
+    async def ask() -> None:
+        answered.append(await first(wait, greedy))
+
+    async def flood() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(MOST_OF_ONE + 20):
+                nursery.start_soon(ask)
+                await trio.sleep(1 / 40)  # so many a second a token may ask for
+        assert answered.count(b"HTTP/1.1 503") == 20 and answered.count(b"") == MOST_OF_ONE
+        assert await first(f"{BASE}/events", other) == b"HTTP/1.1 200"
+        assert (await first(f"{BASE}/cages/{cage}?wait=1", other)) == b"HTTP/1.1 200"
+        for stream in open_:
+            await trio.aclose_forcefully(stream)
+        with trio.fail_after(PAUSE):  # those that wait would wait for longer
+            while descriptors(server) > before + 8:
+                await trio.sleep(0.1)
+
+    open_: list[trio.SocketStream] = []
+    answered: list[bytes] = []
+    trio.run(flood)
+    assert server.ask(f"{BASE}/cages/{cage}/stop?grace=0", "POST").status == 200
 
 
 def finish_cage(server: ApiServer, cage: str) -> None:

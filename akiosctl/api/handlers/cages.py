@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 import trio
-from fastapi import Query
+from fastapi import Query, Request
 
 from akiosctl.api.daemon_stream import subscribe
 from akiosctl.api.params import CageId, Wait
 from akiosctl.api.service import Service, find_cage
+from akiosctl.api.streams import Open, wait_while_there
 from akiosctl.verbs import budget, ps, why
 from akiosd.wire.messages import BudgetInfo, BudgetReply, CageInfo, Cages, List, Records, Subscribe
 
@@ -49,12 +51,16 @@ def _is(cage: CageInfo, state: str) -> bool:
     return kinds.get(state, True)
 
 
-async def get_one(service: Service, cage: CageId, wait: Wait = 0) -> dict[str, object]:
-    """One cage; with `wait` the answer comes when it has ended, or after so many seconds."""
+async def get_one(
+    service: Service, request: Request, cage: CageId, wait: Wait = 0
+) -> dict[str, object]:
+    """One cage; with `wait` the answer comes when it has ended, or after so many seconds.  One that
+    waits is counted with the streams of its token.
+    """
     found = await anyio.to_thread.run_sync(describe_one, service, cage)
     if wait and not found["ended_ns"]:
-        with trio.move_on_after(wait):
-            await _wait_end(service, cage)
+        with Open(request.state.token.id), trio.move_on_after(wait):
+            await wait_while_there(request.receive, partial(_wait_end, service, cage))
         found = await anyio.to_thread.run_sync(describe_one, service, cage)
     return found
 

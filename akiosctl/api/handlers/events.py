@@ -28,7 +28,7 @@ from akiosctl.api.streams import (
     EventStream,
     Item,
     Items,
-    check_room,
+    Open,
     is_valid,
     send_items,
 )
@@ -127,10 +127,10 @@ async def converse(
     """Follow events by a WebSocket: each message is `{"event": …, "id": …, "data": …}`, as the
     events of the other way; a `beat` comes when it is quiet.
     """
-    check_room(socket.state.token.id)
-    follow = await _begin(service, cage, kind, after, replay, notable, run)
-    await socket.accept()
-    await send_items(socket, follow_items(service, socket.state.token, follow))
+    with Open(socket.state.token.id):
+        follow = await _begin(service, cage, kind, after, replay, notable, run)
+        await socket.accept()
+        await send_items(socket, follow_items(service, socket.state.token, follow))
 
 
 def check_kinds(names: list[str]) -> None:

@@ -22,17 +22,21 @@ from akiosd.errors import AkiosError
 from akiosd.wire.messages import Doctor, DoctorReply
 
 _PATIENCE_SECONDS = 2.0
+_ASK_KNOWN = "ask with a token, which is told what helps"
 
 
-async def health(service: Service) -> Health:
-    """Whether this server and akiosd answer.  Needs no token."""
+async def health(service: Service, request: Request) -> Health:
+    """Whether this server and akiosd answer.  Needs no token; who sends one is told what helps,
+    which names paths and commands of this host.
+    """
     try:
         with trio.fail_after(_PATIENCE_SECONDS):
             await greet(service.socket)
     except trio.TooSlowError:
         return Health("degraded", "away", f"akiosd says nothing for {_PATIENCE_SECONDS:.0f} s")
     except AkiosError as error:
-        return Health("degraded", "away", error.next)
+        is_known = request.state.token is not None
+        return Health("degraded", "away", error.next if is_known else _ASK_KNOWN)
     return Health("ok", "running", "")
 
 

@@ -17,6 +17,7 @@ from akiosctl.api.jobs import AnyJob
 from akiosctl.api.params import Key, Wait
 from akiosctl.api.problems import Refusal
 from akiosctl.api.service import Service
+from akiosctl.api.streams import wait_while_there
 from akiosctl.api.tokens import Token
 from akiosctl.client import Client, DaemonError
 from akiosctl.ledger_source import LogSource, open_from_daemon
@@ -158,7 +159,7 @@ def begin_verify(
         return describe(verify_opened(lambda: _watched(service, log, progress), log))
 
     token: Token = request.state.token
-    job = service.jobs.begin(token.id, VerifyJob, log, key, work)
+    job = service.jobs.begin(token.id, VerifyJob, log, key, b"", work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 
@@ -177,12 +178,17 @@ async def get_job(
     wait: Wait = 0,
 ) -> AnyJob:
     """How far a job is, and what came of it; with `wait` the answer comes when it has ended, or
-    after so many seconds.
+    after so many seconds.  Results of a token are kept up to 32 MiB; of a job whose result went for
+    later ones the answer is a 410.
     """
     token: Token = request.state.token
-    with trio.move_on_after(wait):
+
+    async def look() -> None:
         while service.jobs.find(token.id, job).state == "running":
             await trio.sleep(_LOOK_SECONDS)
+
+    with trio.move_on_after(wait):
+        await wait_while_there(request.receive, look)
     return service.jobs.find(token.id, job)
 
 

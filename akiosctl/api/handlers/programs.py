@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
+import msgspec
 from fastapi import Request, Response
 
 from akiosctl.api.forms import ExecJob, NewProgram, Written
@@ -53,7 +54,8 @@ def begin_exec(
         return _collect(program, body, input, progress)
 
     token = request.state.token.id
-    job = service.jobs.begin(token, ExecJob, f"{cage}: {_words(body)}", key, work)
+    whole = msgspec.json.encode(body)
+    job = service.jobs.begin(token, ExecJob, f"{cage}: {_words(body)}", key, whole, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 

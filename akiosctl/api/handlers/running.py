@@ -53,9 +53,8 @@ def begin_run(
     """
     _check(service, body)
     asked = msgspec.json.encode(body)
-    cage = service.once.do(
-        request.state.token.id, key, asked, lambda: _begin(service, body, input_of(body))
-    )
+    owner = request.state.token.id
+    cage = service.once.do(owner, key, asked, lambda: _begin(service, owner, body, input_of(body)))
     response.headers["Location"] = f"/api/v1/cages/{cage}"
     return describe_one(service, cage)
 
@@ -105,8 +104,8 @@ def _decode(text: str, where: str) -> bytes:
         raise _unfit("this is not base64", where, "see RFC 4648, section 4") from None
 
 
-def _begin(service: Service, body: NewCage, input: bytes | None) -> str:
-    with _place(service, body) as workspace, conflicts(NewCage):
+def _begin(service: Service, owner: str, body: NewCage, input: bytes | None) -> str:
+    with _place(service, owner, body) as workspace, conflicts(NewCage):
         options = _options(service, body, workspace)
         here = os.path.normpath(os.path.join(workspace, body.cwd))
         if not is_below(here, os.path.normpath(workspace)):
@@ -138,20 +137,20 @@ def conflicts(form: type[Form]) -> Iterator[None]:
 
 
 @contextmanager
-def _place(service: Service, body: NewCage) -> Iterator[str]:
+def _place(service: Service, owner: str, body: NewCage) -> Iterator[str]:
     if body.workspace:
         yield body.workspace
         return
-    with own_place(service, body.files) as place:
+    with own_place(service, owner, body.files) as place:
         yield place
 
 
 @contextmanager
-def own_place(service: Service, files: Sequence[GivenFile]) -> Iterator[str]:
-    """A directory of this server's own, with ``files``; see :class:`Scratch`."""
+def own_place(service: Service, owner: str, files: Sequence[GivenFile]) -> Iterator[str]:
+    """A directory of this server's own, with ``files``, for a token; see :class:`Scratch`."""
     with service.connect() as client:
-        service.scratch.sweep(client, service.journals.places())
-    with service.scratch.make([_file(one) for one in files]) as place:
+        service.scratch.sweep(client, service.journals.places(), owner)
+    with service.scratch.make(owner, [_file(one) for one in files]) as place:
         yield place
 
 
@@ -268,7 +267,8 @@ def begin_down(
             service.scratch.sweep(client, service.journals.places())
         return done
 
-    job = service.jobs.begin(request.state.token.id, DownJob, cage, key, work)
+    wanted = msgspec.json.encode((discard, keep_output, fast))
+    job = service.jobs.begin(request.state.token.id, DownJob, cage, key, wanted, work)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
 

@@ -14,7 +14,7 @@ from akiosctl.api.handlers.changes import find_own
 from akiosctl.api.handlers.running import find_standing
 from akiosctl.api.params import CageId
 from akiosctl.api.service import Service
-from akiosctl.api.streams import check_room, is_valid
+from akiosctl.api.streams import Open, is_valid
 from akiosctl.api.terminals import Size, Terminal
 from akiosctl.programs import program_request
 
@@ -85,6 +85,6 @@ def _execute(
 
 
 async def _serve(service: Service, socket: WebSocket, make: partial[Terminal], size: Size) -> None:
-    check_room(socket.state.token.id)
-    terminal = await anyio.to_thread.run_sync(make)
-    await terminal.serve(socket, size, partial(is_valid, service, socket.state.token))
+    with Open(socket.state.token.id):
+        terminal = await anyio.to_thread.run_sync(make)
+        await terminal.serve(socket, size, partial(is_valid, service, socket.state.token))

@@ -87,12 +87,13 @@ def begin_run(
     first may start; then ask for the run, or follow the events of its cages.  A request that comes
     again with its Idempotency-Key begins no second run, also when the server was restarted between
     them; one that it was at when it ended is refused, since it may have begun.  The run ends with
-    this server; then it can be gone on with.
+    this server; then it can be gone on with: for a day, where it has a directory of its own, and
+    not after its token needed the room.
     """
     _check(service, body)
     asked = msgspec.json.encode((body, at_once))
     token = request.state.token.id
-    run = service.once.do(token, key, asked, lambda: _begin(service, body, at_once), _SEEN)
+    run = service.once.do(token, key, asked, lambda: _begin(service, token, body, at_once), _SEEN)
     response.headers["Location"] = f"/api/v1/workflows/runs/{run}"
     return describe_now(service, run)
 
@@ -114,10 +115,10 @@ def _check(service: Service, body: NewWorkflowRun) -> None:
         )
 
 
-def _begin(service: Service, body: NewWorkflowRun, at_once: int) -> str:
-    service.runs.check_room()
+def _begin(service: Service, owner: str, body: NewWorkflowRun, at_once: int) -> str:
     with conflicts(NewWorkflowRun), ExitStack() as held:
-        own = "" if body.workspace else held.enter_context(own_place(service, body.files))
+        held.enter_context(service.runs.take_place(owner))
+        own = "" if body.workspace else held.enter_context(own_place(service, owner, body.files))
         place = _place(service, own or body.workspace, bool(own))
         source = Source(body.text.encode(), _TEXT)
         if body.file:
@@ -160,19 +161,19 @@ def resume_run(
     asked = b"resume " + run.encode() + msgspec.json.encode(body)
     token = request.state.token.id
     seen = f"GET /api/v1/workflows/runs/{run}"
-    service.once.do(token, key, asked, lambda: _resume(service, find_kept(run), body), seen)
+    service.once.do(token, key, asked, lambda: _resume(service, token, find_kept(run), body), seen)
     response.headers["Location"] = f"/api/v1/workflows/runs/{run}"
     return describe_now(service, run)
 
 
-def _resume(service: Service, kept: Kept, body: NewResumption) -> str:
-    service.runs.check_room()
+def _resume(service: Service, owner: str, kept: Kept, body: NewResumption) -> str:
     workspace = kept.begun.workspace
     is_own = service.scratch.has(workspace)
     if service.is_system and not is_own:
         what = "this server runs with --system: it acts for no user, and did not begin this run"
         raise Refusal(HTTPStatus.FORBIDDEN, what, kept.run, "begin a new one", rule="serve.system")
     with conflicts(NewResumption), ExitStack() as held:
+        held.enter_context(service.runs.take_place(owner))
         if is_own:
             held.enter_context(service.scratch.keep(workspace))
         place = _place(service, workspace, is_own)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +16,10 @@ from akiosctl.api.once import MOST, Once
 from akiosctl.api.problems import Refusal
 from akiosctl.api.ranges import parse_range
 from akiosctl.api.scratch import Scratch
+from akiosctl.api.workflow_runs import MOST as MOST_RUNS
+from akiosctl.api.workflow_runs import Runs
 from akiosd.errors import AkiosError
+from akiosd.wire.messages import Cages
 
 
 def test_the_same_request_begins_once() -> None:
@@ -138,18 +143,18 @@ def test_a_key_that_cannot_be_kept_begins_nothing(tmp_path: Path) -> None:
 
 def test_files_stay_in_their_directory(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "workspaces")
-    with scratch.make([("src/a.py", b"x", False), ("run", b"y", True)]) as place:
+    with scratch.make("one", [("src/a.py", b"x", False), ("run", b"y", True)]) as place:
         made = Path(place)
     assert (made / "src" / "a.py").read_bytes() == b"x" and scratch.has(place)
     assert os.access(made / "run", os.X_OK) and not os.access(made / "src/a.py", os.X_OK)
     for path in ("../x", "/etc/x", "a/../../x", "a//b", ".", "a/."):
         with (
             pytest.raises(Refusal, match="not a relative path"),
-            scratch.make([(path, b"", False)]),
+            scratch.make("one", [(path, b"", False)]),
         ):
             pass
     with pytest.raises(Refusal, match="cannot be made"):
-        with scratch.make([("a", b"", False), ("a/b", b"", False)]):
+        with scratch.make("one", [("a", b"", False), ("a/b", b"", False)]):
             pass
     assert os.listdir(scratch.base) == [made.name]  # those that failed are gone
     assert not scratch.has(str(tmp_path)) and not scratch.has(f"{place}/src")
@@ -165,10 +170,10 @@ def test_files_of_one_request_make_so_many_directories(
     scratch = Scratch(tmp_path / "workspaces")
     files = [(f"{n}/" + "a/" * deep + "x", b"", False) for n in range(number)]
     if fits:
-        with scratch.make([*files, *files[:0]]) as place:
+        with scratch.make("one", [*files, *files[:0]]) as place:
             assert (Path(place) / files[-1][0]).is_file()
     else:
-        with pytest.raises(Refusal, match="directories at most"), scratch.make(files):
+        with pytest.raises(Refusal, match="directories at most"), scratch.make("one", files):
             pass
         assert os.listdir(scratch.base) == []
 
@@ -210,7 +215,7 @@ def test_a_tree_deeper_than_python_goes_is_removed_too(tmp_path: Path) -> None:
         pass
 
     try:
-        with pytest.raises(BegunError), scratch.make([("a", b"x", False)]) as place:
+        with pytest.raises(BegunError), scratch.make("one", [("a", b"x", False)]) as place:
             os.chdir(place)
             for _ in range(1500):
                 os.mkdir("d")
@@ -220,3 +225,91 @@ def test_a_tree_deeper_than_python_goes_is_removed_too(tmp_path: Path) -> None:
         os.fchdir(here)
         os.close(here)
     assert not os.path.lexists(place)
+
+
+class NoCages:
+    """akiosd, as far as it is asked which cages there are: none."""
+
+    def call(self, request: object, reply: object, fds: object) -> tuple[Cages, list[int]]:
+        return Cages(), []
+
+
+def make(scratch: Scratch, owner: str) -> str:
+    with scratch.make(owner, [("a", b"x", False)]) as place:
+        return place
+
+
+def test_one_token_leaves_directories_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akiosctl.api.scratch.MOST", 12)
+    scratch = Scratch(tmp_path / "cages")
+    first = [make(scratch, "one") for _ in range(6)]
+    with pytest.raises(Refusal, match="6 cages of this token") as refused:
+        make(scratch, "one")
+    assert "stop" in refused.value.next and "/down" in refused.value.next
+    for owner, most in (("two", 3), ("three", 2), ("four", 1)):
+        for _ in range(most):
+            assert os.path.isdir(make(scratch, owner))
+    with pytest.raises(Refusal, match="0 cages of this token"):
+        make(scratch, "five")
+    os.rename(first[0], tmp_path / "ended")
+    assert make(scratch, "five"), "the control"
+
+
+def test_runs_that_failed_take_no_room_that_their_token_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akiosctl.api.scratch.MOST", 8)
+    scratch, client = Scratch(tmp_path / "cages"), cast(Any, NoCages())
+    failed = [make(scratch, "one") for _ in range(4)]  # the last first, as journals are listed
+    others = [make(scratch, "two"), make(scratch, "two")]
+    scratch.sweep(client, [*failed, *others])
+    assert all(map(os.path.isdir, [*failed, *others])), "the control"
+    with scratch.keep(failed[3]):  # somebody goes on with this one
+        scratch.sweep(client, [*failed, *others], "one")
+        assert [os.path.isdir(one) for one in failed] == [True, False, False, True]
+        assert all(map(os.path.isdir, others))
+    assert make(scratch, "one")
+    with pytest.raises(AkiosError, match="is gone"), scratch.keep(failed[2]):
+        pass
+
+
+def test_one_token_leaves_runs_of_workflows_to_others() -> None:
+    runs = Runs()
+    with ExitStack() as greedy, ExitStack() as other:
+        for _ in range(MOST_RUNS // 2):
+            greedy.enter_context(runs.take_place("greedy"))
+        with pytest.raises(Refusal, match="4 workflows of this token run, 4 in all") as refused:
+            greedy.enter_context(runs.take_place("greedy"))
+        assert refused.value.status == 429 and "/stop" in refused.value.next
+        for owner in ("a", "a", "b", "c"):
+            other.enter_context(runs.take_place(owner))
+        with pytest.raises(Refusal, match="0 workflows of this token run, 8 in all"):
+            other.enter_context(runs.take_place("d"))
+        greedy.close()
+        other.enter_context(runs.take_place("d"))
+    with runs.take_place("greedy"):
+        pass
+
+
+def test_runs_that_begin_at_once_are_counted_before_they_begin() -> None:
+    runs, barrier, taken = Runs(), threading.Barrier(MOST_RUNS), []
+
+    def begin() -> None:
+        barrier.wait(30)
+        with suppress(Refusal), runs.take_place("greedy"):
+            taken.append("")
+            over.wait(30)
+
+    over = threading.Event()
+    threads = [threading.Thread(target=begin) for _ in range(MOST_RUNS)]
+    for one in threads:
+        one.start()
+    while sum(one.is_alive() for one in threads) > MOST_RUNS // 2:
+        threading.Event().wait(0.001)
+    assert len(taken) <= MOST_RUNS // 2
+    over.set()
+    for one in threads:
+        one.join(30)
+    assert len(taken) == MOST_RUNS // 2

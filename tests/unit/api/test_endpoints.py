@@ -29,7 +29,7 @@ from akiosctl.api.forms import (
     NewWorkflowRun,
     VerifyJob,
 )
-from akiosctl.api.jobs import Jobs
+from akiosctl.api.jobs import MOST_BYTES, Jobs
 from akiosctl.api.positions import MOST, Positions, parse_id
 from akiosctl.api.problems import Refusal
 from akiosctl.api.routes import Shares
@@ -293,17 +293,17 @@ def test_a_token_leaves_jobs_to_others_and_cannot_have_theirs_forgotten() -> Non
 
     try:
         for _ in range(12):
-            jobs.begin("greedy", ExecJob, "x", "", slow)
+            jobs.begin("greedy", ExecJob, "x", "", b"", slow)
         with pytest.raises(Refusal, match="12 jobs of this token"):
-            jobs.begin("greedy", ExecJob, "x", "", slow)
-        mine = jobs.begin("other", ExecJob, "x", "", slow)
+            jobs.begin("greedy", ExecJob, "x", "", b"", slow)
+        mine = jobs.begin("other", ExecJob, "x", "", b"", slow)
     finally:
         go.set()
-    first = jobs.begin("third", VerifyJob, "host", "", failing)
+    first = jobs.begin("third", VerifyJob, "host", "", b"", failing)
     for _ in range(300):
         while True:
             try:
-                last = jobs.begin("third", VerifyJob, "host", "", failing)
+                last = jobs.begin("third", VerifyJob, "host", "", b"", failing)
                 break
             except Refusal:  # two at once
                 time.sleep(0.001)
@@ -352,12 +352,45 @@ def test_a_token_leaves_streams_to_others() -> None:
 
 def test_a_job_is_its_tokens_and_a_retry_begins_no_second() -> None:
     jobs = Jobs()
-    first = jobs.begin("one", VerifyJob, "host", "key", failing)
-    assert jobs.begin("one", VerifyJob, "host", "key", failing).id == first.id
-    assert jobs.begin("two", VerifyJob, "host", "key", failing).id != first.id
-    for kind, about in ((VerifyJob, CAGE), (CommitJob, "host")):
-        with pytest.raises(Refusal, match="other work"):
-            jobs.begin("one", kind, about, "key", failing)
+    first = jobs.begin("one", VerifyJob, "host", "key", b"a", failing)
+    assert jobs.begin("one", VerifyJob, "host", "key", b"a", failing).id == first.id
+    assert jobs.begin("two", VerifyJob, "host", "key", b"b", failing).id != first.id
+    others = ((VerifyJob, CAGE, b"a"), (CommitJob, "host", b"a"), (VerifyJob, "host", b"b"))
+    for kind, about, asked in others:
+        with pytest.raises(Refusal, match="sent with another request") as refused:
+            jobs.begin("one", kind, about, "key", asked, failing)
+        assert refused.value.status == 422
     with pytest.raises(Refusal, match="no such job"):
         jobs.find("two", first.id)
     assert jobs.find("one", first.id).about == "host"
+
+
+def test_results_of_a_token_are_bounded_in_bytes_and_their_keys_still_hold() -> None:
+    jobs = Jobs()
+    quarter = "x" * (MOST_BYTES // 4 - 1000)
+
+    def finish(owner: str, key: str, text: str) -> Any:
+        done = {"exit_code": 0, "kind": "exited", "reason": "", "stdout": text, "left_out": 0}
+        done |= dict.fromkeys(("stdout_base64", "stderr", "stderr_base64"), "")
+        job = jobs.begin(owner, ExecJob, "x", key, text[-1:].encode(), lambda _: done)
+        while jobs.find(owner, job.id).state == "running":
+            time.sleep(0.001)
+        return job
+
+    before = finish("other", "k", quarter)
+    small = finish("one", "small", "a")
+    large = [finish("one", f"large {number}", quarter) for number in range(4)]
+    assert all(jobs.find("one", job.id).result for job in large), "the control"
+    last = finish("one", "last", quarter)
+    for job in (small, large[0]):  # the oldest go until the others fit
+        with pytest.raises(Refusal, match="not kept any more: those") as refused:
+            jobs.find("one", job.id)
+        assert refused.value.status == 410
+    assert all(jobs.find("one", job.id).result for job in (*large[1:], last))
+    assert jobs.find("other", before.id).result
+    with pytest.raises(Refusal, match="not kept any more"):  # and it is not done a second time
+        finish("one", "small", "a")
+    with pytest.raises(Refusal, match="another request"):
+        finish("one", "small", "b")
+    huge = finish("one", "huge", quarter * 5)
+    assert jobs.find("one", huge.id).result

@@ -16,6 +16,7 @@ from akiosctl.client import DEFAULT_SOCKET, Client, explain_connect
 from akiosctl.host_check import daemon_program
 from akiosd.errors import AkiosError
 from tests.unit.api.asgi import ask, bearer, make_guard, new_token
+from tests.unit.api.test_guard import sign_in
 
 DETACH = """
 import os, sys
@@ -61,10 +62,34 @@ def test_sudo_finds_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 async def test_the_rest_api_says_the_same(tmp_path: Path) -> None:
     app, tokens, _ = make_guard(tmp_path)
     token, _ = new_token(tokens)
-    health = (await ask(app, "/api/v1/health")).json()
+    health = (await ask(app, "/api/v1/health", headers=bearer(token))).json()
     cages = (await ask(app, "/api/v1/cages", headers=bearer(token))).json()
     assert health["akiosd"] == "away" and health["next"] == cages["next"]
     assert "systemctl" not in health["next"], health
+
+
+async def test_the_rest_api_tells_nobody_without_a_token_of_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, tokens, service = make_guard(tmp_path)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(service, "socket", str(tmp_path / "run/control.sock"))
+    text, token = new_token(tokens)
+    cookie = await sign_in(app, text)
+    page = ("sec-fetch-site", "same-origin")
+    known = [
+        (await ask(app, "/api/v1/health", headers=h)).json() for h in (bearer(text), (cookie, page))
+    ]
+    assert all(f"--runtime-dir {tmp_path}/run" in one["next"] for one in known), "the control"
+    foreign = (cookie, ("sec-fetch-site", "cross-site"))
+    for headers in ((), bearer("akt_wrong"), foreign):
+        answer = await ask(app, "/api/v1/health", headers=headers)
+        told = answer.json()
+        assert answer.status == 200 and told["akiosd"] == "away", told
+        assert told["next"] == "ask with a token, which is told what helps"
+    tokens.remove((token.id,))
+    gone = (await ask(app, "/api/v1/health", headers=bearer(text))).json()
+    assert "/" not in gone["next"], gone
 
 
 @pytest.mark.parametrize("by_sudo", [True, False])
