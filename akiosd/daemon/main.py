@@ -51,6 +51,7 @@ from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
+from akiosd.values.places import CONFIG_FILE
 from akiosd.values.service_manager import ServiceFacts, describe_stop, reloading
 from akiosd.wire.messages import Hello
 
@@ -64,8 +65,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="akiosd", description="The AKIOS daemon: cages for AI agents."
     )
+    # Read again on SIGHUP, when the working directory is another; and named in hints.
     parser.add_argument(
-        "--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)"
+        "--config", type=_absolute, help=f"akiosd.yaml (default: {CONFIG_FILE}, if it exists)"
     )
     parser.add_argument(
         "--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)"
@@ -91,6 +93,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
