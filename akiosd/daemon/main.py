@@ -17,7 +17,7 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon.base import directories, early_stop, systemd
+from akiosd.daemon.base import directories, early_stop, start_line, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
@@ -222,6 +222,7 @@ async def _serve_until_told(
                 accepting = await vital.run(
                     _start_servers, servers, host, supervisor, gate, listeners, vital
                 )
+                _leave_start_line(arguments, host)
                 _say_ready(service, supervisor, host, arguments.ready_fd)
                 _log.info(
                     "ready",
@@ -291,6 +292,12 @@ def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:
 def _disk_has_room(supervisor: Supervisor) -> None:
     _log.info("the disk has room again: cages go on")
     supervisor.freeze_all(False)
+
+
+def _leave_start_line(arguments: argparse.Namespace, host: Host) -> None:
+    state, runtime = host.config.state_dir, host.config.runtime_dir
+    given = overrides_of(arguments)
+    start_line.leave(Path(runtime), start_line.words_of(arguments.config, given, state, runtime))
 
 
 def _describe_stop(supervisor: Supervisor) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 SYSTEM_FILE = "/etc/akios/policy.yaml"
 CONFIG_FILE = "/etc/akios/akiosd.yaml"
+DEFAULT_SOCKET = "/run/akios/control.sock"
+START_LINE = "start.json"
+"""In the runtime directory: the options that akiosd was started with, a list of words."""
 DATA = {"input": "data/input", "output": "data/output"}
 """Where a standing cage has its data, in the project: the kind of the bind, and its path there."""
 
