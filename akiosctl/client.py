@@ -136,10 +136,12 @@ def explain_connect(path: str, error: OSError) -> AkiosError:
         if is_of_service(path):
             from akiosctl.host_check import how_to_start, read_facts
 
-            return GoneError(NOT_RUNNING, path, how_to_start(read_facts()))
-        from akiosctl.start_advice import what_starts_private
+            next = how_to_start(read_facts())
+        else:
+            from akiosctl.start_advice import what_starts_private
 
-        return GoneError(NOT_RUNNING, path, what_starts_private(path))
+            next = what_starts_private(path)
+        return GoneError(NOT_RUNNING, path, next)
     if error.errno in (errno.EACCES, errno.EPERM):
         return AkiosError(
             "you may not connect to akiosd",
