@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from akiosd.errors import PolicyError
@@ -72,12 +73,12 @@ def _check_etc(name: str, place: str) -> None:
     from akiosd.values.etc_names import why_not
 
     reason, path = why_not(name), _ETC + name
+    *above, _ = accumulate(name.split("/"), "{}/{}".format)
     try:
-        above = os.path.dirname(path)
-        while above != "/" and not reason:
-            if not os.lstat(above).st_mode & 0o001:
-                reason = f"{above} is not a directory that everybody can enter"
-            above = os.path.dirname(above)
+        for directory in (_ETC + part for part in above):
+            status = os.lstat(directory)
+            if not stat.S_ISDIR(status.st_mode) or not status.st_mode & 0o001:
+                reason = reason or f"{directory} is not a directory that everybody can enter"
         found = os.lstat(path)
         if not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o004:
             reason = reason or "not everybody can read it"
