@@ -6,9 +6,9 @@ import os
 import re
 
 from akiosctl.client import PlainClient
-from akiosctl.data_directories import make_data
+from akiosctl.data_directories import MOST_COUNTED, count_left, make_data
 from akiosctl.prepare_run import make_bind, prepare
-from akiosctl.render import note
+from akiosctl.render import count_files, note
 from akiosctl.run_options import RunOptions
 from akiosctl.started import missing_layers, take_started
 from akiosd.cage.unprotected import UNPROTECTED
@@ -42,6 +42,8 @@ def cage_up(
         assert isinstance(binds, list)
         # Written directly, and so outside the limit of its disk: of a foreign one nothing is.
         data = None if foreign else make_data(fds[0], workspace, policy.data)
+        # Before a program of the cage can add to them.
+        left = count_left(data.fds["output"]) if data is not None and not quiet else 0
         for kind, fd in data.fds.items() if data is not None else ():
             binds.append(make_bind(f"{workspace}/{DATA[kind]}", fd, kind, "data", fds))
         name = name or name_for(workspace)
@@ -67,7 +69,18 @@ def cage_up(
         note(line)
     if data is not None and data.base != workspace and not quiet:
         note(f"its data is in {data.base}/data")
+    if left:
+        note(_words_of_left(left, name))
     return str(started["cage"]), name
+
+
+def _words_of_left(count: int, name: str) -> str:
+    """What was there before the cage, and is destroyed with it."""
+    number = f"{count} files or more" if count == MOST_COUNTED else count_files(count)
+    return (
+        f"{DATA['output']} already holds {number}: akiosctl cage down {name} destroys what is there"
+        " too, unless --keep-output is given"
+    )
 
 
 def name_for(workspace: str) -> str:

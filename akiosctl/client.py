@@ -19,6 +19,7 @@ from akiosctl.plain_msgpack import pack, unpack
 from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
 from akiosd.kernel.scm_rights import Chunk, close_fds, receive_blocking, send_blocking
+from akiosd.values.places import DEFAULT_SOCKET
 from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer", bound=Message)
 
-DEFAULT_SOCKET = "/run/akios/control.sock"
 PROTOCOL = 1
 NOT_RUNNING = "akiosd is not running"
 _READ = 1 << 16
@@ -133,11 +133,11 @@ class _Connection:
 def explain_connect(path: str, error: OSError) -> AkiosError:
     """Why akiosd could not be reached at ``path``."""
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-        next = (
-            "start it: sudo systemctl enable --now akiosd; or without a service: sudo akiosctl"
-            " run --standalone -- CMD"
-        )
-        if not is_of_service(path):
+        if is_of_service(path):
+            from akiosctl.host_check import how_to_start, read_facts
+
+            next = how_to_start(read_facts())
+        else:
             from akiosctl.start_advice import what_starts_private
 
             next = what_starts_private(path)

@@ -21,6 +21,7 @@ from akiosd.values.places import DATA
 _OPEN_TO_OTHERS = (
     "others than you may enter data, and programs that an agent leaves there could run as you"
 )
+MOST_COUNTED = 10_000
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -103,6 +104,22 @@ def _make(workspace: int, place: str) -> int:
             os.close(fd)
             raise OSError(errno.EACCES, _OPEN_TO_OTHERS)
     return fd
+
+
+def count_left(output: int) -> int:
+    """How many files are in the open directory ``output`` and below, as far as its user can see;
+    no more than :data:`MOST_COUNTED` are looked at.
+    """
+    found = 0
+    fd = os.open(f"/proc/self/fd/{output}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _, _, names, _ in os.fwalk(".", dir_fd=fd):
+            found += len(names)
+            if found > MOST_COUNTED:
+                break
+    finally:
+        os.close(fd)
+    return min(found, MOST_COUNTED)
 
 
 def open_output(workspace: int) -> int | None:

@@ -18,10 +18,11 @@ from akiosctl.dead_ends import ADDRESS, HERE, PORT, DeadEnds
 from akiosctl.render import escape
 from akiosd.errors import PolicyError
 from akiosd.gateway.net.remedies import UNCOUNTED, Asked, Remedy, find_remedy
-from akiosd.policy.advice import YOU, Advice, Edit, Place, advise
+from akiosd.policy.advice import ALLOWED_NOW, YOU, Advice, Edit, Place, advise
 from akiosd.policy.merge import Layer, merge
 from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.values.model_sites import find_model_site
+from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.records import NetDenied, NetRequest, SpendWarning, Syscall, decode_entry
 
@@ -71,6 +72,8 @@ class Group(msgspec.Struct):
     def add(self, subject: str, count: int, asked: Asked) -> None:
         if subject in self.counts:
             self.counts[subject] += count
+            if asked.needs > self.asked[subject].needs:
+                self.asked[subject] = asked
         elif len(self.counts) < MAX_SUBJECTS:
             self.counts[subject] = count
             self.asked[subject] = asked
@@ -153,7 +156,12 @@ def read_denial(record: object) -> tuple[str, int, Asked, str] | None:
         asked = Asked(UNCOUNTED, record.host, record.port, path, method=record.method)
         return record.host, 1, asked, UNCOUNTED
     if isinstance(record, SpendWarning):
-        return record.model or record.provider, 1, Asked(record.rule), record.rule
+        return (
+            record.model or record.provider,
+            1,
+            Asked(record.rule, needs=record.needs),
+            record.rule,
+        )
     return None
 
 
@@ -178,8 +186,11 @@ def explain(
     layers: Sequence[Layer],
     where: Sequence[Place],
     ends: DeadEnds | None = None,
+    config_file: str = CONFIG_FILE,
 ) -> list[Told]:
-    """One :class:`Told` for all subjects that the same setting would allow; ``ends`` come last."""
+    """One :class:`Told` for all subjects that the same setting would allow; ``ends`` come last;
+    ``config_file`` is akiosd's own.
+    """
     try:
         policy = merge(layers)
     except PolicyError:
@@ -187,7 +198,10 @@ def explain(
     told: list[Told] = []
     for group in (*groups, *(_dead_ends(ends, policy) if ends is not None else ())):
         parts: dict[object, list[tuple[str, Remedy]]] = {}
+        # One number is told for all of them.
+        needs = max((asked.needs for asked in group.asked.values()), default=0)
         for subject, asked in group.asked.items():
+            asked = msgspec.structs.replace(asked, needs=needs, config_file=config_file)
             remedy = find_remedy(asked, policy)
             keys = tuple((edit.key, edit.action) for edit in remedy.edits)
             alike = (keys, remedy.instead, subject if keys else "")
@@ -255,6 +269,8 @@ def _tell(group: Group, subjects: list[str], advice: Advice | None, remedy: Reme
     )
     if advice is not None:
         told.advice, told.setting, told.who = advice.words, advice.setting, advice.who
+        if advice is ALLOWED_NOW:
+            told.advice = remedy.now or advice.words
         told.advice += f"; {remedy.besides}" if remedy.besides else ""
         told.files = list(advice.files)
     return told

@@ -130,6 +130,11 @@ def _ledger(finding: Finding, system: System) -> Hint:
     return Hint(finding.layer, (f"df -h {system.state_dir}", *_PRUNE), note)
 
 
+def _room(finding: Finding, system: System) -> Hint:
+    note = "make room there, or lower quotas.keep_free_bytes in akiosd.yaml and reload akiosd"
+    return Hint(finding.layer, (f"df -h {system.state_dir}",), note)
+
+
 def _start(finding: Finding, system: System) -> Hint:
     return Hint(finding.layer, (system.start,))
 
@@ -148,6 +153,7 @@ _BY_LAYER: dict[str, Callable[[Finding, System], Hint]] = {
     "programs": _programs,
     "disk": _disk,
     "ledger": _ledger,
+    "room": _room,
     "akiosd": _start,
 }
 

@@ -10,13 +10,14 @@ import grp
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 import msgspec
 
+from akiosctl.start_advice import daemon_program, started_before
 from akiosd.kernel import syscalls
 from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.values.places import DEFAULT_SOCKET
 
 KERNEL_FLOOR = (5, 19)
 GROUP = "akios"
@@ -45,6 +46,10 @@ class Facts(msgspec.Struct, frozen=True):
     mkfs: bool
     program: str
     """As one would type it."""
+    become: str = "sudo "
+    """What stands before a command for root."""
+    again: str = ""
+    """As the last akiosd was started here by hand."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -105,12 +110,16 @@ def judge(facts: Facts) -> list[Finding]:
 
 
 def what_starts(facts: Facts) -> str:
-    """The command that starts akiosd here."""
+    """The command that starts akiosd here, which can be pasted as it stands."""
     if facts.unit and facts.systemd:
-        return "sudo systemctl enable --now akiosd"
-    if facts.unit:
-        return f"sudo {facts.program} (its service is installed, but systemd does not run here)"
-    return f"sudo {facts.program}, or for a single run: sudo akiosctl run --standalone -- COMMAND"
+        return f"{facts.become}systemctl enable --now akiosd"
+    return f"{facts.become}{facts.again or f'{facts.program} --detach'}"
+
+
+def how_to_start(facts: Facts) -> str:
+    """The same as advice, with what else there is."""
+    single = f"for a single run: {facts.become}akiosctl run --standalone -- COMMAND"
+    return f"start it: {what_starts(facts)}; or {single}"
 
 
 def _find(layer: str, good: bool, detail: str) -> Finding:
@@ -146,6 +155,9 @@ def read_facts() -> Facts:
         member=_is_member(),
         mkfs=shutil.which("mkfs.ext4", path=_SYSTEM_PATH) is not None,
         program=daemon_program(),
+        # In a container root has no sudo, as a rule.
+        become="" if os.geteuid() == 0 and shutil.which("sudo") is None else "sudo ",
+        again=started_before(os.path.dirname(DEFAULT_SOCKET)),
     )
 
 
@@ -182,17 +194,6 @@ def _find_group() -> int | None:
 
 def _is_member() -> bool:
     return os.geteuid() == 0 or _find_group() in (os.getegid(), *os.getgroups())
-
-
-_PATH_OF_SUDO = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin", "")
-
-
-def daemon_program() -> str:
-    """akiosd as it is started here."""
-    beside = os.path.join(os.path.dirname(sys.executable), "akiosd")
-    found = shutil.which("akiosd") or (beside if os.path.exists(beside) else "akiosd")
-    # sudo has a PATH of its own, without the user's venv (secure_path in sudoers(5)).
-    return "akiosd" if os.path.dirname(found) in _PATH_OF_SUDO else found
 
 
 def _words(path: str) -> list[str]:

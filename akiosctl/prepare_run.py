@@ -15,6 +15,7 @@ from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import note
 from akiosctl.run_options import RunOptions, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
+from akiosctl.shown_paths import open_shown
 from akiosctl.stdio import is_one_output
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
@@ -61,9 +62,9 @@ def prepare(
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
-            # akiosd puts together a cage's /etc, of what everybody may read.
-            if kind == "write" or not path.startswith("/etc/"):
-                binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+            fd = open_shown(kind, path, policy.places.get(path, ""), workspace.path, home)
+            if fd is not None:
+                binds.append(make_bind(path, fd, kind, "policy", fds))
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = GitUser() if foreign else look(workspace.path, home, os.environ, config_home)
@@ -163,26 +164,6 @@ def add_git(shown: Shown, binds: list[dict[str, object]], fds: list[int]) -> Non
         os.close(shown.fd)
         return
     binds.append(make_bind(shown.path, shown.fd, shown.kind, shown.why, fds))
-
-
-def open_bind(path: str) -> int:
-    """Open a tree that the policy names, as the user; O_PATH alone would not ask for permission to
-    read.
-    """
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise AkiosError(
-            f"{path} cannot be opened: {error.strerror}",
-            "filesystem of the policy",
-            "correct or remove it there",
-        ) from None
-    if not os.access(f"/proc/self/fd/{fd}", os.R_OK):
-        os.close(fd)
-        raise AkiosError(
-            f"{path} cannot be read by you", "filesystem of the policy", "remove it from the policy"
-        )
-    return fd
 
 
 def user_name() -> str:

@@ -15,6 +15,7 @@ from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import Group, Told, collect, explain, places
 from akiosctl.records_text import read_record
 from akiosctl.system_policy import ask_system
+from akiosd.policy.advice import YOU, Place
 from akiosd.policy.merge import Layer
 from akiosd.policy.system import SystemPolicy
 from akiosd.values.records import ProgramStarted
@@ -91,7 +92,17 @@ def of_run(path: str, cage: str, workspace: str, options: RunOptions) -> list[To
         system = ask_system(client)
     explicit, flags = options.value("policy"), policy_flags(options)
     layers = layers_of(workspace, explicit, flags, system)
-    return explain(groups, layers, files_of(workspace, explicit, system), ends)
+    where = [*_options_of(flags), *files_of(workspace, explicit, system)]
+    return explain(groups, layers, where, ends, system.config_file)
+
+
+def _options_of(flags: dict[str, Any]) -> Iterator[Place]:
+    """The options that set a value over whatever the files say."""
+    from akiosctl.run_options import POLICY_OPTIONS
+
+    for name, (section, key) in POLICY_OPTIONS.items():
+        if key in flags.get(section, {}):
+            yield Place("flags", f"--{name}", YOU, f"{section}.{key}")
 
 
 def layers_of(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 8
+_FORMAT = 9
 
 
 class RunPolicy:
@@ -38,6 +38,8 @@ class RunPolicy:
         self.set: dict[str, str] = parts["set"]
         self.read: list[str] = parts["read"]
         self.write: list[str] = parts["write"]
+        self.places: dict[str, str] = parts.get("places", {})
+        """Of what ``read`` and ``write`` name: file and line that ask for it."""
         self.sites: bool = parts.get("sites", False)
         self.news: str = parts["news"] if is_new else ""
         """What the project's file opens beyond the system policy, where this user was not told of
@@ -120,6 +122,7 @@ def _merge(
     import msgspec
 
     from akiosctl.policy_files import decode_flags, find_layers
+    from akiosctl.shown_paths import places_of
     from akiosd.policy.merge import Layer, beyond_system, merge_explained
     from akiosd.policy.system import unpack as read_packed
 
@@ -137,6 +140,7 @@ def _merge(
         "set": dict(policy.environment.set),
         "read": list(policy.filesystem.read),
         "write": list(policy.filesystem.write),
+        "places": places_of(layers),
         "sites": _has_own_sites(policy.network),
     }
 

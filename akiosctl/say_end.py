@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from akiosctl.denials import Told
 
 
+_ITS_OWN = ("exited", "signal")
+"""Ends of which the exit status says everything: the agent's own, or by a signal to it."""
+
+
 def tell_left(cage: str, name: str, as_json: bool) -> None:
     """Say that the cage runs on without us; the last line of ``--json`` is JSON then too."""
     note(f"left running; akiosctl attach {cage} · logs -f · stop")
@@ -37,7 +41,7 @@ def finish(
     denied: Sequence[Told] = (),
 ) -> int:
     """Say how it ended, settle its changes; returns the exit status.  Without ``hint`` it says
-    nothing.
+    nothing but why a cage did not end by itself.
     """
     code = int(ended.get("exit_code", 0))
     kind, reason = str(ended.get("kind", "exited")), str(ended.get("reason", ""))
@@ -71,6 +75,8 @@ def finish(
             expires = int(ended.get("expires_ns", 0))
             until = f"; kept until {format_day(expires)}" if expires and settle == "keep" else ""
             note(f"files changed; {hint}{until}")
+    elif kind not in _ITS_OWN and reason:
+        note(reason)
     return 125 if failed and code == 0 else code
 
 

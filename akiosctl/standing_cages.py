@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from akiosctl.cages import list_cages
+from akiosctl.render import escape
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ def find_standing(cages: Sequence[CageInfo], name: str | None) -> CageInfo:
 
 
 _NONE, _MAKE = "you have no standing cage", "make one: akiosctl cage up NAME"
+
+
+def words_of_standstill(cage: CageInfo) -> str:
+    """Why a cage stands still that nobody paused, in a line of its own: no column has room for
+    it; "" for any other.
+    """
+    if cage.ended_ns or not cage.reason:
+        return ""
+    return f"{escape(cage.name or cage.cage)} stands still: {escape(cage.reason)}"
 
 
 def state_of(cage: CageInfo) -> str:

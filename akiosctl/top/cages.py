@@ -73,8 +73,11 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the list does not know what was measured, or the other way round."""
-        return {one.cage for one in self.infos if not one.ended_ns} != set(self.uses)
+        """Whether the list does not know what was measured, or the other way round; also which of
+        them stand still, since it says why.
+        """
+        listed = {one.cage: one.state == "paused" for one in self.infos if not one.ended_ns}
+        return listed != {name: use.state == "paused" for name, use in self.uses.items()}
 
     def find(self, cage: str) -> Cage | None:
         """The cage of this id."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from akiosctl.render import escape, quote_command
+from akiosctl.standing_cages import words_of_standstill
 from akiosctl.top.cages import Cage
 from akiosd.values.units import USD, format_duration, format_size, format_usd
 
@@ -179,6 +180,8 @@ def about(cage: Cage, now_ns: int) -> list[str]:
         words.append(escape(info.reason) or f"exited {info.exit_code}")
         words += ["changes wait"] if info.changes else []
     lines.append(", ".join(words))
+    still = words_of_standstill(info)
+    lines += [still] if still else []
     if use is not None:
         lines.append(", ".join(_used(cage)))
     return lines

@@ -82,13 +82,7 @@ def to_json(reply: DoctorReply, hints: Iterable[Hint], socket: str) -> dict[str,
 def outside_json(path: str, error: AkiosError) -> dict[str, Any]:
     """The same where akiosd does not answer: ``error`` says why."""
     facts = host_check.read_facts()
-    return _outside(path, facts, host_check.judge(facts), [], _next(error, facts))
-
-
-def _next(error: AkiosError, facts: host_check.Facts) -> str:
-    if error.what == NOT_RUNNING and is_of_service(error.where):
-        return f"start it: {host_check.what_starts(facts)}"
-    return error.next
+    return _outside(path, facts, host_check.judge(facts), [], error.next)
 
 
 def _outside(
@@ -119,20 +113,19 @@ def _without_daemon(path: str, error: AkiosError, fix_hints: bool, as_json: bool
     lacks = [finding for finding in findings if finding.status == "missing"]
     closed = error.what != NOT_RUNNING  # it may run, and only the way to it is closed
     start = host_check.what_starts(facts) if is_of_service(path) else command_at(path)
-    next = _next(error, facts)
     hints = list[Hint]()
     if fix_hints:
         stopped = [] if closed else [Finding("akiosd", "missing", error.what)]
         hints = find_hints([*lacks, *stopped], read_system(start, ""))
     if as_json:
-        print_json(_outside(path, facts, findings, hints, next))
+        print_json(_outside(path, facts, findings, hints, error.next))
         return 1
     print_line(f"{error.what} ({path})")
     print_line("Seen from outside; whether a layer holds, akiosd tries when it runs:")
     print_layers(findings)
     if lacks:
         print_line(f"missing: {', '.join(finding.layer for finding in lacks)}")
-    print_line(f"next: {next}")
+    print_line(f"next: {error.next}")
     print_hints(hints, fix_hints)
     return 1
 

@@ -5,7 +5,9 @@ file is right, which names a preset has, and what an administrator begins with.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +17,7 @@ from akiosctl import policy_files
 from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
+from akiosctl.shown_paths import check_shown, places_of
 from akiosctl.system_policy import find_system
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain, explain_text
@@ -67,7 +70,8 @@ def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_jso
 @click.pass_context
 def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """Check policy files: keys, values, and what the system policy would not let a project ask
-    for; without FILE, the layers of a run here.
+    for; without FILE, the layers of a run here.  What they show of this host is opened as a run
+    from here would.
 
     Exit status 1 when a file is not acceptable.
     """
@@ -77,7 +81,9 @@ def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
             system = merge_explained([find_system(ctx.obj).layer])
             report = [_check_file(name, system) for name in files]
         else:
-            _merge_here(ctx, None)
+            layers = _layers_here(ctx, None)
+            shown = merge_explained(layers).policy.filesystem
+            _check_paths(layers, shown.read, shown.write)
             report = [{"file": "the policy of a run here", "ok": True, "widens": []}]
     except PolicyError as error:
         _fail(error, as_json)
@@ -122,11 +128,11 @@ def _check_file(name: str, system: Merged) -> dict[str, Any]:
     """Alone, as if it were the system's; what the system policy would refuse in a project is told,
     not refused.
     """
-    return {
-        "file": name,
-        "ok": True,
-        "widens": what_it_widens(policy_files.read_named(name), system),
-    }
+    policy = policy_files.read_named(name)
+    widens = what_it_widens(policy, system)
+    read, write = (policy.values.get(f"filesystem.{kind}", ()) for kind in ("read", "write"))
+    _check_paths([Layer("project", policy, name)], read, write)
+    return {"file": name, "ok": True, "widens": widens}
 
 
 def what_it_widens(policy: PartialPolicy, system: Merged) -> list[str]:
@@ -138,8 +144,16 @@ def what_it_widens(policy: PartialPolicy, system: Merged) -> list[str]:
 
 
 def _merge_here(ctx: click.Context, explicit: str | None) -> Merged:
-    system = find_system(ctx.obj)
-    return merge_explained(policy_files.find_layers(Path.cwd(), explicit, system=system))
+    return merge_explained(_layers_here(ctx, explicit))
+
+
+def _layers_here(ctx: click.Context, explicit: str | None) -> list[Layer]:
+    return policy_files.find_layers(Path.cwd(), explicit, system=find_system(ctx.obj))
+
+
+def _check_paths(layers: list[Layer], read: Sequence[str], write: Sequence[str]) -> None:
+    """What is shown of the host, as a run here would open it.  Raises :class:`PolicyError`."""
+    check_shown(read, write, places_of(layers), str(Path.cwd()), os.path.expanduser("~"))
 
 
 def _fail(error: PolicyError, as_json: bool) -> NoReturn:

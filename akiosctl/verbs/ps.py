@@ -10,7 +10,7 @@ import click
 from akiosctl.cages import list_cages
 from akiosctl.commands import wants_json
 from akiosctl.render import quote_command, table
-from akiosctl.standing_cages import state_of
+from akiosctl.standing_cages import state_of, words_of_standstill
 from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
 
@@ -35,6 +35,8 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         click.echo(json.dumps([to_json(cage) for cage in shown], indent=2))
         return
     for line in table(*columns(shown, time.time_ns())):
+        click.echo(line)
+    for line in filter(None, map(words_of_standstill, shown)):
         click.echo(line)
 
 

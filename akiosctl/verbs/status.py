@@ -13,7 +13,7 @@ import msgspec
 
 from akiosctl import host_check
 from akiosctl.cages import list_cages
-from akiosctl.client import NOT_RUNNING, Client, is_of_service
+from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
 from akiosctl.render import describe_spend, escape, format_day, paint, table
 from akiosctl.standing_cages import state_of
@@ -225,8 +225,6 @@ def to_json(found: Status) -> dict[str, Any]:
 def _without_daemon(path: str, error: AkiosError, as_json: bool) -> int:
     """``error`` says why there is no answer."""
     next = error.next
-    if error.what == NOT_RUNNING and is_of_service(error.where):
-        next = f"start it: {host_check.what_starts(host_check.read_facts())}"
     if as_json:
         facts = host_check.read_facts()
         found = {

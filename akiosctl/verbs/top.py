@@ -13,6 +13,7 @@ from akiosctl.cages import list_cages
 from akiosctl.commands import print_line, wants_json
 from akiosctl.extras import install_command
 from akiosctl.render import table
+from akiosctl.standing_cages import words_of_standstill
 from akiosctl.top.cages import Cage, Known, to_json
 from akiosctl.top.columns import COLUMNS
 from akiosctl.top.feed import measure
@@ -59,6 +60,8 @@ def command(ctx: click.Context, once: bool, as_json: bool) -> None:
     now = time.time_ns()
     rows = [[column.cell(cage, now).text for column in COLUMNS] for cage in cages]
     for line in table([column.title for column in COLUMNS], rows):
+        click.echo(line)
+    for line in filter(None, (words_of_standstill(cage.info) for cage in cages)):
         click.echo(line)
     if not rows:
         print_line("no cage runs; those that ended: akiosctl ps --all")

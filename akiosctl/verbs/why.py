@@ -74,7 +74,8 @@ def tell_why(
     system = ask_system(client)
     layers = layers_of(workspace, explicit, {}, system)
     groups = [*reading.groups.values()]
-    told = explain(groups, layers, files_of(workspace, explicit, system), reading.ends)
+    where = files_of(workspace, explicit, system)
+    told = explain(groups, layers, where, reading.ends, system.config_file)
     return told, _is_policy(reading.head, layers)
 
 

@@ -17,7 +17,7 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon.base import directories, early_stop, systemd
+from akiosd.daemon.base import directories, early_stop, start_line, systemd
 from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.exposed_keys import refuse_exposed_keys
@@ -51,6 +51,7 @@ from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
+from akiosd.values.places import CONFIG_FILE
 from akiosd.values.service_manager import ServiceFacts, describe_stop, reloading
 from akiosd.wire.messages import Hello
 
@@ -64,8 +65,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="akiosd", description="The AKIOS daemon: cages for AI agents."
     )
+    # Read again on SIGHUP, when the working directory is another; and named in hints.
     parser.add_argument(
-        "--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)"
+        "--config", type=_absolute, help=f"akiosd.yaml (default: {CONFIG_FILE}, if it exists)"
     )
     parser.add_argument(
         "--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)"
@@ -91,6 +93,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
@@ -217,6 +223,7 @@ async def _serve_until_told(
                 accepting = await vital.run(
                     _start_servers, servers, host, supervisor, gate, listeners, vital
                 )
+                _leave_start_line(arguments, host)
                 _say_ready(service, supervisor, host, arguments.ready_fd)
                 _log.info(
                     "ready",
@@ -286,6 +293,12 @@ def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:
 def _disk_has_room(supervisor: Supervisor) -> None:
     _log.info("the disk has room again: cages go on")
     supervisor.freeze_all(False)
+
+
+def _leave_start_line(arguments: argparse.Namespace, host: Host) -> None:
+    state, runtime = host.config.state_dir, host.config.runtime_dir
+    given = overrides_of(arguments)
+    start_line.leave(Path(runtime), start_line.words_of(arguments.config, given, state, runtime))
 
 
 def _describe_stop(supervisor: Supervisor) -> str:

@@ -10,6 +10,7 @@ from itertools import chain
 import msgspec
 
 from akiosd.meter.loops import Minute, Repeats
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Budget, Most
 from akiosd.values.spend import Grant, Outcome, Tokens
 
@@ -78,7 +79,8 @@ class Account(msgspec.Struct, frozen=True):
 
     Money is in micro-USD, times are of a monotonic clock. ``calls`` counts answered calls, also
     those cut short. ``open`` maps the number of a call to its reservation.  ``loops_up_to`` is the
-    bound of that name in the policy, and stands in the words of refusals only.
+    bound of that name in the policy; it and ``system_file``, where an administrator raises it,
+    stand in the words of refusals only.
 
     ``lent`` are open calls of cages that share this budget, by cage and number (:func:`lent_to`),
     and ``shared`` is what those cost that are over: the amounts beside them leave both out.
@@ -98,6 +100,7 @@ class Account(msgspec.Struct, frozen=True):
     ending: Ending | None = None
     lent: dict[str, Open] = {}
     shared: Shared = Shared()
+    system_file: str = SYSTEM_FILE
 
     @property
     def tokens(self) -> int:

@@ -41,10 +41,9 @@ import msgspec
 from akiosd.errors import GatewayFaultError
 from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Shared, Warned
-from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
+from akiosd.meter.headroom import COMFORTABLE, MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
-from akiosd.values.places import SYSTEM_FILE
-from akiosd.values.policy import Budget, Most
+from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Outcome, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
 
@@ -60,11 +59,6 @@ MAX_OPEN = 1024
 """Calls of one cage that may be open at once."""
 
 _SHARED = ("usd_micro", "tokens", "calls", "usd_micro_per_minute", "requests_per_minute")
-
-COMFORTABLE = 8192
-"""Output tokens.  A request that names no length waits for no more than that: few answers are
-longer.
-"""
 
 Verdict = tuple[Account, Grant | Denial | Wait]
 
@@ -241,18 +235,17 @@ def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
         )
     ending = Ending("loop", circle.describe())
     account, refusal = _refuse(account, circle.rule, words, now_ns, ending, BAD_REQUEST)
-    assert isinstance(refusal, Denial)
-    told = f"{refusal.words} ({_how_to_raise(circle, account.loops_up_to)})"
+    told = f"{refusal.words} ({_how_to_raise(circle, account)})"
     return account, msgspec.structs.replace(refusal, words=told)
 
 
-def _how_to_raise(circle: loops.Circle, bound: Most) -> str:
+def _how_to_raise(circle: loops.Circle, account: Account) -> str:
     """The number, its setting, and who may change it where."""
-    key = circle.rule.removeprefix("budget.")
+    key, bound = circle.rule.removeprefix("budget."), account.loops_up_to
     if bound is None or circle.limit >= bound > 0:
         return (
             f"{circle.number}; an administrator of this host may let projects raise it, by"
-            f" projects_may: {{loops: N}} in {SYSTEM_FILE}"
+            f" projects_may: {{loops: N}} in {account.system_file}"
         )
     most = f"up to {bound}" if bound else "to any number"
     return f"{circle.number}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"
@@ -378,18 +371,23 @@ def _is_bounded(limits: Budget, need: Need) -> bool:
 
 
 def _no_room(account: Account, need: Need, room: Room, now_ns: int, waited_ns: int) -> Verdict:
-    state = room.describe(need)
+    state, needs = room.describe(need), room.enough(need)
     if room.held and fit(need, room, room.limit - room.used) is not None:
-        return account, Denial(
-            room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED
-        )
+        words = f"{state}; wait for an open call to end"
+        return account, Denial(room.rule, words, status=PAYMENT_REQUIRED, needs=needs)
     if room.rule == "budget.usd_per_minute":
         ending = Ending("loop", f"more than {format_usd(room.limit)} in a minute")
         words = f"{state}; wait until the minute is over"
-        return _refuse(account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, RATE_REFUSALS)
-    words = f"{state}; finish without further calls"
-    ending = Ending("budget", room.verdict(need))
-    return _refuse(account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, waited_ns=waited_ns)
+        account, denial = _refuse(
+            account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, RATE_REFUSALS
+        )
+    else:
+        words = f"{state}; finish without further calls"
+        ending = Ending("budget", room.verdict(need))
+        account, denial = _refuse(
+            account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, waited_ns=waited_ns
+        )
+    return account, msgspec.structs.replace(denial, needs=needs)
 
 
 def _check_overdrawn(account: Account, settled: Settled) -> Account:
@@ -421,7 +419,7 @@ def _refuse(
     status: int,
     patience: int = 1,
     waited_ns: int = 0,
-) -> Verdict:
+) -> tuple[Account, Denial]:
     """Warn, and after ``patience`` warnings that could be read, end."""
     before = account.warned.get(rule, Warned(now_ns, 0))
     readable = now_ns - waited_ns - before.since_ns >= PATIENCE_NS

@@ -17,6 +17,10 @@ MAX_AMOUNT = 1 << 40
 """Most micro-USD or tokens of one call: more cannot be true, and sums of such amounts can still be
 encoded.
 """
+COMFORTABLE = 8192
+"""Output tokens.  A request that names no length waits for no more than that: few answers are
+longer.
+"""
 _NANO_PER_MICRO = 1_000
 _NEARLY = 10  # a budget of which less than a tenth is left reads as spent
 
@@ -35,6 +39,11 @@ class Need(msgspec.Struct, frozen=True):
     named: int
     wanted: int
     least: int
+
+    @property
+    def useful(self) -> int:
+        """Output tokens of an answer that is not cut short, or hardly ever."""
+        return min(self.wanted, max(COMFORTABLE, self.least))
 
     def usd_micro(self, output: int) -> int:
         """The price of the call with ``output`` tokens for each choice, rounded up."""
@@ -99,11 +108,19 @@ class Room(msgspec.Struct, frozen=True):
             f"{self._show(self.limit)} too small: {self._show(self.used)} used, {self._want(need)}"
         )
 
+    def enough(self, need: Need) -> int:
+        """A limit under which the call would have fitted, with an answer of some use."""
+        return self.used + self.held + self._amount(need, need.useful)
+
     def _want(self, need: Need) -> str:
         if self.unit == "calls":
             return "this is one more"
-        least = need.usd_micro(need.least) if self.unit == "usd" else need.tokens(need.least)
-        return f"this call needs room for {self._show(least)}"
+        return f"this call needs room for {self._show(self._amount(need, need.least))}"
+
+    def _amount(self, need: Need, output: int) -> int:
+        if self.unit == "calls":
+            return 1
+        return need.usd_micro(output) if self.unit == "usd" else need.tokens(output)
 
     def _show(self, amount: int) -> str:
         return format_usd(amount) if self.unit == "usd" else f"{amount:,} {self.unit}"

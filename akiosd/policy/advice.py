@@ -44,11 +44,14 @@ class Edit(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A policy file, whether it is there or not, and who may write it."""
+    """A policy file, whether it is there or not, and who may write it.  Of layer ``flags`` it is an
+    option, as in ``--budget``, which sets ``key`` alone.
+    """
 
     layer: LayerName
     file: str
     who: str
+    key: str = ""
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -83,6 +86,8 @@ def advise(
     both = [(one, other) for one in system for other in places if other is not one]
     for chosen in chain(single, both):
         for edit in edits:
+            if any(place.key not in ("", edit.key) for place in chosen):
+                continue
             changed = _try(layers, chosen, edit, allows)
             if changed is not None:
                 return _word(changed, chosen, edit)
@@ -186,9 +191,13 @@ def _word(values: Sequence[tuple[Any, ...]], places: Sequence[Place], edit: Edit
     who = ADMINISTRATOR if any(place.who == ADMINISTRATOR for place in places) else YOU
     setting = _line(edit, values[-1] if edit.action == "add" else ())
     files = tuple(place.file for place in places)
-    where = " and ".join(_printable(file) for file in files)
+    where = " and ".join(_printable(place.file) for place in places if not place.key)
     do = _removal(edit) if edit.action == "remove" else f"set {setting}"
-    return Advice(f"{do} in {where}, which {who} may change", setting, files, who)
+    parts = [f"{do} in {where}, which {who} may change"] if where else []
+    # Without the sign of money, which a shell would read.
+    value = str(edit.value).lstrip("$")
+    parts += [f"give {place.file} {value}" for place in places if place.key]
+    return Advice(", and ".join(parts), setting, files, who)
 
 
 def _removal(edit: Edit) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 from akiosd.policy import readers as read
 from akiosd.policy import wider
 from akiosd.policy.presets import PRESETS
-from akiosd.policy.readers import ListOf, OneOf, Reader
+from akiosd.policy.readers import AtLeast, ListOf, OneOf, Reader
 from akiosd.policy.wider import Wider
 from akiosd.values import policy as values
 from akiosd.values.units import (
@@ -92,6 +92,9 @@ def _bound(rows: Sequence[Field]) -> Field:
     """The field of ``projects_may`` that bounds ``rows``: one, or several that are counts."""
     kind = rows[0].kind if len(rows) == 1 else COUNT
     reader = kind.reader
+    if isinstance(reader, AtLeast):
+        # A bound below what works forbids it, and harms nobody.
+        reader = reader.reader
     if isinstance(reader, ListOf):
         words = ListOf(reader.item, {"any": "any", "none": ()})
         own = Kind(f"any|{kind.word}|none", words, wider.widens_names(kind.wider))
@@ -108,7 +111,10 @@ def _show_most(show: Callable[[int], str]) -> Callable[[int], str]:
 
 
 FLAG = Kind("FLAG", read.read_flag, wider.turned_on)
-SIZE = _limit("SIZE", read.bounded(parse_size), format_size)
+SIZE_READER = read.bounded(parse_size)
+SIZE = _limit("SIZE", SIZE_READER, format_size)
+MEMORY = SIZE._replace(reader=AtLeast(SIZE_READER, values.LEAST_MEMORY))
+DISK = SIZE._replace(reader=AtLeast(SIZE_READER, values.LEAST_DISK))
 SHARED = SIZE._replace(show=lambda value: format_size(value) if value else "half of limits.memory")
 TIME = _limit("TIME", read.bounded(parse_duration_ns), format_duration)
 MONEY = _limit("MONEY", read.bounded(read.parse_money), format_usd)
@@ -189,12 +195,16 @@ _FIELDS: tuple[Field, ...] = (
         "Towards one site, which is one line of allowed_domains. Default: {default}.", may="site_requests_per_minute",
     ),
     Field(
-        "limits.memory", SIZE,
-        "Memory of everything in the cage. Default: {default}. At the limit the whole cage is killed. There is no swap.", may="memory",
+        "limits.memory", MEMORY,
+        "Memory of everything in the cage. Default: {default}. At the limit the whole cage is killed. There is no swap. At least "
+        f"{format_size(values.LEAST_MEMORY)}, which is enough for a shell.", may="memory",
     ),
     Field("limits.pids", COUNT, "Processes and threads. Default: {default}.", may="pids"),
     Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU. Default: {default}.", "cpu_percent", may="cpu"),
-    Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp. Default: {default}.", may="disk"),
+    Field(
+        "limits.disk", DISK,
+        f"One budget for changed workspace files, home and /tmp. Default: {{default}}. At least {format_size(values.LEAST_DISK)}.", may="disk",
+    ),
     Field("limits.shm", SHARED, "/dev/shm, which counts as memory, too; half of limits.memory.", may="shm"),
     Field("limits.wall_clock", TIME, "From the start on. Default: {default}.", "wall_clock_ns", may="wall_clock"),
     Field("limits.cpu_time", TIME, "User and system time of the whole cage. Default: {default}.", "cpu_time_ns", may="cpu_time"),

@@ -13,6 +13,7 @@ from typing import Any
 from akiosd.errors import PolicyError
 from akiosd.values import policy as values
 from akiosd.values.domains import canonical_domain
+from akiosd.values.units import format_size
 
 Reader = Callable[[object], Any]
 
@@ -66,6 +67,26 @@ def bounded(parse: Callable[[Any], int]) -> Reader:
         return result
 
     return read
+
+
+class AtLeast:
+    """What ``reader`` reads, and no size between 0, which is no limit, and ``least``."""
+
+    def __init__(self, reader: Reader, least: int) -> None:
+        self.reader, self.least = reader, least
+
+    def __call__(self, value: object) -> int:
+        return self.check(self.reader(value))
+
+    def check(self, size: int) -> int:
+        """Also for what comes as a number, from a client."""
+        if 0 < size < self.least:
+            least = format_size(self.least)
+            raise PolicyError(
+                f"{format_size(size)} is too little: a cage works with {least} or more",
+                next=f"write {self.least >> 20}M or more, 0 for no limit",
+            )
+        return size
 
 
 def parse_percent(value: int | float | str) -> int:

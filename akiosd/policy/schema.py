@@ -14,7 +14,7 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.policy.fields import FIELDS
 from akiosd.policy.presets import names_of
-from akiosd.policy.readers import MAX_VALUE, ListOf, Reader, nearest, read_flag
+from akiosd.policy.readers import MAX_VALUE, AtLeast, ListOf, Reader, nearest, read_flag
 from akiosd.values import policy as values
 
 Path = tuple[str | int, ...]
@@ -67,6 +67,8 @@ def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
             canonical = value in words or tuple(reader.item(item) for item in value) == value
         elif isinstance(value, int) and not isinstance(value, bool):
             canonical = 0 <= value <= MAX_VALUE
+            if isinstance(reader, AtLeast):
+                reader.check(value)
         else:
             canonical = reader(value) == value
     except PolicyError as error:

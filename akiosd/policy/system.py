@@ -14,6 +14,7 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer
 from akiosd.policy.schema import PartialPolicy
+from akiosd.values.places import CONFIG_FILE
 
 MAX_PACKED = 768 << 10
 """It fits into one frame of the protocol."""
@@ -21,12 +22,14 @@ MAX_PACKED = 768 << 10
 
 class SystemPolicy(msgspec.Struct, frozen=True):
     """``file`` is where the system policy stands, or would stand: without one, ``exists`` is false
-    and ``policy`` is the one that AKIOS comes with.
+    and ``policy`` is the one that AKIOS comes with.  ``config_file`` is akiosd's own
+    configuration: what hints name beside it.
     """
 
     file: str
     exists: bool
     policy: PartialPolicy
+    config_file: str = CONFIG_FILE
 
     @property
     def layer(self) -> Layer:

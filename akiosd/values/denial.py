@@ -21,7 +21,8 @@ class Denial(msgspec.Struct, frozen=True, omit_defaults=True, tag="denial"):
     was asked for, ``retry_after`` seconds (0 for none).
 
     ``final``: the cage ends with it. ``failed``: nothing was refused; an upstream did not do its
-    part, and the client may try again.
+    part, and the client may try again.  ``needs``: a value of ``rule`` that would have allowed
+    it, in the unit of a merged policy; 0 where no number would.
     """
 
     rule: str
@@ -32,3 +33,4 @@ class Denial(msgspec.Struct, frozen=True, omit_defaults=True, tag="denial"):
     host: str = ""
     retry_after: int = 0
     failed: bool = False
+    needs: int = 0

@@ -23,6 +23,11 @@ RedactMode = Literal["pseudonym", "mask", "block", "off"]
 
 PROVIDERS: tuple[str, ...] = tuple(FACTS)
 
+LEAST_MEMORY = 4 * MIB
+"""A shell runs in 1 MiB; charges are made ahead on every CPU (cgroup-v2.rst, memory.current)."""
+LEAST_DISK = 8 * MIB
+"""Of what mkfs.ext4 makes a file system with a journal."""
+
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of the policy's sections: immutable, unknown keys refused."""

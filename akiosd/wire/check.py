@@ -8,7 +8,7 @@ import re
 
 from akiosd.errors import DeniedError
 from akiosd.values.ids import NAME_FORM, is_cage_id, is_cage_name
-from akiosd.values.places import DATA
+from akiosd.values.places import DATA, PLACES_FOR_FILES, is_system_path
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
@@ -68,13 +68,8 @@ SIGNALS = {
 _MAX_NAME = 80
 _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
-# Names in the root of every cage, and directories that hold other mounts of a cage.
-SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
 # Projects of an administrator, on top of the host's /usr.
 _SOURCES = re.compile(rb"/usr/(local/)?src/.")
-PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
-"""Files of a cage's own system that a client's file may cover."""
-SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
 def check_request(message: Message, fd_count: int) -> None:
@@ -339,17 +334,6 @@ def _check_stores(run: Run) -> None:
                 f"add it to filesystem.read in the policy; or see which variable it is, and unset"
                 f" it: env | grep -F {shown}",
             )
-
-
-def is_system_path(path: bytes) -> bool:
-    """Whether a tree at this absolute path would lie in, or over, what every cage has there by
-    itself.
-    """
-    return (
-        path == b"/"
-        or path in SHARED_PLACES
-        or any(name in SYSTEM_NAMES for name in path.split(b"/")[1:2])
-    )
 
 
 def check_path(what: str, path: bytes) -> None:

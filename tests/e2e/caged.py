@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from akiosctl.client import Client
-from akiosctl.prepare_run import make_bind, open_bind
+from akiosctl.prepare_run import make_bind
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Limits, Network, Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started
@@ -104,7 +104,10 @@ def caged(
     with Client(str(daemon.socket)) as client:
         fds = [os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         try:
-            binds = [make_bind(str(path), open_bind(str(path)), "read", "", fds) for path in files]
+            binds = [
+                make_bind(str(path), os.open(path, os.O_PATH | os.O_CLOEXEC), "read", "", fds)
+                for path in files
+            ]
             client.send(
                 msgspec.structs.replace(request, binds=tuple(Bind(**bind) for bind in binds)), fds
             )

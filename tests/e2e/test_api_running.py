@@ -125,7 +125,12 @@ def test_limits_and_policy_of_the_request_hold(server: ApiServer) -> None:
     ended = run(server, "/usr/bin/python3", "-c", eater, policy_text=text)
     assert ended["exit_code"] == 137 and "memory" in ended["reason"]
     assert run(server, "/usr/bin/python3", "-c", eater)["exit_code"] == 0  # control
-    for bad in ({"policy_text": "version: 1\nwhat: 1\n"}, {"memory": "much"}, {"cwd": "../.."}):
+    for bad in (
+        {"policy_text": "version: 1\nwhat: 1\n"},
+        {"memory": "much"},
+        {"cwd": "../.."},
+        {"memory": "100"},
+    ):
         answer = begin(server, argv=["true"], **bad)
         assert answer.status == 409 and answer.json()["next"], answer.body
         assert "--" not in answer.json()["where"] + answer.json()["next"], answer.body

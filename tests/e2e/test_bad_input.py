@@ -265,12 +265,21 @@ def test_a_command_that_is_missing_or_cannot_be_executed(daemon: Daemon) -> None
     refused(daemon.ctl("run", "--memory"), "--memory needs a value")
 
 
+def test_a_cage_works_with_the_least_that_is_accepted(daemon: Daemon) -> None:
+    """The control of what is refused below it."""
+    words, flags = ("sh", "-c", "date >f && cat f"), ("--memory", "4M", "--disk", "8M")
+    done = daemon.run(*words, flags=[*flags, "--discard"])
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
         (["--no-such-flag"], "--no-such-flag"),
         (["--memory", "lots"], "memory"),
         (["--memory", "-1"], "memory"),
+        (["--memory", "100"], "100 B is too little: a cage works with 4 MiB or more"),
+        (["--disk", "1K"], "1 KiB is too little: a cage works with 8 MiB or more"),
         (["--pids", "0x"], "pids"),
         (["--timeout", "soon"], "wall_clock"),
         (["--mode", "yolo"], "yolo"),

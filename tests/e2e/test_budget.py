@@ -175,6 +175,25 @@ print(json.dumps(sorted(found)))
     assert len(of_kind(priced, report["cage"], "spend_warning")) == 99
 
 
+def test_the_budget_that_is_told_allows_the_call_that_was_refused(priced: Daemon) -> None:
+    """By the file and by the option: what is told is done, and the call is made."""
+    code = "print(status('one')[0])\n"
+    report, printed = run(priced, code, policy="budget: {usd: $0.00001}")
+    [denied] = report["denied"]
+    assert (printed, denied["rule"]) == ("402\n", "budget.usd"), report
+    assert denied["setting"] != "budget: {usd: $0.00002}"
+    assert denied["files"][0].endswith("/akios.yaml")
+    assert run(priced, code, policy=denied["setting"])[1] == "200\n"
+
+    report, printed = run(priced, code, "--budget", "0.00001")
+    [denied] = report["denied"]
+    give, option, figure = denied["advice"].split()
+    assert (printed, give, option) == ("402\n", "give", "--budget"), report
+    assert run(priced, code, option, figure)[1] == "200\n"
+    why = priced.ctl("why", report["cage"])
+    assert f"leave out --budget, or give --budget {figure} or more" in why.stdout, why
+
+
 def test_a_spent_budget_is_told_and_then_ends_the_cage(priced: Daemon) -> None:
     code = """
 for number in range(1000):

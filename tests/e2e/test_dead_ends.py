@@ -58,8 +58,12 @@ def test_the_hosts_port_is_told_and_what_reaches_it_does(
     (line,) = [line for line in done.stderr.splitlines() if "failed" in line]
     assert done.stdout == "ConnectionRefusedError\n" and f"localhost:{port} (" in line
     assert f"set network: {{allowed_domains: [host.internal:{port}]}} in /" in line, line
-    assert f"gateway: {{hosts: {{'host.internal': '127.0.0.1:{port}'}}}} in /etc/akios" in line
+    assert (
+        f"gateway: {{hosts: {{'host.internal': '127.0.0.1:{port}'}}}} in {daemon.config}, which"
+        in line
+    )
     told = daemon.ctl("why", cwd=where, uid=NOBODY).stdout
+    assert f"in {daemon.config}, which" in told
     assert f"localhost:{port}" in told and "the host's are not the cage's" in told
     # What was told is written, and the same server answers: the control.
     with caged(named, Network(allowed_domains=(f"host.internal:{port}",))) as agent:

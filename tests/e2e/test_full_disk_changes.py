@@ -90,6 +90,12 @@ def test_a_cage_waits_for_room_and_loses_nothing(small: Daemon) -> None:
     try:
         assert wait_until(lambda: stands_still(small), 60)
         assert str(small.state) in listed(small)["reason"]
+        for words in (("ps",), ("top", "--once")):
+            told = small.ctl(*words).stdout
+            assert "stands still: once the data of all cages is on disk, " in told, told
+        doctor = small.ctl("doctor", "--fix-hints")
+        assert doctor.returncode == 1 and "no cage can begin: No space left" in doctor.stdout
+        assert f"df -h {small.state}" in doctor.stdout, doctor.stdout
         refused = small.run("true")
         assert refused.returncode == 125 and "No space left on device" in refused.stderr
         assert "quotas.keep_free_bytes" in refused.stderr and str(small.state) in refused.stderr
@@ -101,6 +107,7 @@ def test_a_cage_waits_for_room_and_loses_nothing(small: Daemon) -> None:
     # Whoever waits for it is told why nothing happens.
     still, goes_on = err.index("stands still: "), err.index("goes on")
     assert still < goes_on < err.index("files changed"), err
+    assert "no cage can begin" not in small.ctl("doctor").stdout, "the control: with room"
     done = small.ctl("commit", cwd=workspace)
     assert done.returncode == 0, done.stderr
     assert (workspace / "small").read_text() == "small"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -59,5 +60,27 @@ def test_why_it_cannot_start_is_told_where_it_was_started() -> None:
         daemon.start()
         done = start_detached(daemon)
         assert done.returncode == 1 and done.stdout == "" and "akiosd: " in done.stderr
+    finally:
+        daemon.close()
+
+
+def test_the_advice_starts_it_as_it_was_started() -> None:
+    """With another group in its --config, whose member runs a cage before and after."""
+    daemon = Daemon()
+    try:
+        done = start_detached(daemon)
+        found = re.search(r"process (\d+),", done.stdout)
+        assert done.returncode == 0 and found is not None, done.stderr
+        with ending(int(found[1])):
+            assert daemon.run("echo", "hello", uid=NOBODY).stdout == "hello\n"
+        told = daemon.ctl("ps").stderr
+        command = re.search(r"next: +start one there: (.*)", told)
+        assert command is not None and str(daemon.config) in command[1], told
+        words = shlex.split(command[1].removeprefix("sudo "))
+        again = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        found = re.search(r"process (\d+),", again.stdout)
+        assert again.returncode == 0 and found is not None, again.stderr
+        with ending(int(found[1])):
+            assert daemon.run("echo", "hello", uid=NOBODY).stdout == "hello\n"
     finally:
         daemon.close()

@@ -394,6 +394,38 @@ def states(standing: Standing) -> list[str]:
     return [one["state"] for one in programs_of(standing)]
 
 
+def test_what_was_there_before_and_goes_with_the_cage_is_said(daemon: Daemon) -> None:
+    project = daemon.workspace(uid=NOBODY)
+    output = project / "data/output"
+
+    def up(name: str, *more: str) -> str:
+        words = ("cage", "up", name, "--workspace", str(project), *more)
+        made = daemon.ctl(*words, uid=NOBODY, cwd=project)
+        assert made.returncode == 0, made.stderr
+        return str(made.stderr)
+
+    def down(name: str, *more: str) -> None:
+        gone = daemon.ctl("cage", "down", name, "--fast", *more, uid=NOBODY, cwd=project)
+        assert gone.returncode == 0, gone.stderr
+
+    assert "already holds" not in up("first"), "the control: there is nothing"
+    (output / "below").mkdir()
+    (output / "below" / "mine").write_text("of an earlier run")
+    (output / "other").write_text("and another")
+    for place in ("below", "below/mine", "other"):
+        os.chown(output / place, NOBODY, NOBODY)
+    down("first", "--keep-output")
+    assert (output / "below/mine").exists(), "what the note says spares them"
+    told = "data/output already holds 2 files: akiosctl cage down second destroys what is there too"
+    assert told in up("second")
+    down("second")
+    assert list(output.iterdir()) == []
+    (output / "mine").write_text("once more")
+    os.chown(output / "mine", NOBODY, NOBODY)
+    assert "already holds" not in up("third", "--quiet")
+    down("third")
+
+
 TOLD = "trap '{}exit 7' TERM; echo >data/output/up; while :; do sleep 0.05; done"
 """A program that ends with 7 when it is asked to, once there is a file ``up``."""
 

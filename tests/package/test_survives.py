@@ -30,7 +30,7 @@ pytestmark = [
 ]
 CONFIG = Path("/etc/akios/akiosd.yaml")
 # Fifty cages and more take an emulated akiosd over a minute to take over on a busy machine: the bound
-# is not what is looked at here (tests/e2e/test_survival_refused.py does).
+# is not what is looked at here (tests/e2e/test_survival_refused.py does that).
 PRICED = """
 restart: {{come_back_s: 900}}
 gateway:

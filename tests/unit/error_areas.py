@@ -36,6 +36,7 @@ AREAS: dict[str, tuple[str, ...]] = {
         "akiosctl/locate.py",
         "akiosctl/prepare_run.py",
         "akiosctl/shell_trap.py",
+        "akiosctl/shown_paths.py",
         "akiosctl/started.py",
         "akiosctl/terminal.py",
         "akiosctl/toolchain.py",

@@ -80,7 +80,7 @@ CONDITIONS = [CODE, f"inputs.x == {CODE!r}", f"eval({CODE!r})", f"matches(inputs
               f"size({CODE!r}) > 3", f"inputs.x.{MARK}", "inputs.x.__class__"]
 VALUES = [CODE, "{inputs.x}", "${V}", "{steps.a.outputs.text}", "{inputs.x.__class__}", [CODE]]
 ROW = "name: x\\ninputs: {x: {default: %s}}\\nsteps:\\n- {name: a, agent: http, action: get, if: %s, " \
-      "matrix: {m: [%s]}, parameters: {url: %s}, policy: {limits: {memory: 1M}}}\\n"
+      "matrix: {m: [%s]}, parameters: {url: %s}, policy: {limits: {memory: 4M}}}\\n"
 
 def everything():
     for text in (ROW % ((repr(CODE),) * 4), ROW % ("a", "true", "b", '"{inputs.x}"'), CODE,

@@ -77,6 +77,7 @@ def load_settings(path: Path | None, overrides: Overrides) -> Settings:
     config, data = load_config(path, **overrides)
     file = str(path or CONFIG_FILE)
     system, merged, policy_data = load_system_policy(Path(config.system_policy))
+    system = msgspec.structs.replace(system, config_file=file)
     roots = load_roots(config)
     found = [(file, data), (system.file, policy_data)]
     if config.gateway.roots:

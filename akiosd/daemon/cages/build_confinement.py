@@ -33,10 +33,10 @@ from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
 from akiosd.values.agent_environment import environment, hidden_variables
 from akiosd.values.etc_names import in_etc
 from akiosd.values.ids import Lines
+from akiosd.values.places import is_system_path
 from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.values.trust import store_kind
-from akiosd.wire.check import is_system_path
 from akiosd.wire.messages import Bind, Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV

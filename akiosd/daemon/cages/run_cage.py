@@ -158,6 +158,7 @@ class Cage:
             self._book,
             self._end_by_spending,
             loops_up_to=self.policy.loops_up_to,
+            system_file=host.settings.system.file,
         )
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock_ns = time.monotonic_ns()
@@ -858,6 +859,7 @@ class Cage:
             running.sections.get(SPEND),
             running.sections.get(MORE),
             loops_up_to=self.policy.loops_up_to,
+            system_file=self.host.settings.system.file,
         )
         self.spend.memory.keep_in(self.kept.write)
         self._gateway = self._make_gateway()

@@ -25,6 +25,7 @@ from akiosd.errors import GatewayFaultError
 from akiosd.meter.account import Account, Open, Settled, borrower_of, lent_to
 from akiosd.meter.budget import Other, lend, let_go, lose, reserve, settle, take_back
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Budget, Most
 from akiosd.values.records import LlmCall, Record, SpendWarning
 from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Wait
@@ -107,8 +108,10 @@ class Spend:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         *,
         loops_up_to: Most = None,
+        system_file: str = SYSTEM_FILE,
     ) -> None:
-        self.memory = SpendMemory(book, SpendState(account=Account(budget, loops_up_to)))
+        account = Account(budget, loops_up_to, system_file=system_file)
+        self.memory = SpendMemory(book, SpendState(account=account))
         self._book, self._on_final = book, on_final
         self._now_ns, self._clock_ns = now_ns, clock_ns
         self._early: dict[int, None] = {}
@@ -127,12 +130,13 @@ class Spend:
         more: bytes | None = None,
         *,
         loops_up_to: Most = None,
+        system_file: str = SYSTEM_FILE,
     ) -> Spend:
         """The account as an earlier akiosd left it; ``data`` and ``more`` are the sections
         ``SPEND`` and ``MORE`` of the cage's state memory.  Call :meth:`resume` before anything else
         is asked of it.  Raises StateError.
         """
-        spend = cls(budget, book, on_final, loops_up_to=loops_up_to)
+        spend = cls(budget, book, on_final, loops_up_to=loops_up_to, system_file=system_file)
         spend.memory = SpendMemory.restore(book, data, spend.account, more)
         return spend
 
@@ -371,6 +375,7 @@ class Spend:
             rule=refusal.rule,
             words=refusal.words,
             final=refusal.final,
+            needs=refusal.needs,
         )
         if call in denied:
             denied[call] = Refused(refusal, recorded=True)

@@ -147,8 +147,12 @@ class SpendMemory:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             what = f"what akiosd kept of it has a section {SPEND} that this akiosd cannot read"
             raise StateError(f"{what}: {error}", SPEND) from None
-        limits, loops_up_to = fresh.limits, fresh.loops_up_to
-        state.account = replace(state.account, limits=limits, loops_up_to=loops_up_to)
+        state.account = replace(
+            state.account,
+            limits=fresh.limits,
+            loops_up_to=fresh.loops_up_to,
+            system_file=fresh.system_file,
+        )
         return cls(book, state)
 
     def keep_in(self, write: Write) -> None:

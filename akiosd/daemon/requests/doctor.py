@@ -8,7 +8,7 @@ from akiosd.cage import domain_posture
 from akiosd.daemon.base.host_faults import describe_full
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.disk_use import describe_crowd
-from akiosd.errors import KernelError
+from akiosd.errors import DeniedError, KernelError
 from akiosd.kernel import probe
 from akiosd.kernel.fanotify import FileEvents
 from akiosd.policy.compile.landlock import FLOOR_ABI
@@ -73,6 +73,19 @@ def _ledger(host: Host) -> LayerState:
         return _state("ledger", False, describe_full(host.state_dir))
     crowded = describe_crowd(host.config.ledger, host.log_bytes)
     return _state("ledger", not crowded, crowded or "writable", "degraded")
+
+
+async def read_room(host: Host) -> tuple[LayerState, ...]:
+    """A state of its own where no cage can begin for want of room; none where there is enough."""
+    if host.check_room is None:
+        return ()
+    try:
+        await host.check_room()
+    except DeniedError as error:
+        return (LayerState("room", "unavailable", f"no cage can begin: {error.what}"),)
+    except OSError as error:
+        return (LayerState("room", "unavailable", f"no cage can begin: {error}"),)
+    return ()
 
 
 def _why_untold(owner: int) -> str:

@@ -18,7 +18,7 @@ from akiosd.daemon.requests.admission import Admission
 from akiosd.daemon.requests.cage_requests import CageRequests
 from akiosd.daemon.requests.change_requests import ChangeRequests
 from akiosd.daemon.requests.disk_use import read_disk_use, read_free
-from akiosd.daemon.requests.doctor import read_posture
+from akiosd.daemon.requests.doctor import read_posture, read_room
 from akiosd.daemon.requests.http_requests import Direct
 from akiosd.daemon.requests.keys import KeyKeeper
 from akiosd.daemon.requests.log_requests import LogKeeper
@@ -116,7 +116,7 @@ class Supervisor:
         reply = wire.DoctorReply(
             software=f"akiosd {__version__}",
             kernel=self._host.facts.kernel,
-            posture=read_posture(self._host),
+            posture=(*read_posture(self._host), *await read_room(self._host)),
             cages=len(self.registry.running),
             uptime_ns=time.monotonic_ns() - self._started,
             state_dir=str(self._host.state_dir),

@@ -21,7 +21,7 @@ from akiosd.gateway.net.names import (
     local_ports,
     named_path,
 )
-from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.policy.advice import ALLOWED_NOW, Allows, Edit, advise_merged
 from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import flatten
 from akiosd.policy.refusals import ADMINISTRATOR
@@ -50,7 +50,8 @@ class Asked(msgspec.Struct, frozen=True):
     ``host`` as the client spelled it, ``port`` 0 where only a name was asked for, ``path`` without
     query, ``tls`` whether the connection was or could have been TLS.  ``reserved`` as ``Names`` has
     it.  ``method`` is that of a request that was let through, ``call`` is the name of a system
-    call, ``config_file`` that of akiosd's own configuration.
+    call, ``config_file`` that of akiosd's own configuration.  ``needs`` is a value of the
+    rule that would have been enough, where that is known.
     """
 
     rule: str
@@ -62,17 +63,19 @@ class Asked(msgspec.Struct, frozen=True):
     method: str = ""
     reserved: tuple[tuple[str, int], ...] = ()
     config_file: str = CONFIG_FILE
+    needs: int = 0
 
 
 class Remedy(msgspec.Struct, frozen=True):
     """Settings to try in turn; ``instead`` is what to do where none helps, ``besides`` what else
-    it takes where one does; "" for nothing.
+    it takes where one does, ``now`` what to do where the policy as it is allows it; "" for nothing.
     """
 
     edits: tuple[Edit, ...]
     allows: Allows
     instead: str = ""
     besides: str = ""
+    now: str = ""
 
 
 NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
@@ -239,7 +242,9 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
-    """Twice the limit that refused, or the most that a project may set where that is less."""
+    """Twice the limit that refused, and at least what was needed; where that is more than a project
+    may set, the most that it may.
+    """
     row = next((row for row in FIELDS if row.path == asked.rule), None)
     before = flatten(policy)[row.name] if row else 0
     if row is None or not before:
@@ -247,13 +252,18 @@ def _raised(asked: Asked, policy: Policy) -> Remedy:
 
     def allows(changed: Policy) -> bool:
         now = flatten(changed)[row.name]
-        return bool(now == 0 or now > before)
+        return bool(now == 0 or (now >= asked.needs if asked.needs else now > before))
 
     bound = (getattr(policy.projects_may, row.may) if row.may else 0) or 0
-    most = (2 * before, bound) if before < bound < 2 * before else (2 * before,)
+    ample, least = max(2 * before, asked.needs), asked.needs or before + 1
+    most = (ample, bound) if least <= bound < ample else (ample,)
     is_money = row.kind.word == "MONEY"
     values = [format_usd(one).replace(",", "") if is_money else one for one in most]
-    return Remedy(tuple(Edit(asked.rule, "set", value) for value in values), allows)
+    edits = tuple(Edit(asked.rule, "set", value) for value in values)
+    # Only an option of that run, or an older policy, had less than what the policy has.
+    figure = format_usd(asked.needs).strip("$").replace(",", "")
+    now = f"{ALLOWED_NOW.words}: leave out --budget, or give --budget {figure} or more"
+    return Remedy(edits, allows, now=now if asked.needs and asked.rule == "budget.usd" else "")
 
 
 def _binary(asked: Asked, policy: Policy) -> Remedy:
@@ -300,7 +310,7 @@ def _uncounted(asked: Asked, policy: Policy) -> Remedy:
 
 def _address(asked: Asked, policy: Policy) -> Remedy:
     line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in {asked.config_file}"
-    return Remedy((), never, f"{line}, which an administrator of this host may change")
+    return Remedy((), never, f"{line}, which {ADMINISTRATOR} may change")
 
 
 def _call(asked: Asked, policy: Policy) -> Remedy:
@@ -328,7 +338,7 @@ def _own_port(asked: Asked, policy: Policy) -> Remedy:
     """The host's localhost has a name inside where the administrator gives it one."""
     entry = f"{HOST_INSIDE}:{asked.port}"
     line = f"gateway: {{hosts: {{'{HOST_INSIDE}': '127.0.0.1:{asked.port}'}}}}"
-    where = f"{line} in /etc/akios/akiosd.yaml, which an administrator of this host may change"
+    where = f"{line} in {asked.config_file}, which {ADMINISTRATOR} may change"
     return Remedy(
         (Edit("network.allowed_domains", "add", (entry,)),),
         _reaches(HOST_INSIDE, asked.port, asked.reserved),

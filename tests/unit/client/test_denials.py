@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from akiosctl.denials import MAX_SUBJECTS, collect, explain, long_lines, places, report, short_lines
-from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU
+from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU, Place
 from akiosd.policy.merge import Layer
 from akiosd.policy.schema import load
 from akiosd.values.policy import DEFAULT_POLICY
@@ -136,6 +136,61 @@ def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
         f"denied 2 times: {words}: gpt-5 (2); set budget: {{usd: $2.00}} in {SYSTEM_FILE}, which "
         f"{YOU if os.geteuid() == 0 else ADMINISTRATOR} may change"
     ]
+
+
+def refused(needs: int, model: str = "gpt-5") -> SpendWarning:
+    rule = "budget.usd"
+    return SpendWarning(ts=1, provider="openai", model=model, rule=rule, words="no", needs=needs)
+
+
+@pytest.mark.parametrize(
+    ("bound", "needs", "number"),
+    [
+        ("1.00", (60,), "$0.00006"),  # twice as much would be refused again
+        ("1.00", (60, 900), "$0.0009"),  # the largest of what was refused
+        ("0.0001", (60,), "$0.00006"),
+        ("1.00", (12,), "$0.00002"),  # twice as much is enough
+        ("0.000015", (12,), "$0.000015"),  # the bound is, where less is enough
+    ],
+)
+def test_the_budget_that_is_told_allows_what_was_refused(
+    bound: str, needs: tuple[int, ...], number: str
+) -> None:
+    system = load({"budget": {"usd": "0.00001"}, "projects_may": {"usd": bound}}, {})
+    records = [refused(most, f"m{most}") for most in needs]
+    [line] = told(*records, layers=(Layer("system", system),))
+    assert f"; set budget: {{usd: {number}}} in /p/akios.yaml, which you may change" in line
+
+
+def test_a_budget_above_the_bound_is_for_the_administrators_file() -> None:
+    system = load({"budget": {"usd": "0.00001"}, "projects_may": {"usd": "0.00005"}}, {})
+    [line] = told(refused(60), layers=(Layer("system", system),))
+    assert f"set budget: {{usd: $0.00006}} in {SYSTEM_FILE}" in line
+
+
+def test_an_option_that_was_given_is_what_is_told() -> None:
+    """It stands over all files: no line of one would have helped."""
+    option = Place("flags", "--budget", YOU, "budget.usd")
+    layers = (WIDE, Layer("flags", load({"budget": {"usd": "0.00001"}}, {})))
+    groups = collect([encode_entry(refused(60))])
+    [line] = short_lines(explain(groups, layers, [option, *FILES]), "c-1")
+    assert line.endswith("; give --budget 0.00006")
+    # Another key is not the option's.
+    [line] = short_lines(
+        explain(collect([encode_entry(name("a.example"))]), layers, [option, *FILES]), "c-1"
+    )
+    assert "in /p/akios.yaml" in line
+    system = Layer("system", load({"budget": {"usd": "0.00002"}}, {}))
+    [line] = short_lines(explain(groups, [system, layers[1]], [option, *FILES]), "c-1")
+    assert f"set budget: {{usd: $0.00006}} in {SYSTEM_FILE}" in line
+    assert line.endswith("may change, and give --budget 0.00006")
+
+
+def test_what_is_known_of_no_option_says_that_there_was_one() -> None:
+    """As akiosctl why: the policy of now allows it, so the run had less by an option."""
+    [line] = told(refused(60))
+    option = "leave out --budget, or give --budget 0.00006 or more"
+    assert line.endswith(f"; the policy as it is now allows it: {option}")
 
 
 @pytest.mark.parametrize("key", ["same_request", "same_tool_calls", "same_answers", "cycles"])

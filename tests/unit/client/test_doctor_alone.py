@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from akiosctl.help.schemas import SCHEMAS
-from akiosctl.host_check import CONTROLLERS, NAMESPACES, Facts, judge, what_starts
+from akiosctl.host_check import CONTROLLERS, NAMESPACES, Facts, how_to_start, judge, what_starts
 
 GOOD = Facts(
     kernel="6.12.1-amd64",
@@ -56,9 +56,15 @@ def test_what_is_missing_is_named_alone(change: dict[str, object], layer: str, s
 def test_what_starts_it_is_what_is_installed() -> None:
     assert what_starts(GOOD) == "sudo systemctl enable --now akiosd"
     alone = msgspec.structs.replace(GOOD, systemd=False)
-    assert what_starts(alone).startswith("sudo akiosd (") and "systemd" in what_starts(alone)
-    bare = what_starts(msgspec.structs.replace(GOOD, unit="", program="/opt/akiosd"))
-    assert bare.startswith("sudo /opt/akiosd") and "--standalone" in bare
+    assert what_starts(alone) == "sudo akiosd --detach", "a command alone, which can be pasted"
+    bare = msgspec.structs.replace(GOOD, unit="", systemd=False, program="/opt/akiosd")
+    assert what_starts(bare) == "sudo /opt/akiosd --detach"
+    assert what_starts(msgspec.structs.replace(bare, become="")) == "/opt/akiosd --detach"
+    again = msgspec.structs.replace(alone, again="akiosd --detach --config /srv/a.yaml")
+    assert what_starts(again) == "sudo akiosd --detach --config /srv/a.yaml"
+    said = "start it: sudo akiosd --detach; or for a single run: sudo akiosctl run --standalone"
+    assert how_to_start(alone).startswith(said)
+    assert "systemctl enable --now akiosd; or for a single run" in how_to_start(GOOD)
 
 
 def test_without_a_daemon_it_says_what_it_saw_and_what_starts_one(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_everything_that_can_be_missing_has_its_hint_everywhere_and_a_shell_take
         Finding("pids", "unavailable", "no controller"),
         Finding("disk", "enforced", "tmpfs, in memory: changes that wait end with akiosd"),
         Finding("files", "unavailable", "no fanotify"),
+        Finding("room", "unavailable", "no cage can begin: No space left on device"),
         Finding("ledger", "unavailable", "all 9 inodes of its file system are used"),
         Finding("ledger", "degraded", "logs of the last 7 days take 2 GiB"),
     ]

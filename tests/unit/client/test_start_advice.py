@@ -13,8 +13,11 @@ import pytest
 
 from akiosctl.api.problems import describe_problem
 from akiosctl.client import DEFAULT_SOCKET, Client, explain_connect
-from akiosctl.host_check import daemon_program
+from akiosctl.host_check import how_to_start, read_facts
+from akiosctl.start_advice import daemon_program
+from akiosd.daemon.base import start_line
 from akiosd.errors import AkiosError
+from akiosd.values.places import START_LINE
 from tests.unit.api.asgi import ask, bearer, make_guard, new_token
 from tests.unit.api.test_guard import sign_in
 
@@ -47,8 +50,39 @@ def test_a_private_akiosd_is_started_where_it_was_looked_for(tmp_path: Path) -> 
         words = refused(wrong).next
         assert "--socket or AKIOS_SOCKET" in words and "--detach" not in words
     service = explain_connect(DEFAULT_SOCKET, OSError(errno.ENOENT, "not there"))
-    assert "systemctl enable --now akiosd" in service.next, "the control"
+    assert service.next == how_to_start(read_facts()), "the control: what doctor says"
     assert describe_problem(refused(place)).next == refused(place).next
+
+
+def test_it_is_started_again_with_what_it_had(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    given = {"log_level": "debug", "policy_mode": None}
+    words = start_line.words_of(tmp_path / "own settings.yaml", given, "/srv/state", str(run))
+    old = os.umask(0o077)
+    try:
+        start_line.leave(run, words)
+        start_line.leave(run, words)  # the next one is started so
+    finally:
+        os.umask(old)
+    left = run / START_LINE
+    assert os.listdir(run) == [START_LINE] and left.stat().st_mode & 0o777 == 0o644
+    told = refused(run / "control.sock").next
+    command = f"--detach --config '{tmp_path}/own settings.yaml' --state-dir /srv/state"
+    assert f"{command} --runtime-dir {run} --log-level debug" in told
+    # What another could have written is not a command for root.
+    left.chmod(0o666)
+    assert "--config" not in refused(run / "control.sock").next
+    left.chmod(0o644)
+    for damaged in ("", "{}", "[1]", '["\\u001b[31m"]', "[" * 50_000):
+        left.write_text(damaged)
+        assert f"--detach --state-dir {tmp_path} " in refused(run / "control.sock").next
+    left.unlink()
+    left.symlink_to("/etc/hostname")
+    assert "--config" not in refused(run / "control.sock").next
+    left.unlink()
+    os.mkfifo(left)
+    assert "--config" not in refused(run / "control.sock").next
 
 
 def test_sudo_finds_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from akiosctl.help.schemas import MeasuredCage
+from akiosctl.standing_cages import words_of_standstill
 from akiosctl.top.cages import MOST_ENDED, Cage, Known, to_json
 from akiosctl.top.columns import COLUMNS, about, fitting, short_count, short_size, short_usd
 from akiosctl.top.one_cage import MOST_CALLS, MOST_NAMES, MOST_RECORDS, OneCage
@@ -77,6 +78,19 @@ def test_what_is_near_its_limit_is_seen(limit: int, tone: str) -> None:
     cage = Cage(info("c-1"), use("c-1", memory_limit=limit))
     (memory,) = (column for column in COLUMNS if column.title == "MEMORY")
     assert memory.cell(cage, 0).tone == tone
+
+
+def test_why_a_cage_stands_still_is_told_and_asked_for_when_it_begins_to() -> None:
+    waits = info("c-1", name="work", state="paused", reason="24 MiB must stay free\x1b[2J")
+    told = "work stands still: 24 MiB must stay free\\x1b[2J"
+    assert told in about(Cage(waits, use("c-1")), 0) and words_of_standstill(waits) == told
+    for control in (info("c-1"), msgspec.structs.replace(waits, ended_ns=5)):
+        assert words_of_standstill(control) == ""
+        assert not any("stands still" in line for line in about(Cage(control), 0))
+    paused = msgspec.structs.replace(use("c-1"), state="paused")
+    assert Known().listed([info("c-1")]).measured([paused]).is_stale
+    assert not Known().listed([waits]).measured([paused]).is_stale
+    assert Known().listed([waits]).measured([use("c-1")]).is_stale
 
 
 def test_an_agents_words_are_text() -> None:

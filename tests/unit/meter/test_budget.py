@@ -118,10 +118,31 @@ def test_what_a_call_may_cost_is_said_and_what_to_do():
     )
     refused = state.ask(input_usd_micro=50_000)
     assert refused == Denial(
-        "budget.usd", "the run ends: budget $1.00 spent", status=402, final=True
+        "budget.usd", "the run ends: budget $1.00 spent", status=402, final=True, needs=1_036_000
     )
     assert state.state.ending == Ending("budget", "$1.00 spent")
     assert state.ask(input_usd_micro=0).final
+
+
+@pytest.mark.parametrize("limit", ["usd_micro", "tokens", "calls", "usd_micro_per_minute"])
+@pytest.mark.parametrize("named", [0, 100])
+def test_the_limit_that_a_refusal_tells_allows_the_call_with_its_whole_answer(limit, named):
+    """After a call that was paid, and beside one that is open; one less shortens it."""
+
+    def verdict(most):
+        agent = Agent(account(), pause=1)
+        agent.make(usd_micro=321)
+        agent.ask(input_usd_micro=40, input_tokens=40, output=7)
+        agent.state = msgspec.structs.replace(
+            agent.state, limits=msgspec.structs.replace(FREE, **{limit: most})
+        )
+        return agent.ask(input_usd_micro=55, input_tokens=55, output=named, ceiling=90, floor=9)
+
+    refused = verdict(1)
+    assert isinstance(refused, Denial) and refused.needs > 1
+    granted, less = verdict(refused.needs), verdict(refused.needs - 1)
+    assert isinstance(granted, Grant) and not granted.lowered
+    assert isinstance(less, Denial) or less.lowered
 
 
 def test_a_call_too_dear_for_an_untouched_budget_is_not_called_spent():

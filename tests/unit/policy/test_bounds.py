@@ -26,7 +26,7 @@ from akiosd.policy.merge import (
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.schema import load
 from akiosd.policy.system import without_file
-from akiosd.values.policy import DEFAULT_POLICY, Policy
+from akiosd.values.policy import DEFAULT_POLICY, LEAST_MEMORY, Policy
 from tests.unit.describe_policy import PAGE, readme_project
 
 SYSTEM = "/etc/akios/policy.yaml"
@@ -232,6 +232,7 @@ def test_no_refusal_of_akiosd_has_an_internal_name_or_number(row: Any) -> None:
 NAMES = ["a.b", "*.a.b", "x.a.b", "a.b:22", "*.a.b:22", "c.d", "pypi.org"]
 PORTS = [22, 8443]
 numbers = st.integers(0, 4)
+sizes = numbers.map(lambda number: number * LEAST_MEMORY)
 names = st.lists(st.sampled_from(NAMES), max_size=3)
 ports = st.lists(st.sampled_from(PORTS), max_size=2)
 
@@ -243,12 +244,12 @@ def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 may = some(
     allowed_domains=st.one_of(st.just("any"), st.just("none"), names),
     ports=st.one_of(st.just("any"), st.just("none"), ports),
-    memory=st.one_of(st.just("any"), st.just("none"), numbers),
+    memory=st.one_of(st.just("any"), st.just("none"), sizes),
     usd=st.one_of(st.just("any"), st.just("none"), numbers),
 )
 texts = some(
     network=some(allowed_domains=names, ports=ports, presets=st.just(["python"]), get_only=names),
-    limits=some(memory=numbers, pids=numbers),
+    limits=some(memory=sizes, pids=numbers),
     budget=some(usd=numbers),
     projects_may=may,
 )

@@ -26,7 +26,7 @@ from akiosd.policy.merge import (
 from akiosd.policy.readers import ListOf
 from akiosd.policy.refusals import Source
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
-from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
+from akiosd.values.policy import DEFAULT_POLICY, LEAST_MEMORY, Limits, Policy
 from akiosd.values.units import GIB
 
 
@@ -248,7 +248,8 @@ partial = st.fixed_dictionaries(
         "limits": st.fixed_dictionaries(
             {},
             optional={
-                key: st.integers(0, 3) for key in ("memory", "pids", "wall_clock", "open_files")
+                "memory": st.integers(0, 3).map(lambda number: number * LEAST_MEMORY),
+                **{key: st.integers(0, 3) for key in ("pids", "wall_clock", "open_files")},
             },
         ),
         "network": st.fixed_dictionaries(

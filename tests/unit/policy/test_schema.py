@@ -285,3 +285,20 @@ def test_a_policy_from_a_message_is_checked_too():
         with pytest.raises(PolicyError, match=section):
             validate(bad)
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(bad), type=Policy) == bad
+
+
+@pytest.mark.parametrize(("key", "least"), [("memory", 4 << 20), ("disk", 8 << 20)])
+def test_a_limit_with_which_no_cage_works_is_refused(key: str, least: int) -> None:
+    """Where it is read, and where it comes as a number; the least itself and no limit are not."""
+    for small in (1, "100", "10K", "100K", least - 1):
+        with pytest.raises(PolicyError, match="is too little: a cage works with") as told:
+            load({"limits": {key: small}}, {("limits", key): ("akios.yaml", 3)})
+        assert "akios.yaml, line 3" in told.value.where
+        assert f"write {least >> 20}M or more, 0 for no limit" in told.value.next
+    for enough in (0, least, "64M"):
+        assert load({"limits": {key: enough}}, {}).values[f"limits.{key}"] in (0, least, 64 << 20)
+    limits = msgspec.structs.replace(DEFAULT_POLICY.limits, **{key: least - 1})
+    with pytest.raises(PolicyError, match=f"limits.{key}"):
+        validate(msgspec.structs.replace(DEFAULT_POLICY, limits=limits))
+    # A bound below it forbids; a system policy that has one is no mistake.
+    assert load({"projects_may": {key: 1}}, {}).values[f"projects_may.{key}"] == 1

@@ -120,7 +120,12 @@ async def test_a_refusal_is_durable_before_it_is_answered(tmp_path: Path) -> Non
         assert b.durable == b.ledger.size(b.log) == 2
         assert await b.records(SpendWarning) == [
             SpendWarning(
-                ts=7, provider="openai", model="gpt-4o", rule="budget.usd", words=verdict.words
+                ts=7,
+                provider="openai",
+                model="gpt-4o",
+                rule="budget.usd",
+                words=verdict.words,
+                needs=2_100,
             )
         ]
         assert b.ended == [] and b.spend.describe("x").refused == 1
