@@ -189,7 +189,7 @@ def test_instances_of_a_matrix_are_known_lists() -> None:
 def test_a_step_that_changed_has_another_digest() -> None:
     first = plan(steps("name: a", "name: b"))
     again = plan("# a remark\n" + steps("name: a", "name: b"))
-    other = plan(steps("name: a", "name: b, policy: {limits: {memory: 1M}}"))
+    other = plan(steps("name: a", "name: b, policy: {limits: {memory: 64M}}"))
     assert first.digest == again.digest != other.digest
     assert first.steps[0].digest == other.steps[0].digest
     assert first.steps[1].digest != other.steps[1].digest
