@@ -271,7 +271,7 @@ def test_akiosd_away_is_said_and_the_page_comes_back(browser: Any, private: Daem
         page.get_by_text("No cage runs").wait_for()
         private.stop()
         banner(page).get_by_text("akiosd is not running").wait_for()
-        words = f"akiosd --detach --state-dir {private.base} --runtime-dir {private.base}/run"
+        words = f"--state-dir {private.state} --runtime-dir {private.base}/run"
         assert words in banner(page).inner_text()
         page.locator("#link", has_text="Not connected").wait_for()
         private.start()

@@ -250,10 +250,11 @@ PATTERNS = (
         yes=(
             "Cookie: session_id=abc123def456ghi789; x=1",
             "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456",
+            "express_sid=s3cr3tvalue0001",
         ),
         no=("session=abc", "session = requests", "cookie: theme=dark"),
         source="RFC 6265",
-        trigger=r"(?i:sess(?:ion)?(?:_?id)?|\bsid|cookie|csrf_?token)[\"']?[=:]",
+        trigger=r"(?i:sess(?:ion)?(?:_?id)?|(?:\b|_)sid|cookie|csrf_?token)[\"']?[=:]",
         priority=61,
     ),
     P(
