@@ -98,16 +98,21 @@ def _refuse_others(options: RunOptions, name: str) -> None:
     next = "it was decided when the cage was made: akiosctl cage up"
     if others[0] == "detach":
         next = (
-            "have a shell there put it into the background, with its output elsewhere: akiosctl run"
-            f" --cage {name} -- sh -c 'COMMAND >/tmp/log 2>&1 &'"
+            "let a shell in the cage start it in the background: akiosctl run --cage"
+            f" {name} -- sh -c 'COMMAND >/tmp/log 2>&1 &'"
         )
     elif others[0] == "name":
         next = (
             f"leave it out: its cage is called {name}, and its programs have numbers: akiosctl cage"
             f" status {name}"
         )
-    elif others[0] in ("commit", "discard"):
-        next = f"leave it out: changes wait until the cage is down: akiosctl cage down {name}"
+    elif others[0] == "commit":
+        next = (
+            f"leave it out; changes wait: end the cage with akiosctl stop {name}, then akiosctl"
+            f" commit {name}"
+        )
+    elif others[0] == "discard":
+        next = f"leave it out; what it changed goes with it: akiosctl cage down {name} --discard"
     elif others[0] in _NOT_DECIDED:
         next = "leave it out: it is not for a program in a standing cage"
     raise AkiosError(f"{option} cannot be given with --cage", "akiosctl run", next)

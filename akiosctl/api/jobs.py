@@ -64,10 +64,10 @@ class _Kept:
             room = format_size(MOST_BYTES)
             raise Refusal(
                 HTTPStatus.GONE,
-                "this job is done, and its result is not kept any more: those of one token have"
-                f" {room} at most",
+                f"this job is done, and its result is no longer kept: at most {room} of results are"
+                " kept for each token",
                 self.id,
-                "see what it did, and start it again with a new Idempotency-Key if need be",
+                "see what it did: GET /api/v1/cages; to do it again, use a new Idempotency-Key",
             )
         state = "running" if self.running else "failed" if self.error else "done"
         found = {
@@ -128,8 +128,8 @@ class Jobs:
             if len(running) >= most[0] or own >= most[1]:
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{own} jobs of this token run, {len(running)} in all, and no more can be"
-                    " begun",
+                    f"{len(running)} jobs run on this server, {own} of them of this token, which"
+                    " can begin no more now",
                     "jobs",
                     "ask again when one is done: GET /api/v1/jobs/ID",
                     rule="serve.jobs",

@@ -58,11 +58,11 @@ class Scratch:
                 own = sum(name.startswith(_mark(owner)) for name in names)
                 raise Refusal(
                     HTTPStatus.CONFLICT,
-                    f"{own} cages of this token have their directory on this server,"
-                    f" {len(names)} in all, and no more can be made",
+                    f"{len(names)} cages have a directory on this server, {own} of them of this"
+                    " token, which can make no more now",
                     "files",
-                    "end a cage: POST /api/v1/cages/ID/stop, of a standing one POST"
-                    " /api/v1/cages/ID/down; or a workflow: POST /api/v1/workflows/runs/ID/stop",
+                    "end a cage: POST /api/v1/cages/ID/stop (a standing one: POST"
+                    " /api/v1/cages/ID/down), or a workflow: POST /api/v1/workflows/runs/ID/stop",
                 )
             place = tempfile.mkdtemp(prefix=_mark(owner), dir=self.base)
             fd = os.open(place, _DIRECTORY)
@@ -94,7 +94,7 @@ class Scratch:
         try:
             _lock(fd, place)
             if not os.path.exists(place):
-                what = "the directory of this run is gone: others of its token took its place"
+                what = "the directory of this run is gone: newer ones of its token needed the room"
                 raise AkiosError(what, place, "begin a new run, with the same files")
             yield
         finally:

@@ -46,7 +46,8 @@ class Runs:
             if not fits(MOST, own, all - own):
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{own} workflows of this token run, {all} in all, and no more can be begun",
+                    f"{all} workflows run on this server, {own} of them of this token, which can"
+                    " begin no more now",
                     "workflows",
                     "ask again when one has ended (GET /api/v1/workflows/runs), or stop one:"
                     " POST /api/v1/workflows/runs/ID/stop",

@@ -451,8 +451,8 @@ class Redaction(Record, frozen=True, kw_only=True, tag="redaction"):
 
 
 class SpendWarning(Record, frozen=True, kw_only=True, tag="spend_warning"):
-    """A call that the budget or a loop detector refused; ``rule`` is the policy key, ``needs`` a
-    value of it that would have allowed the call (micro-USD, tokens or calls; 0: not known).
+    """A call that the budget or a loop detector refused; ``rule`` is the policy key, and ``needs``
+    is a value of it that would have allowed the call (micro-USD, tokens or calls; 0: not known).
     """
 
     provider: str

@@ -304,13 +304,13 @@ def test_the_command_that_is_told_runs_on_in_the_background(standing: Standing) 
     """It is over before what it began is, which waits for a word, and then does it."""
     told = standing.ctl("run", "--cage", "work", "-d", "--", "true").stderr
     (script,) = re.findall(r"-- sh -c '(COMMAND .*&)'", " ".join(told.split()))
-    slow = "sh -c 'until [ -e data/output/go ]; do sleep 0.1; done; touch data/output/done'"
+    slow = "sh -c 'until [ -e data/output/told ]; do sleep 0.1; done; touch data/output/heard'"
     done = standing.run("sh", "-c", script.replace("COMMAND", slow), timeout=60)
     assert done.returncode == 0, done.stderr
     output = standing.project / "data/output"
-    assert not (output / "done").exists()
-    assert standing.run("touch", "data/output/go").returncode == 0
-    assert wait_until((output / "done").exists)
+    assert not (output / "heard").exists()
+    assert standing.run("touch", "data/output/told").returncode == 0
+    assert wait_until((output / "heard").exists)
 
 
 def test_a_name_that_does_not_do_is_told_as_the_argument_that_it_is(standing: Standing) -> None:

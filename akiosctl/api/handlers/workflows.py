@@ -187,7 +187,7 @@ def _resume(service: Service, owner: str, kept: Kept, body: NewResumption) -> st
 
 
 def _goes_on(service: Service, run: str, what: str) -> Refusal:
-    next = "wait for its end, or end it there (Ctrl-C)"
+    next = "wait for its end, or stop it where it was started (Ctrl-C)"
     if service.runs.has(run):
         next = f"wait for its end, or stop it: POST /api/v1/workflows/runs/{run}/stop"
     return Refusal(HTTPStatus.CONFLICT, what, run, next)

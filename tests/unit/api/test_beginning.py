@@ -245,13 +245,13 @@ def test_one_token_leaves_directories_to_others(
     monkeypatch.setattr("akiosctl.api.scratch.MOST", 12)
     scratch = Scratch(tmp_path / "cages")
     first = [make(scratch, "one") for _ in range(6)]
-    with pytest.raises(Refusal, match="6 cages of this token") as refused:
+    with pytest.raises(Refusal, match="6 of them of this") as refused:
         make(scratch, "one")
     assert "stop" in refused.value.next and "/down" in refused.value.next
     for owner, most in (("two", 3), ("three", 2), ("four", 1)):
         for _ in range(most):
             assert os.path.isdir(make(scratch, owner))
-    with pytest.raises(Refusal, match="0 cages of this token"):
+    with pytest.raises(Refusal, match="0 of them of this"):
         make(scratch, "five")
     os.rename(first[0], tmp_path / "ended")
     assert make(scratch, "five"), "the control"
@@ -280,12 +280,12 @@ def test_one_token_leaves_runs_of_workflows_to_others() -> None:
     with ExitStack() as greedy, ExitStack() as other:
         for _ in range(MOST_RUNS // 2):
             greedy.enter_context(runs.take_place("greedy"))
-        with pytest.raises(Refusal, match="4 workflows of this token run, 4 in all") as refused:
+        with pytest.raises(Refusal, match="4 workflows run on this server, 4 of them") as refused:
             greedy.enter_context(runs.take_place("greedy"))
         assert refused.value.status == 429 and "/stop" in refused.value.next
         for owner in ("a", "a", "b", "c"):
             other.enter_context(runs.take_place(owner))
-        with pytest.raises(Refusal, match="0 workflows of this token run, 8 in all"):
+        with pytest.raises(Refusal, match="8 workflows run on this server, 0 of them"):
             other.enter_context(runs.take_place("d"))
         greedy.close()
         other.enter_context(runs.take_place("d"))

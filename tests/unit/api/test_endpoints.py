@@ -294,7 +294,7 @@ def test_a_token_leaves_jobs_to_others_and_cannot_have_theirs_forgotten() -> Non
     try:
         for _ in range(12):
             jobs.begin("greedy", ExecJob, "x", "", b"", slow)
-        with pytest.raises(Refusal, match="12 jobs of this token"):
+        with pytest.raises(Refusal, match="12 of them of this token"):
             jobs.begin("greedy", ExecJob, "x", "", b"", slow)
         mine = jobs.begin("other", ExecJob, "x", "", b"", slow)
     finally:
@@ -383,12 +383,12 @@ def test_results_of_a_token_are_bounded_in_bytes_and_their_keys_still_hold() -> 
     assert all(jobs.find("one", job.id).result for job in large), "the control"
     last = finish("one", "last", quarter)
     for job in (small, large[0]):  # the oldest go until the others fit
-        with pytest.raises(Refusal, match="not kept any more: those") as refused:
+        with pytest.raises(Refusal, match="no longer kept: at most") as refused:
             jobs.find("one", job.id)
         assert refused.value.status == 410
     assert all(jobs.find("one", job.id).result for job in (*large[1:], last))
     assert jobs.find("other", before.id).result
-    with pytest.raises(Refusal, match="not kept any more"):  # and it is not done a second time
+    with pytest.raises(Refusal, match="no longer kept"):  # and it is not done a second time
         finish("one", "small", "a")
     with pytest.raises(Refusal, match="another request"):
         finish("one", "small", "b")
