@@ -55,7 +55,7 @@ class Scratch:
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = os.listdir(self.base)
             if not _has_room(owner, names):
-                own = sum(name.startswith(_mark(owner)) for name in names)
+                own = _count_own(owner, names)
                 raise Refusal(
                     HTTPStatus.CONFLICT,
                     f"{len(names)} cages have a directory on this server, {own} of them of this"
@@ -139,8 +139,12 @@ def _mark(owner: str) -> str:
     return f"cage-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
 
 
+def _count_own(owner: str, names: Collection[str]) -> int:
+    return sum(name.startswith(_mark(owner)) for name in names)
+
+
 def _has_room(owner: str, names: Collection[str]) -> bool:
-    own = sum(name.startswith(_mark(owner)) for name in names)
+    own = _count_own(owner, names)
     return fits(MOST, own, len(names) - own)
 
 

@@ -222,7 +222,7 @@ class Committer:
         self._is_git = is_git
         self.notes: list[str] = []
         self._staging = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
-        self._staging_fd = self._lock_fd = -1
+        self._staging_fd = -1
         self._staged: dict[bytes, bytes] = {}
         self._written: dict[bytes, Entry] = {}
         self._undo: list[tuple[int, Callable[[], None]]] = []
@@ -247,10 +247,9 @@ class Committer:
         current = operations[0]
         try:
             os.mkdir(self._staging, 0o700, dir_fd=self.workspace_fd)
-            self._staging_fd = open_directory(self.workspace_fd, self._staging, readable=False)
-            self._lock_fd = open_directory(self.workspace_fd, self._staging, readable=True)
+            self._staging_fd = open_directory(self.workspace_fd, self._staging, readable=True)
             with suppress(OSError):  # a file system without locks: then nobody can tell
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._staging_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
@@ -308,9 +307,7 @@ class Committer:
             )
         finally:
             os.close(self._staging_fd)
-            if self._lock_fd >= 0:
-                os.close(self._lock_fd)
-            self._staging_fd = self._lock_fd = -1
+            self._staging_fd = -1
         return b""
 
     def _clean(self) -> None:

@@ -71,9 +71,8 @@ def field_of(text: str, field: str) -> int:
 
 def unwritten_of_all() -> int:
     """Bytes that this host has written and no disk has yet (proc_meminfo(5))."""
-    lines = read("/proc/meminfo").replace(" kB", "").replace(":", "")
-    found = {name: int(size) for name, size in (line.split() for line in lines.splitlines())}
-    return sum(found[name] for name in ("Dirty", "Writeback")) << 10
+    text = read("/proc/meminfo").replace(" kB", "").replace(":", "")
+    return (field_of(text, "Dirty") + field_of(text, "Writeback")) << 10
 
 
 def write(path: str | Path, value: str) -> None:
@@ -446,10 +445,10 @@ class CageCgroup:
         """
         memory = self.v1.get("memory")
         if memory is not None:
-            text, kind = read(f"{memory}/memory.stat"), "total_{}"
+            text, kind = read(f"{memory}/memory.stat"), "total_"
         else:
-            text, kind = read(f"{self.v2}/memory.stat"), "file_{}"
-        return sum(field_of(text, kind.format(name)) for name in ("dirty", "writeback"))
+            text, kind = read(f"{self.v2}/memory.stat"), "file_"
+        return field_of(text, f"{kind}dirty") + field_of(text, f"{kind}writeback")
 
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without

@@ -262,7 +262,7 @@ class Cage:
         return self._cgroup.unwritten()
 
     @asynccontextmanager
-    async def written(self) -> AsyncIterator[None]:
+    async def held_on_disk(self) -> AsyncIterator[None]:
         """Inside the ``with`` it stands still, and all that it changed is on its disk.  Raises
         :class:`DeniedError` as :meth:`Standstill.held`.
         """

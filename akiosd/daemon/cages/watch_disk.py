@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import trio
@@ -34,7 +34,7 @@ from akiosd.daemon.base.guarded import call_guarded
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.watch_room import room_of, say_make_room
 from akiosd.daemon.host import Host
-from akiosd.errors import DeniedError
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.cgroup import unwritten_of_all
 from akiosd.values.units import format_size
 
@@ -58,7 +58,7 @@ class Writer(Protocol):
         """Bytes that it has written, to whatever file, and no disk has yet."""
         ...
 
-    def written(self) -> AbstractAsyncContextManager[None]:
+    def held_on_disk(self) -> AbstractAsyncContextManager[None]:
         """Inside the ``with`` it stands still, and all is on its disk.  Raises ``DeniedError``."""
         ...
 
@@ -139,16 +139,20 @@ class DiskWatch:
 
     async def _write(self, name: str) -> None:
         try:
-            with suppress(DeniedError, KeyError):
-                cage, before = self._running[name], await self._measure()
-                async with cage.written():
-                    below = await self._measure()
-                    if self._is_shared:
-                        self._brought[name] = self._brought.get(name, 0) + before.free - below.free
-                    self.look(below)
-                if cage.unwritten() >= MAY_TAKE:
-                    await trio.sleep(_ELSEWHERE_S)
-        except OSError as error:
+            cage = self._running.get(name)
+            if cage is None:
+                return
+            before = await self._measure()
+            async with cage.held_on_disk():
+                below = await self._measure()
+                if self._is_shared:
+                    self._brought[name] = self._brought.get(name, 0) + before.free - below.free
+                self.look(below)
+            if cage.unwritten() >= MAY_TAKE:
+                await trio.sleep(_ELSEWHERE_S)
+        except DeniedError:
+            pass  # it begins or ends, or does not stop: the next look asks again
+        except (AkiosError, OSError) as error:
             _log.error("a cage was not brought to its disk", cage=name, error=str(error))
             await trio.sleep(AGAIN_S)
         finally:

@@ -92,7 +92,7 @@ class ChangeRequests:
                 request.cage,
                 "make room on that file system (see df -h); then give the same command again",
             )
-        async with cage.written():
+        async with cage.held_on_disk():
             kept = self._registry.describe_kept(cage)
             _check_whole(kept)
             workspace = cage.workspace_fd

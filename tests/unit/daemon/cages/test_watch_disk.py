@@ -39,7 +39,7 @@ class Writer:
         return self.dirty
 
     @asynccontextmanager
-    async def written(self) -> AsyncIterator[None]:
+    async def held_on_disk(self) -> AsyncIterator[None]:
         self.took += self.dirty
         if self.says:
             self.taken += self.dirty
