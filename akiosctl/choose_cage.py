@@ -66,7 +66,7 @@ def choose(
             if better
             else other
         )
-        called = ", the last cage here," if name == LAST else f", {name} here,"
+        called = ", the last cage here," if name == LAST else f", which {name} means here,"
         what = f"{found.cage}{called if back is not None else ''} {problem}"
         raise AkiosError(what, place(found), hint)
     return found

@@ -19,7 +19,7 @@ from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, openat2
 from akiosd.values.places import DATA
 
 _OPEN_TO_OTHERS = (
-    "others than you may enter data, and programs that an agent leaves there could run as you"
+    "users other than you may enter data, and programs that an agent leaves there could run as you"
 )
 MOST_COUNTED = 10_000
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW

@@ -170,7 +170,7 @@ def _check_scope(token: Token, scope: str) -> None:
     if scope not in token.scopes:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"this token has not the scope {scope}",
+            f"this token lacks the scope {scope}",
             "Authorization",
             f"make one that has it: akiosctl token create --scope run --scope {scope}",
             rule="token.scope",

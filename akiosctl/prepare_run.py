@@ -78,7 +78,7 @@ def prepare(
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} directories and files would be shown inside, which is too many",
+            f"{len(binds)} directories and files would be shown in the cage, which is too many",
             "filesystem of the policy",
             f"show fewer: up to {_MAX_FDS}, where a directory counts once and a file twice",
         )
@@ -147,7 +147,7 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
             fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             raise AkiosError(
-                f"the directory of {path} cannot be opened: {error.strerror}",
+                f"the directory that holds {path} cannot be opened: {error.strerror}",
                 "filesystem of the policy",
                 "check the mode of that directory",
             ) from None

@@ -112,7 +112,10 @@ def _refuse_others(options: RunOptions, name: str) -> None:
             f" commit {name}"
         )
     elif others[0] == "discard":
-        next = f"leave it out; what it changed goes with it: akiosctl cage down {name} --discard"
+        next = (
+            "leave it out; to throw the changes away, end the cage with: akiosctl cage down"
+            f" {name} --discard"
+        )
     elif others[0] in _NOT_DECIDED:
         next = "leave it out: it is not for a program in a standing cage"
     raise AkiosError(f"{option} cannot be given with --cage", "akiosctl run", next)

@@ -96,7 +96,7 @@ class Relay:
         if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
             raise AkiosError(
-                "akiosd did not send what the output of the agent comes through",
+                "akiosd did not send the open files that carry the output of the agent",
                 "started",
                 _SAME_VERSION,
             )

@@ -50,10 +50,12 @@ def open_shown(kind: str, path: str, place: str, workspace: str, home: str) -> i
     if is_system_path(whole) and whole not in PLACES_FOR_FILES:
         what = f"{path} cannot be shown: it would cover the cage's own system"
         raise PolicyError(what, place, _helps(kind))
-    if path in (workspace, home):
-        what = f"{path} is the {'workspace' if path == workspace else 'home'}, which the cage has"
-        own = "" if path == workspace else " of its own: name what is needed of yours"
-        raise PolicyError(f"{what}{own or ' anyway'}", place, f"remove it from {_KEYS[kind]}")
+    remove = f"remove it from {_KEYS[kind]}"
+    if path == workspace:
+        raise PolicyError(f"{path} is the workspace, which the cage has anyway", place, remove)
+    if path == home:
+        what = f"{path} is your home, and the cage has a home of its own"
+        raise PolicyError(what, place, f"{remove}, or name only those files of it that are needed")
     return _open(path, place, kind)
 
 

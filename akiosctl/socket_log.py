@@ -35,7 +35,7 @@ class SocketFiles:
             return None
         if size > limit:
             raise LedgerError(
-                f"the file is {size} bytes long; at most {limit} can be right", where=path
+                f"the file is {size} bytes long; no such file has more than {limit}", where=path
             )
         while len(data) < size:
             piece = self._piece(path, len(data))

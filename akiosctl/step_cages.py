@@ -98,7 +98,8 @@ class StepCages:
         data = msgspec.json.encode(request)
         if len(data) > MAX_REQUEST:
             raise AkiosError(
-                f"the values of the step have {len(data):,} bytes, and may have {MAX_REQUEST:,}",
+                f"the values of the step have {len(data):,} bytes; at most {MAX_REQUEST:,} are"
+                " allowed",
                 "parameters",
                 "write them to a file, and name that",
             )

@@ -122,7 +122,7 @@ def _take(path: Path) -> FileIO | None:
     status = os.fstat(file.fileno())
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         file.close()
-        what = "others than you may read or write the file of Idempotency-Keys"
+        what = "users other than you may read or write the file of Idempotency-Keys"
         raise AkiosError(what, str(path), "remove it: the server makes a new one")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

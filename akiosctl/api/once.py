@@ -86,7 +86,7 @@ class Once:
                     HTTPStatus.CONFLICT,
                     "the server was ended while it was at the first request with this key",
                     "Idempotency-Key",
-                    f"see whether it began: {seen}; if not, ask with a new key",
+                    f"see whether the work began: {seen}; if not, ask with a new key",
                 )
             if not begun.ended.wait(_PATIENCE_S):
                 raise Refusal(

@@ -112,7 +112,7 @@ class TokenFile:
         with open(fd, "rb") as file:
             status = os.fstat(fd)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise self._unusable("others than you may read or write the file of tokens")
+                raise self._unusable("users other than you may read or write the file of tokens")
             seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
             if seen != self._seen:
                 self._tokens = self._decode(file.read(_MOST_BYTES + 1))

@@ -81,7 +81,7 @@ def explain_block(plan: Plan) -> str:
     return f"{counts}; nothing was written ({shown}{more})"
 
 
-_REST = "akiosctl diff shows which changes are held back; --skip-refused commits the others"
+_REST = "akiosctl diff shows what is held back; --skip-refused commits the rest"
 
 
 def what_helps_block(plan: Plan) -> str:
@@ -89,9 +89,11 @@ def what_helps_block(plan: Plan) -> str:
     if not plan.conflicts:
         return _REST
     if not plan.refusals:
-        return f"{_REST}, --force also overwrites what you changed since the cage started"
+        return (
+            f"{_REST}; --force commits all, and overwrites what you changed since the cage started"
+        )
     return (
-        f"{_REST}, --skip-refused --force those in conflict, too; what is refused is never"
+        f"{_REST}, --skip-refused --force those in conflict as well; what is refused is never"
         " committed"
     )
 

@@ -281,7 +281,7 @@ def open_directory(path: str) -> int:
             raise AkiosError(
                 f"{path} leads through a symbolic link, and cp follows none",
                 "cp",
-                f"name the path that the link leads to, for {os.path.realpath(path)}",
+                f"name the path that the link leads to instead: {os.path.realpath(path)}",
             ) from None
         raise AkiosError(
             f"{path} cannot be opened: {error.strerror}", "cp", "check its name"

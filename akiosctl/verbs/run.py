@@ -67,7 +67,8 @@ def refuse_workflow(name: str) -> None:
         raise AkiosError(
             "this is a workflow, and run starts programs",
             name,
-            f"run it: akiosctl workflow run {name}; or see what it does: workflow explain {name}",
+            f"run it: akiosctl workflow run {name}; or see what it does: akiosctl workflow"
+            f" explain {name}",
         )
 
 

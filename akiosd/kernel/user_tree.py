@@ -33,8 +33,8 @@ killed.
 """
 
 FIND_HANGING = (
-    r"try each directory of: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts;"
-    " by: timeout -s KILL 5 stat -f DIR; where nothing answers: sudo umount -l DIR"
+    r"list the mounts: grep -E ' (nfs4?|cifs|smb3|9p|ceph|fuse(blk|\.\S+)?) ' /proc/mounts;"
+    " try each: timeout -s KILL 5 stat -f DIR; unmount those that hang: sudo umount -l DIR"
 )
 
 # File systems that answer from this machine's memory and disks.
@@ -261,8 +261,8 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
             raise CageFailedError(
                 "the file system of this path refuses to say what it is",
                 where,
-                "see it with findmnt -T; a FUSE file system answers root only when mounted with"
-                " allow_root",
+                "see it with findmnt -T; root can read a FUSE file system only if it was"
+                " mounted with allow_root",
             )
     hint = "see what serves it (findmnt -T DIRECTORY), and whether that runs and is reached"
     raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)

@@ -86,7 +86,8 @@ def parse_policy(data: bytes) -> Quorum:
         raise NoteError(
             "this is not a witness policy",
             "the file of --policy",
-            "write it as c2sp.org/tlog-policy says: lines log, witness, group and one quorum",
+            "write it as c2sp.org/tlog-policy says: lines that begin with log, witness or group,"
+            " and one with quorum",
         )
     parser = _Parser()
     for number, line in enumerate(text.split("\n"), 1):
@@ -106,7 +107,8 @@ def parse_policy(data: bytes) -> Quorum:
         raise NoteError(
             "the witness policy has no quorum",
             "the file of --policy",
-            "add a line: quorum NAME, of a witness or a group, or quorum none",
+            'add the line "quorum NAME", where NAME is a witness or a group, or the line'
+            ' "quorum none"',
         )
     return Quorum(parser.quorum, parser.witnesses, parser.groups, tuple(parser.logs))
 

@@ -163,11 +163,11 @@ def next_step(excess: Excess, system_file: str, *, exists: bool) -> str:
     if not exists:
         file += f" (there is none yet; begin with: akiosctl policy shipped | sudo tee {file})"
     if excess.given.layer in ("user", "project") and not excess.is_bounded:
-        return f"ask for less, or change {excess.given.place}, which is yours"
+        return f"keep to that, or change {excess.given.place}, which is yours"
     if not row.may:
-        return f"ask for less; {ADMINISTRATOR} may change {row.path} in {file}"
+        return f"keep to that; {ADMINISTRATOR} may change {row.path} in {file}"
     setting = f"projects_may: {{{row.may}: {_bound_for(excess, row)}}}"
-    return f"ask for less; {ADMINISTRATOR} may allow it by {setting} in {file}"
+    return f"keep to that; {ADMINISTRATOR} may allow more by {setting} in {file}"
 
 
 def _bound_for(excess: Excess, row: Field) -> str:

@@ -220,7 +220,7 @@ class PackedLog:
         start, size = found
         if size > limit:
             raise LedgerError(
-                f"a file in the archive has {size} bytes; at most {limit} can be right",
+                f"a file in the archive has {size} bytes; no such file has more than {limit}",
                 name,
                 _FETCH,
             )

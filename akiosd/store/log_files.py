@@ -76,7 +76,7 @@ class LogFiles:
                 raise LedgerError("this is not a regular file", where=path)
             if status.st_size > limit:
                 raise LedgerError(
-                    f"the file is {status.st_size} bytes long; at most {limit} can be right",
+                    f"the file is {status.st_size} bytes long; no such file has more than {limit}",
                     where=path,
                 )
             return _read_exactly(fd, status.st_size, path)

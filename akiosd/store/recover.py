@@ -224,7 +224,7 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
             f"the host's log does not list {log}, and the log of that cage is there: the host's log"
             " has lost records"
         )
-        next = f"{_WAY_OUT}; a log of another host is moved away"
+        next = f"move a log of another host away; or {_WAY_OUT}"
         raise LedgerError(what, directory(log), next)
 
 

@@ -159,9 +159,7 @@ def _plain(value: Any) -> Any:
 
 def _number(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AkiosError(
-            f"{describe(value)} is not a number", next="only numbers are calculated with"
-        )
+        raise AkiosError(f"{describe(value)} is not a number", next="calculate with numbers only")
     return value
 
 

@@ -27,8 +27,8 @@ _UNQUOTED = re.compile(
     r"(?:(?:inputs|steps|matrix|outputs)[.\[]|previous_output|step_\d+_output).*"
 )
 _DECLARED = {
-    "inputs": "inputs: {NAME: {default: VALUE}} at the top of the file",
-    "matrix": "matrix: {NAME: [one, two]} in this step",
+    "inputs": "at the top of the file: inputs: {NAME: {default: VALUE}}",
+    "matrix": "in this step: matrix: {NAME: [one, two]}",
 }
 """Root → where somebody writes what it has."""
 
@@ -177,7 +177,7 @@ def check_path(path: Path, known: Known) -> AkiosError | None:
         return AkiosError(f"{root} alone is not a value", root, f"write {root}.NAME{ending}")
     if names is not None and path[1] not in names:
         asked = str(path[1])
-        hint = _near(asked, names) if names else f"name it at its place: {_DECLARED[root]}"
+        hint = _near(asked, names) if names else f"declare it {_DECLARED[root]}"
         return AkiosError(f"{root} has no {asked!r}", show(path), hint)
     if root == "steps":
         return _check_step(str(path[1]), path, known)
@@ -193,7 +193,7 @@ def _check_step(name: str, path: Path, known: Known) -> AkiosError | None:
             f"step {name} is not done before this one", show(path), f"write needs: [{name}]"
         )
     if name not in known.steps:
-        none = "no step is done before this one; write it after the step that it names"
+        none = "no step is done before this one; move this step below the one that it refers to"
         hint = _near(name, known.steps) if known.steps else none
         return AkiosError(f"there is no step {name!r}", show(path), hint)
     instead = f"write steps.{name}.outputs.KEY"

@@ -105,7 +105,7 @@ def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
                     f"the value {value[:40]!r} begins with @, and {command[0]} would read further"
                     " words from a file of that name, options among them",
                     f"{section}.{key}[{at}]",
-                    "where it may be such a value, write ./{inputs.x}",
+                    "if the value may begin with @, write ./{inputs.x}",
                 )
         _check_input(written, filled, words, section)
         for at in sorted(find_open(words)):
@@ -115,7 +115,7 @@ def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
                     f"the value {value[:40]!r} begins with -, and {command[0]} would read it as an"
                     " option",
                     f"{section}.{key}[{at}]",
-                    "where it may be such a value, write it behind -- or within a word, as in"
+                    "if the value may begin with -, write it behind -- or within a word, as in"
                     " --name={inputs.x} or ./{inputs.x}",
                 )
 

@@ -162,6 +162,6 @@ def test_keys_that_a_restore_left_open_keep_it_from_starting(kept: Kept) -> None
     kept.follow("backup")
     kept.follow("restore")
     (kept.akios.state / "keys" / "ledger.key").chmod(0o644)
-    assert "others than root may reach a private key" in kept.start_fails()
+    assert "users other than root may reach a private key" in kept.start_fails()
     os.chmod(kept.akios.state / "keys" / "ledger.key", 0o600)
     kept.akios.start()

@@ -67,7 +67,7 @@ def test_a_default_install_runs_the_readmes_project(own: Daemon) -> None:
     done = own.run("true", cwd=project, uid=NOBODY)
     assert done.returncode == 125
     assert f"asks for pypi.org and files.pythonhosted.org; {policy_of(own)}, line 3" in done.stderr
-    assert "an administrator of this host may allow it by projects_may" in done.stderr
+    assert "an administrator of this host may allow more by projects_may" in done.stderr
 
 
 def test_the_client_merges_over_the_policy_that_akiosd_reads(own: Daemon) -> None:

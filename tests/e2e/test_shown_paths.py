@@ -16,7 +16,7 @@ REFUSED = [
     ("read", "/etc", "/etc cannot be shown: it would cover the cage's own system"),
     ("write", "/usr", "/usr cannot be shown: it would cover the cage's own system"),
     ("read", "/etc/shadow", "/etc/shadow is not shown: such files hold secrets"),
-    ("read", "HOME", "is the home, which the cage has"),
+    ("read", "HOME", "is your home, and the cage has a home of its own"),
     ("read", "WORKSPACE", "is the workspace, which the cage has anyway"),
 ]
 

@@ -40,13 +40,14 @@ HEAD = """# Errors
 What `akiosctl` and `akiosd` say when something cannot be done, and what to do next. The parts are
 by what you were doing; in each, errors are in the order of the alphabet. **With an error in hand**,
 search this page for three words of it that are no name, path or number of yours: in their place
-stand braces, as in `{path}`. `{reason}` is what the system says, as in "Permission denied". What
-begins with braces is sorted by the first word after them, and what is all in braces comes first:
-the words of another program, of a server, or of an error that stands elsewhere here.
+stand braces, as in `{path}`. `{reason}` is what the system says, as in "Permission denied". An
+error that begins with braces is sorted by the first word after them. An error of nothing but braces
+comes first in its part: its words are those of another program, of a server, or of another error of
+this page.
 
 Under each error: *where* it can happen, and what is *next*. `(cage)`, `(run)` and the like name a
-verb or a section of a file. The log of an akiosd that no service runs is not in `journalctl -u
-akiosd`: with `--detach` it is akiosd.log in its runtime directory. Where an error does not help,
+verb or a section of a file. If akiosd was not started as a service, its log is not in `journalctl
+-u akiosd`: with `--detach` it is akiosd.log in its runtime directory. Where an error does not help,
 that is a fault: report it to hello@akios.ai, with what you typed and akiosd's log of that time.
 
 Written by `python -m tests.unit.describe_errors` from the source; a test keeps it true.

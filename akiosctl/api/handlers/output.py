@@ -88,12 +88,18 @@ def get_output(service: Service, cage: CageId, bytes_range: Range = "") -> Respo
 
 def _no_range(start: int, size: int, holes: Sequence[tuple[int, int]]) -> Refusal:
     hole = next((one for one in holes if one[0] <= start < one[1]), None)
-    what = f"the output has {size} bytes" if hole is None else "these bytes were not kept"
+    what = (
+        "the range begins behind the end of the output"
+        if hole is None
+        else "these bytes were not kept"
+    )
     return Refusal(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         what,
         "Range",
-        f"ask from byte {hole[1]} on: what was kept goes on there" if hole else "ask for less",
+        f"ask from byte {hole[1]} on: from there on the output was kept"
+        if hole
+        else f"begin it before byte {size}, or ask without a Range",
         headers={"Content-Range": f"bytes */{size}"},
     )
 

@@ -292,9 +292,7 @@ def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
             f"it belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}"
         )
     if status.st_mode & 0o022:
-        raise AkiosError(
-            "it can be written by others than its owner", str(path), f"chmod go-w {path}"
-        )
+        raise AkiosError("users other than its owner can write it", str(path), f"chmod go-w {path}")
 
 
 def _refuse_unknown(

@@ -125,7 +125,7 @@ def _accept(path: Path, option: str) -> None:
         what = f"it belongs to uid {status.st_uid}, who could change what is in it"
         raise AkiosError(what, str(path), f"name a directory of root's own with {option}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        what = f"others than root may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
+        what = f"users other than root may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
         raise AkiosError(
             what, str(path), f"name a directory of its own with {option}: {path}/akios would do"
         )

@@ -37,7 +37,7 @@ def find_exposed_keys(state_dir: Path) -> Iterator[AkiosError]:
             what = "there is a symbolic link among the private keys"
             yield AkiosError(what, str(path), "put the file itself there")
         elif mode & _OTHERS:
-            what = f"others than root may reach a private key (mode {mode:04o})"
+            what = f"users other than root may reach a private key (mode {mode:04o})"
             yield AkiosError(what, str(path), f"chmod go= {path}; {_RENEW}")
 
 

@@ -159,7 +159,7 @@ class KeyStore:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or not _is_roots_alone(status):
                 raise AkiosError(
-                    "others than root may read or write the credential",
+                    "users other than root may read or write the credential",
                     str(path),
                     "let systemd provide it: LoadCredential= in the service of akiosd",
                 )

@@ -78,7 +78,7 @@ def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
         raise DeniedError(
             "the workspace was opened in a mount namespace that is neither yours nor akiosd's",
             cage,
-            "run it in the login or container in which you started the cage",
+            "give this command in the login or container in which you started the cage",
         ) from None
 
 

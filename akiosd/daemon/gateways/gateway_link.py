@@ -180,7 +180,7 @@ class GatewayLink:
     def _remember(self, told: Address) -> None:
         if len(told.name) > _MAX_NAME or len(told.address) > _MAX_ADDRESS:
             raise GatewayFaultError(
-                "the gateway told a name or an address that cannot exist", "gateway"
+                "the gateway reported a name or an address that cannot exist", "gateway"
             )
         room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
         if len(self.addresses) < MAX_ADDRESSES and len(told.name) <= room:

@@ -425,7 +425,7 @@ class Spend:
 def _check_digest(found: bytes) -> None:
     if len(found) > _DIGEST:
         raise GatewayFaultError(
-            f"the digest of a call has {len(found)} bytes, at most {_DIGEST} can be right",
+            f"the digest of a call has {len(found)} bytes; no digest has more than {_DIGEST}",
             "gateway",
         )
 

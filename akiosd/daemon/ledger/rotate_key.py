@@ -97,7 +97,7 @@ class KeyRing:
                 )
             if len(self.current.epochs) >= MAX_EPOCHS:
                 what = f"a host has at most {MAX_EPOCHS} keys: this one stays"
-                next = f"to change it all the same, commit or discard what waits first; then {BEGIN_ANEW}"
+                next = f"to change it even so, first commit or discard all changes that wait; then {BEGIN_ANEW}"
                 raise LedgerError(what, KEY_LIST_PATH, next)
             newer = self.current.next(seed)
             before = self.current.epochs[-1].number

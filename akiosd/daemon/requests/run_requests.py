@@ -163,8 +163,9 @@ class RunRequests:
         if not run.shares:
             return run
         if run.standing:
-            what = "a standing cage has a budget of its own"
-            raise DeniedError(what, run.name, "give it one: akiosctl cage up --budget USD NAME")
+            what = "a standing cage cannot share the budget of another cage"
+            next = "give it a budget of its own: akiosctl cage up --budget USD NAME"
+            raise DeniedError(what, run.name, next)
         limits = self._standing.find_own(peer, run.shares).policy.budget
         budget = least_of(run.policy.budget, limits)
         return msgspec.structs.replace(

@@ -125,7 +125,7 @@ def _check(number: int, wanted: tuple[Path, Path]) -> Path:
     if path not in wanted:
         control, events = wanted
         raise AkiosError(
-            f"the service listens on another socket than {control} and {events}",
+            f"the service listens on a socket other than {control} and {events}",
             where,
             "give runtime_dir in akiosd.yaml and ListenStream= in akiosd.socket the same directory",
         )

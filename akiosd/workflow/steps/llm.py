@@ -157,7 +157,9 @@ def _headers(facts: ProviderFacts) -> dict[str, str]:
 def _bounded(reply: Reply) -> Iterator[bytes]:
     for piece in reply.pieces():
         if reply.received > _MAX_ANSWER:
-            raise AkiosError(f"the answer has more than {_MAX_ANSWER} bytes", "llm", "ask for less")
+            raise AkiosError(
+                f"the answer has more than {_MAX_ANSWER} bytes", "llm", "ask for a shorter answer"
+            )
         yield piece
 
 

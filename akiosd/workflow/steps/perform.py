@@ -118,7 +118,7 @@ def encode(result: StepResult) -> bytes:
     large = max(result.outputs, key=lambda name: len(str(result.outputs[name])), default="")
     return msgspec.json.encode(
         _failed(
-            f"the result has {len(data)} bytes, and may have {MAX_RESULT}",
+            f"the result has {len(data):,} bytes; at most {MAX_RESULT:,} are allowed",
             f"outputs.{large}",
             "ask for less, or write it into a file of the workspace",
         )

@@ -120,7 +120,7 @@ def test_kept_keys_are_bounded_and_their_file_is_trusted_or_refused(tmp_path: Pa
     assert list(kept.read()) == [name_of("t", str(number)) for number in range(190, 200)]
     kept.close()
     path.chmod(0o644)
-    with pytest.raises(AkiosError, match="others than you"):
+    with pytest.raises(AkiosError, match="users other than you"):
         KeptKeys(path, 10)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")

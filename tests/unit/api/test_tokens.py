@@ -69,7 +69,7 @@ def test_a_file_that_others_reach_is_refused(mode: int, tmp_path: Path) -> None:
     file.add(TOKEN)
     assert file.read()
     file.path.chmod(mode)
-    with pytest.raises(AkiosError, match="others than you"):
+    with pytest.raises(AkiosError, match="users other than you"):
         TokenFile(file.path).read()
 
 

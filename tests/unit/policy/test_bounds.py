@@ -77,7 +77,7 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
         [layer("system", TEN), flags(budget={"usd": "$20"})],
         f"--budget $20 is above the $10 of {SYSTEM}, line 3",
         "the command line",
-        "ask for less; an administrator of this host may allow it by projects_may: {usd: $20} in "
+        "keep to that; an administrator of this host may allow more by projects_may: {usd: $20} in "
         + SYSTEM,
     ),
     (
@@ -106,7 +106,7 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
         [layer("user", "limits: {pids: 10}", "~/u.yaml"), flags(limits={"pids": 11})],
         "--pids 11 is above the 10 of ~/u.yaml, line 1",
         "the command line",
-        "ask for less, or change ~/u.yaml, line 1, which is yours",
+        "keep to that, or change ~/u.yaml, line 1, which is yours",
     ),
     (
         [layer("system", SOME), layer("project", "network: {presets: [python]}", "akios.yaml")],
@@ -132,7 +132,7 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
         ],
         f"network.get_only leaves out a.example, which {SYSTEM}, line 2 asks for",
         "akios.yaml, line 1",
-        f"ask for less; an administrator of this host may change network.get_only in {SYSTEM}",
+        f"keep to that; an administrator of this host may change network.get_only in {SYSTEM}",
     ),
     (
         [layer("system", "network: {llm: false}"), layer("user", "network: {llm: true}", "u")],
@@ -153,13 +153,13 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
         ],
         f"budget.cycles 61 is above the 60 that {SYSTEM}, line 2 lets projects ask for",
         "akios.yaml, line 1",
-        f"may allow it by projects_may: {{loops: 61}} in {SYSTEM}",
+        f"may allow more by projects_may: {{loops: 61}} in {SYSTEM}",
     ),
     (
         [layer("project", "budget: {same_request: 6}", "p")],
         "budget.same_request 6 is above the built-in 5",
         "p, line 1",
-        "may allow it by projects_may: {loops: 6} in",
+        "may allow more by projects_may: {loops: 6} in",
     ),
     (
         [layer("user", "projects_may: {memory: 4G}", "u")],
@@ -194,7 +194,7 @@ def test_what_the_administrator_would_have_to_change_goes_before_the_users_own_f
         merge([*layers, flags(budget={"usd": "$20"})])
     with pytest.raises(PolicyError, match=r"above the \$2 of akios\.yaml, line 1") as caught:
         merge([*layers, flags(budget={"usd": "$5"})])
-    assert caught.value.next == "ask for less, or change akios.yaml, line 1, which is yours"
+    assert caught.value.next == "keep to that, or change akios.yaml, line 1, which is yours"
 
 
 def test_without_a_system_policy_a_refusal_tells_how_to_begin_one() -> None:

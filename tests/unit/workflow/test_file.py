@@ -78,7 +78,7 @@ BAD: dict[str, tuple[int, int, str, str]] = {
     GOOD.replace("'https://example.com/'", "'{steps.a.output}'"): (3, 52, "itself", "earlier"),
     GOOD.replace("'https://example.com/'", "'{inputs.q}'"): (3, 52, "no 'q'", "inputs: {NAME:"),
     GOOD.replace("'https://example.com/'", "'{matrix.q}'"): (3, 52, "no 'q'", "in this step"),
-    GOOD.replace("'https://example.com/'", "'{steps.q.output}'"): (3, 52, "'q'", "after the step"),
+    GOOD.replace("'https://example.com/'", "'{steps.q.output}'"): (3, 52, "'q'", "below the one"),
     GOOD.replace("name: a,", "name: a, matrix: {x: {inputs.l}},"): (3, 22, "quotes", '"{inputs'),
     "name: x\nsteps: []": (2, 1, "at least 1 is needed", "add what is missing"),
     "name: x\nsteps: {a: {agent: http}}": (2, 1, "expected a list", "begin with -"),

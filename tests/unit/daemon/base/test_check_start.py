@@ -90,11 +90,11 @@ def lengthen_run(place: Place) -> None:
 WRONG: dict[str, tuple[Callable[[Place], object], str]] = {
     "key readable by others": (
         lambda place: (place.state / "keys/ledger.key").chmod(0o644),
-        r"others than root may reach a private key \(mode 0644\)",
+        r"users other than root may reach a private key \(mode 0644\)",
     ),
     "directory of keys open": (
         lambda place: (place.state / "keys").chmod(0o750),
-        r"others than root may reach a private key \(mode 0750\)",
+        r"users other than root may reach a private key \(mode 0750\)",
     ),
     "provider's key readable": (
         lambda place: (place.provider.touch(), place.provider.chmod(0o640)),
@@ -106,8 +106,8 @@ WRONG: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "damaged key": (damage_key, "the signing key is damaged"),
     "counter of ids": (lambda place: (place.state / "next-uid").write_text("x"), "holds no number"),
-    "state that others write": (lambda place: place.state.chmod(0o777), "others than root"),
-    "sockets that others make": (lambda place: place.run.chmod(0o777), "others than root"),
+    "state that others write": (lambda place: place.state.chmod(0o777), "users other than root"),
+    "sockets that others make": (lambda place: place.run.chmod(0o777), "users other than root"),
     "a file for the runtime directory": (replace_run, "it is not a directory"),
     "a path too long for a socket": (lengthen_run, "the kernel takes 107"),
     "a file for the socket": (

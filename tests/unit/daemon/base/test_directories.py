@@ -47,7 +47,7 @@ def test_what_is_there_keeps_its_mode(
     place.chmod(mode)
     before = tree(tmp_path)
     if mode & 0o022:
-        with pytest.raises(AkiosError, match="others than root may write") as refused:
+        with pytest.raises(AkiosError, match="users other than root may write") as refused:
             accept(place)
         assert refused.value.where == str(place) and "place/akios would do" in refused.value.next
     else:

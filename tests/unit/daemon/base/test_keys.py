@@ -250,5 +250,5 @@ def test_a_credential_that_another_group_reads_is_refused(
     credential(credentials, "openai", SECRET, 0o440)
     assert store.get("openai") is not None, "root's group: an access list's mask"
     os.chown(credentials / "openai", 0, 12345)
-    with pytest.raises(AkiosError, match="others than root may read"):
+    with pytest.raises(AkiosError, match="users other than root may read"):
         store.get("openai")

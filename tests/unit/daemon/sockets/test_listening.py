@@ -124,7 +124,7 @@ REFUSED = [
     (datagrams, "not a unix stream socket"),
     (over_tcp, "not a unix stream socket"),
     (silent, "does not listen"),
-    (elsewhere, "another socket than run/control.sock"),
+    (elsewhere, "a socket other than run/control.sock"),
     (one_only, "hands no socket with this path"),
     (twice, "handed over twice"),
     (gone, "is gone"),
