@@ -66,8 +66,12 @@ def choose(
             if better
             else other
         )
-        called = ", the last cage here," if name == LAST else f", which {name} means here,"
-        what = f"{found.cage}{called if back is not None else ''} {problem}"
+        if back is None:
+            what = f"{found.cage} {problem}"
+        elif name == LAST:
+            what = f"{found.cage}, the last cage here, {problem}"
+        else:
+            what = f"{name} is {found.cage} here, which {problem}"
         raise AkiosError(what, place(found), hint)
     return found
 

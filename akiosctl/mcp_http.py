@@ -168,11 +168,12 @@ class Conversations:
 
 def _check_scope(token: Token, scope: str) -> None:
     if scope not in token.scopes:
+        wanted = sorted({"run", scope})
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"this token lacks the scope {scope}",
+            f"this token lacks the scope '{scope}'",
             "Authorization",
-            f"make one that has it: akiosctl token create --scope run --scope {scope}",
+            f"make one that has it: akiosctl token create --scope {' --scope '.join(wanted)}",
             rule="token.scope",
         )
 

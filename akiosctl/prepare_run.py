@@ -78,9 +78,10 @@ def prepare(
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} directories and files would be shown in the cage, which is too many",
+            f"the directories and files to show in the cage count {len(fds)}: at most {_MAX_FDS}"
+            " are allowed",
             "filesystem of the policy",
-            f"show fewer: up to {_MAX_FDS}, where a directory counts once and a file twice",
+            "show fewer: a directory counts once, a file twice",
         )
     request: dict[str, object] = {
         "policy": policy.packed,

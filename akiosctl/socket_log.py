@@ -35,7 +35,8 @@ class SocketFiles:
             return None
         if size > limit:
             raise LedgerError(
-                f"the file is {size} bytes long; no such file has more than {limit}", where=path
+                f"the file is {size} bytes long; a file of this kind has {limit} at most",
+                where=path,
             )
         while len(data) < size:
             piece = self._piece(path, len(data))

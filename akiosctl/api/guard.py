@@ -213,7 +213,7 @@ class Guard:
         if not own or (scope.get("method") not in _SAFE and not _get(headers, b"origin")):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
-                "a page of another server sent this request with the cookie of this one",
+                "a page of another server sent this request with the cookie of this server",
                 "Origin, Sec-Fetch-Site",
                 "send the token: Authorization: Bearer akt_…",
                 rule="serve.origin",

@@ -179,9 +179,10 @@ def _check_scope(row: Endpoint, request: HTTPConnection, service: Service) -> No
     has = token.scopes if token is not None else ()
     lacks = [scope for scope in wanted if scope not in has]
     if lacks or (row.scope and token is None):
+        missing = "' and '".join(lacks) or row.scope
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            f"this token lacks the scope {' and '.join(lacks) or row.scope}",
+            f"this token lacks the scope '{missing}'",
             "Authorization",
             f"make one that has it: akiosctl token create --scope {' --scope '.join(wanted)}",
             rule="token.scope",

@@ -93,8 +93,8 @@ def what_helps_block(plan: Plan) -> str:
             f"{_REST}; --force commits all, and overwrites what you changed since the cage started"
         )
     return (
-        f"{_REST}, --skip-refused --force those in conflict as well; what is refused is never"
-        " committed"
+        f"{_REST}; --skip-refused --force also commits those in conflict, and overwrites what you"
+        " changed"
     )
 
 

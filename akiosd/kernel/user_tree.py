@@ -261,8 +261,8 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
             raise CageFailedError(
                 "the file system of this path refuses to say what it is",
                 where,
-                "see it with findmnt -T; root can read a FUSE file system only if it was"
-                " mounted with allow_root",
+                "findmnt -T DIRECTORY tells what it is; mount a FUSE file system with -o"
+                " allow_root, or root cannot read it",
             )
     hint = "see what serves it (findmnt -T DIRECTORY), and whether that runs and is reached"
     raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)

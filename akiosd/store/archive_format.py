@@ -220,7 +220,7 @@ class PackedLog:
         start, size = found
         if size > limit:
             raise LedgerError(
-                f"a file in the archive has {size} bytes; no such file has more than {limit}",
+                f"a file in the archive has {size} bytes; a file of this kind has {limit} at most",
                 name,
                 _FETCH,
             )

@@ -76,7 +76,8 @@ class LogFiles:
                 raise LedgerError("this is not a regular file", where=path)
             if status.st_size > limit:
                 raise LedgerError(
-                    f"the file is {status.st_size} bytes long; no such file has more than {limit}",
+                    f"the file is {status.st_size} bytes long; a file of this kind has {limit} at"
+                    " most",
                     where=path,
                 )
             return _read_exactly(fd, status.st_size, path)

@@ -224,7 +224,10 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
             f"the host's log does not list {log}, and the log of that cage is there: the host's log"
             " has lost records"
         )
-        next = f"move a log of another host away; or {_WAY_OUT}"
+        next = (
+            "if that log came from another host, move it out of cages; if not, restore all of"
+            " state_dir from one backup"
+        )
         raise LedgerError(what, directory(log), next)
 
 

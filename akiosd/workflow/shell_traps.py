@@ -115,7 +115,7 @@ def check_filled(agent: str, section: str, written: Any, filled: Any) -> None:
                     f"the value {value[:40]!r} begins with -, and {command[0]} would read it as an"
                     " option",
                     f"{section}.{key}[{at}]",
-                    "if the value may begin with -, write it behind -- or within a word, as in"
+                    "if the value may begin with -, make it part of a word, as in"
                     " --name={inputs.x} or ./{inputs.x}",
                 )
 

@@ -206,7 +206,7 @@ def test_a_tool_needs_its_scope(daemon: Daemon, server: McpServer, project: Path
             ("discard", {}, "changes"),
         ):
             failed, text = await call(client, tool, **arguments)
-            assert failed and f"lacks the scope {scope}" in text, text
+            assert failed and f"lacks the scope {scope!r}" in text, text
 
     with_client(server, server.new_token("run"), "legacy", work)
     assert not (project / "a").exists()

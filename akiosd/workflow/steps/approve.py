@@ -39,7 +39,9 @@ def ask(work: Work, config: Config, wanted: Ask) -> None:
         )
     if not 0 < patience <= _MAX_S:
         raise AkiosError(
-            "a question can wait 30 days at most", "approve: timeout", "write it as in 24h"
+            "a question can wait 30 days at most",
+            "approve: timeout",
+            "write a shorter time, as in 24h",
         )
     now = time.time_ns()
     work.outputs |= msgspec.to_builtins(Approval(wanted.message, now, now + int(patience * 10**9)))
