@@ -61,17 +61,16 @@ def choose(
             other = f"wait until it has ended, or end it: akiosctl stop {found.cage}"
         elif lack == "running":
             problem, other = "has ended", _LIST
+        instead = better.cage if better else ""
         hint = (
-            f"you may mean {better.cage}, of the same directory: give that name"
-            if better
-            else other
+            f"you may mean {instead}, also of this directory: give that name" if better else other
         )
         if back is None:
             what = f"{found.cage} {problem}"
         elif name == LAST:
             what = f"{found.cage}, the last cage here, {problem}"
         else:
-            what = f"{name} is {found.cage} here, which {problem}"
+            what = f"{name} means {found.cage} in this directory, and that cage {problem}"
         raise AkiosError(what, place(found), hint)
     return found
 

@@ -78,8 +78,8 @@ def prepare(
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"the directories and files to show in the cage count {len(fds)}: at most {_MAX_FDS}"
-            " are allowed",
+            f"the directories and files to show in the cage add up to {len(fds)}; at most"
+            f" {_MAX_FDS} are allowed",
             "filesystem of the policy",
             "show fewer: a directory counts once, a file twice",
         )

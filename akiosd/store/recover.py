@@ -225,8 +225,8 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
             " has lost records"
         )
         next = (
-            "if that log came from another host, move it out of cages; if not, restore all of"
-            " state_dir from one backup"
+            f"if that log came from another host, move cages/{log} out of state_dir; if not,"
+            " restore all of state_dir from one backup"
         )
         raise LedgerError(what, directory(log), next)
 

@@ -49,7 +49,9 @@ def test_a_name_leads_to_a_cage_of_ones_own(daemon: Daemon, uid: int) -> None:
     assert f"{second} in {where}" in verb(daemon, where, "diff", name, uid=uid).stderr
     assert f"{second} in {where}" in verb(daemon, where, "diff", "last", uid=uid).stderr
     before = verb(daemon, where, "diff", "last~1", uid=uid)
-    assert f"last~1 is {first} here, which has no changes" in before.stderr, before.stderr
+    assert (
+        f"last~1 means {first} in this directory, and that cage has no changes" in before.stderr
+    ), before.stderr
     assert verb(daemon, where, "discard", name, uid=uid).returncode == 0
     assert not (where / "newer").exists()
     bad = verb(daemon, where, "run", "--name", "last~1", "--", "true", uid=uid)
