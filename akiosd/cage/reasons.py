@@ -46,6 +46,7 @@ REASONS: dict[str, Reason] = {
     "audit_limit": Reason(
         KILLED, "killed: audit limit {audit} of records reached, {records} records"
     ),
+    "room": Reason(KILLED, "killed: it did not stop writing: {detail}"),
     # somebody's decision
     "stopped": Reason(-1, "stopped by {detail}"),
     "down": Reason(0, "taken down by {detail}"),

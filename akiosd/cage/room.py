@@ -9,16 +9,20 @@ room.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 _SHARE = 20
 """At most this part (one in ...) of a file system is left free: a small one is useful, too."""
 _FASTEST = 4 << 30
 """Bytes a second that no cage exceeds in writing."""
-_LEAST_PAUSE_S, _USUAL_PAUSE_S, _MOST_PAUSE_S = 0.005, 0.05, 5.0
+LEAST_PAUSE_S, _USUAL_PAUSE_S, _MOST_PAUSE_S = 0.005, 0.05, 5.0
 """The first where the floor itself, that of a small file system, would be gone in the second."""
 MAY_TAKE = 1 << 20
 """So much each may still take when there is too little."""
+_LEAST_ALLOWED = 2 * MAY_TAKE
+_WRITES_MORE = 8
+"""Whoever writes is allowed so many times what is allowed to who does not."""
 AGAIN_S = 1.0
 """Between two looks at a cage that stands still."""
 
@@ -68,10 +72,47 @@ def who_is_unsure(room: Room, keep_free: int, unwritten: Mapping[str, int]) -> f
     return frozenset(name for name, size in unwritten.items() if size >= MAY_TAKE)
 
 
-def next_look_s(room: Room, keep_free: int, short: bool) -> float:
-    """Seconds in which what is there above the floor cannot be used up."""
-    if short:
-        return AGAIN_S
+def allowances(
+    room: Room, keep_free: int, names: AbstractSet[str], writing: AbstractSet[str]
+) -> dict[str, int]:
+    """The bytes that each of ``names`` may take before the next look, also by a call that does not
+    end when it is to stand still; those that are ``writing`` get more.
+
+    Together they leave half of what is to stay free, but for a little that each may always take.
+    """
+    spare = max(room.free - (floor_of(keep_free, room) >> 1), 0)
+    parts = {name: _WRITES_MORE if name in writing else 1 for name in names}
+    whole = sum(parts.values())
+    return {name: max(spare * part // whole, _LEAST_ALLOWED) for name, part in parts.items()}
+
+
+_STILL_WITHIN_S = 0.05
+"""After which who is to stand still and does not goes on with a call that is under way."""
+
+
+class Overrun:
+    """Who is to stand still since ``now``, a monotonic clock in seconds, and may write on."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._free: int | None = None
+
+    def is_over(self, room: Room, keep_free: int, now: float) -> bool:
+        """Whether it is to be ended, as it does not stand still ``now``: half of what is to stay
+        free was taken, and it becomes less.
+        """
+        if now - self._since < _STILL_WITHIN_S or room.free >= floor_of(keep_free, room) >> 1:
+            return False
+        if self._free is None:
+            self._free = room.free
+        return room.free <= self._free - MAY_TAKE
+
+
+def next_look_s(room: Room, keep_free: int, allowed: int | None = None) -> float:
+    """Seconds in which what is there above the floor cannot be used up, nor what is ``allowed`` to
+    a cage whose disk has more.
+    """
     floor = floor_of(keep_free, room)
-    least = min(max(floor / _FASTEST, _LEAST_PAUSE_S), _USUAL_PAUSE_S) if floor else _USUAL_PAUSE_S
-    return min(max((room.free - floor) / _FASTEST, least), _MOST_PAUSE_S)
+    least = min(max(floor / _FASTEST, LEAST_PAUSE_S), _USUAL_PAUSE_S) if floor else _USUAL_PAUSE_S
+    pause = min(max((room.free - floor) / _FASTEST, least), _MOST_PAUSE_S)
+    return pause if allowed is None else min(pause, max(allowed / _FASTEST, LEAST_PAUSE_S))

@@ -58,6 +58,10 @@ class Slot:
         self.size = size
         self.directory = directory
         self.image = image
+        self._bound: int | None = None
+        """Blocks of it that nobody gets, of those that are free for a cage; None where another
+        akiosd may have said so.
+        """
         # The kernel tells each open file once of a write that failed since it was opened, so what
         # an agent asks for meanwhile takes nothing from this one (errseq_t, lib/errseq.c).
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -108,8 +112,36 @@ class Slot:
         limit, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bfree * numbers.f_frsize
         # ext4 keeps some clusters back (free, not available), and nobody gets the very last one:
         # that is full.
-        full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
+        full = free - _kept_back(numbers) * numbers.f_frsize < _FULL_MARGIN
         return (limit if full else limit - free), limit
+
+    def allow(self, more: int) -> bool:
+        """Let ``more`` bytes of it, or a quarter less, be taken at most until this is called again,
+        also by calls that are under way; whether it has more than that.  Raises OSError.
+        """
+        if self.mount.closed:
+            return False
+        numbers = os.fstatvfs(self.mount.fileno())
+        free, blocks = self._free_blocks(numbers), more // numbers.f_frsize
+        is_bound = blocks < free
+        bound = free - blocks if is_bound else 0
+        # A quarter less is left as it is: this is called hundreds of times a second.
+        is_near = self._bound and is_bound and blocks * 3 <= (free - self._bound) * 4 <= blocks * 4
+        if bound != self._bound and not is_near:
+            self._hold_back(numbers, bound)
+            self._bound = bound
+        return is_bound
+
+    def _free_blocks(self, numbers: os.statvfs_result) -> int:
+        return max(numbers.f_bfree - _kept_back(numbers), 0)
+
+    def _hold_back(self, numbers: os.statvfs_result, blocks: int) -> None:
+        # Documentation/ABI/testing/sysfs-fs-ext4: even root gets none of them, and what was
+        # written already is not bound by them.
+        device = os.fstat(self.mount.fileno()).st_dev
+        where = os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+        with open(f"/sys/fs/ext4/{os.path.basename(where)}/reserved_clusters", "w") as file:
+            file.write(str(_kept_back(numbers) + blocks))
 
     def room_taken(self) -> tuple[int, int]:
         """(what it takes or is about to take of the file system below, of that what it has not
@@ -154,6 +186,36 @@ class Slot:
             self.image.unlink(missing_ok=True)
         else:
             remove_tree(self.directory)
+
+
+def _kept_back(numbers: os.statvfs_result) -> int:
+    """What ext4 keeps for itself unless it is told otherwise (ext4_calculate_resv_clusters)."""
+    return min(numbers.f_blocks // 50, 4096)
+
+
+class PoolSlot(Slot):
+    """A directory of a pool, with a quota."""
+
+    def space(self) -> tuple[int, int]:
+        """As of any, also while its quota is lower than the disk is."""
+        if self.mount.closed:
+            return 0, 0
+        used = self._used(os.fstatvfs(self.mount.fileno()))
+        return (self.size if self.size - used < _FULL_MARGIN else used), self.size
+
+    def _used(self, numbers: os.statvfs_result) -> int:
+        # statfs of the directory counts the project (ext4_statfs_project).
+        return (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+
+    def _free_blocks(self, numbers: os.statvfs_result) -> int:
+        return max(self.size - self._used(numbers), 0) // numbers.f_frsize
+
+    def _hold_back(self, numbers: os.statvfs_result, blocks: int) -> None:
+        fd = self.failures.fileno()
+        project = _FSXATTR.unpack(fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3]
+        limit = (self.size - blocks * numbers.f_frsize) >> 10
+        data = _DQBLK.pack(limit, limit, 0, 0, 0, 0, 0, 0, _QIF_BLIMITS)
+        _quotactl(fd, _Q_SETQUOTA, project, bytearray(data))
 
 
 class Disks(Protocol):
@@ -397,11 +459,7 @@ class QuotaPool:
         # Limits count in blocks of 1 KiB; one inode for every 8 KiB, at least a thousand.
         blocks, inodes = size >> 10, max(1000, size >> 13)
         data = _DQBLK.pack(blocks, blocks, 0, inodes, inodes, 0, 0, 0, _QIF_BLIMITS | _QIF_ILIMITS)
-        self._quotactl(_Q_SETQUOTA, project, bytearray(data))
-
-    def _quotactl(self, command: int, project: int, data: bytearray) -> None:
-        number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
-        syscalls.quotactl_fd(self._root.fileno(), number, project, data)
+        _quotactl(self._root.fileno(), _Q_SETQUOTA, project, bytearray(data))
 
     def create(self, directory: Path, size: int) -> Slot:
         """A new, empty directory in the pool, named as ``directory`` is, with a quota of ``size``
@@ -437,12 +495,12 @@ class QuotaPool:
 
     def adopt(self, directory: Path, size: int, mount: Fd) -> Slot:
         """The directory of the pool that is mounted there."""
-        return Slot(mount, size, self._mount_point / directory.name, None)
+        return PoolSlot(mount, size, self._mount_point / directory.name, None)
 
     def _slot(self, where: Path, size: int) -> Slot:
         tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))
         mounts.set_attr(tree.fileno(), set=_DATA)
-        return Slot(tree, size, where, None)
+        return PoolSlot(tree, size, where, None)
 
     def remove_others(self, names: Collection[str]) -> None:
         """Remove the directories of all cages that are not in ``names``."""
@@ -468,6 +526,11 @@ class QuotaPool:
         """Close the pool's root and unmount the pool."""
         self._root.close()
         run_program("umount", str(self._mount_point))
+
+
+def _quotactl(fd: int, command: int, project: int, data: bytearray) -> None:
+    number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
+    syscalls.quotactl_fd(fd, number, project, data)
 
 
 def punch_free(fd: int) -> bool:

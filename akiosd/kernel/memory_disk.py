@@ -45,6 +45,10 @@ def open_disks(state_dir: Path, pool_size: int) -> Disks:
 class MemorySlot(Slot):
     """A disk in memory, mounted at ``directory``."""
 
+    def allow(self, more: int) -> bool:
+        """It takes none of the room of the state directory."""
+        return False
+
     def destroy(self) -> None:
         """Unmount it everywhere; its pages are free with the last process that uses them."""
         self.release()

@@ -78,6 +78,15 @@ def states(daemon: Daemon) -> list[dict[str, Any]]:
     return found
 
 
+def is_frozen(daemon: Daemon) -> bool:
+    """Whether the kernel says so of a cage that akiosd wants to stand still."""
+    for one in states(daemon):
+        found = list(Path("/sys/fs/cgroup").glob(f"**/{one['cage']}/cgroup.events"))
+        if one["state"] == "paused" and found:
+            return all("frozen 1" in path.read_text() for path in found)
+    return False
+
+
 def stands_still(daemon: Daemon) -> bool:
     found = listed(daemon)
     return found["state"] == "paused" and "will be free on the file system" in found["reason"]
@@ -249,6 +258,68 @@ def test_room_that_a_disk_does_not_tell_of_is_nobodys(small: Daemon, hidden: boo
     assert agents[1].returncode == 0, err
     done = small.ctl("commit", cwd=innocent)
     assert done.returncode == 0 and (innocent / "mine").read_text() == "mine", done.stderr
+
+
+ONE_CALL = """
+import mmap, os, time
+block = mmap.mmap(-1, 1 << 20)
+big = os.open(os.path.expanduser("~/big"), os.O_WRONLY | os.O_CREAT | {flags})
+print("writes", flush=True)
+input()
+while (found := os.fstatvfs(big)).f_bavail * found.f_frsize > {allowed}:
+    time.sleep(0.01)  # akiosd looks again once other programs of the host took room
+try:
+    print("wrote", os.writev(big, [block] * 300), flush=True)
+except OSError as error:
+    print("wrote", -error.errno, flush=True)
+"""
+
+
+@pytest.mark.parametrize("flags", ["0", "os.O_DIRECT"])
+def test_one_call_takes_no_more_than_there_is(small: Daemon, flags: str) -> None:
+    """A call that is under way goes on when its process is to stand still."""
+    innocent = small.workspace()
+    write = "open('mine', 'w').write('mine'); print('writes', flush=True); input()"
+    agents = [
+        start(
+            small,
+            small.workspace(),
+            ONE_CALL.format(flags=flags, allowed=160 << 20),
+            stdin=subprocess.PIPE,
+        ),
+        start(small, innocent, write, stdin=subprocess.PIPE),
+    ]
+    try:
+        before = leave(small, 160 << 20)
+        assert agents[0].stdin is not None and agents[0].stdout is not None
+        agents[0].stdin.write("go\n")
+        agents[0].stdin.flush()
+        # Past the kernel's memory it asks for all of its room at once, and is refused.
+        assert wait_until(lambda: is_frozen(small) or agents[0].poll() is not None, 60)
+        os.sync()  # as the kernel does by itself after half a minute
+        assert free(small) > 0
+        _, err = agents[1].communicate("\n", timeout=60)
+        before.unlink()
+        told = agents[0].communicate(timeout=60)
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.wait(60)
+    assert agents[1].returncode == 0, err
+    done = small.ctl("commit", cwd=innocent)
+    assert done.returncode == 0 and (innocent / "mine").read_text() == "mine", done.stderr
+    assert agents[0].returncode == 0, told
+    assert int(told[0].split()[1]) < 300 << 20, told
+
+
+@pytest.mark.parametrize("flags", ["0", "os.O_DIRECT"])
+def test_control_with_room_one_call_writes_all(small: Daemon, flags: str) -> None:
+    source = ONE_CALL.format(flags=flags, allowed=1 << 40)
+    agent = start(small, small.workspace(), source, stdin=subprocess.PIPE)
+    try:
+        assert agent.communicate("go\n", timeout=60)[0] == f"wrote {300 << 20}\n"
+    finally:
+        agent.kill()
 
 
 def test_an_agent_cannot_hide_what_was_lost_behind_a_restart(small: Daemon) -> None:

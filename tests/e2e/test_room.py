@@ -38,11 +38,11 @@ DIRECT = ("--allow-degraded", "--mode", "rw-direct")
 
 
 @contextmanager
-def small_project(tmp_path: Path, settings: str) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon, and a project on a file system of :data:`SIZE` bytes."""
+def small_project(tmp_path: Path, settings: str, size: int = SIZE) -> Iterator[tuple[Daemon, Path]]:
+    """A daemon, and a project on a file system of ``size`` bytes."""
     daemon = Daemon(f"pools: {{userns: 2}}\n{settings}", "allow_widening: true\n")
     project = daemon.workspace()
-    with on_image(daemon, tmp_path / "image", project, SIZE, "-m", "0"):
+    with on_image(daemon, tmp_path / "image", project, size, "-m", "0"):
         yield daemon, project
 
 
@@ -128,6 +128,35 @@ def test_a_run_that_writes_to_the_project_leaves_room(tmp_path: Path) -> None:
             assert 0 < free(project) < FLOOR
             assert daemon.ctl("stop", "--kill", listed(daemon)["cage"]).returncode == 0
             assert writer.wait(60) == 137
+
+
+ONE_CALL = """
+import mmap, os, sys
+block = mmap.mmap(-1, 1 << 20)
+big = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+print("wrote", os.writev(big, [block] * 650) >> 20, flush=True)
+"""
+
+
+@pytest.mark.parametrize("keep_free", ["", "quotas: {keep_free_bytes: 0}\n"])
+@pytest.mark.parametrize("mode", ["output", "direct"])
+def test_who_writes_on_in_one_call_is_ended(tmp_path: Path, mode: str, keep_free: str) -> None:
+    """Nothing may stay free in the control, where it writes all."""
+    size, room = 8 << 30, 700 << 20
+    with small_project(tmp_path, keep_free, size) as (daemon, project):
+        with (project / "ballast").open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, free(project) - room)
+        words, place = ("run", *DIRECT), "big"
+        if mode == "output":
+            assert daemon.ctl("cage", "up", "one", cwd=project).returncode == 0
+            words, place = ("run", "--cage", "one"), "data/output/big"
+        done = daemon.ctl(*words, "--", "python3", "-c", ONE_CALL, place, cwd=project, timeout=120)
+        os.sync()
+        if keep_free:
+            assert (done.returncode, done.stdout) == (0, "wrote 650\n"), done.stderr
+            return
+        assert done.returncode == 137 and "did not stop writing" in done.stderr, done.stderr
+        assert free(project) > 0
 
 
 @pytest.mark.parametrize("mode", ["output", "direct"])

@@ -12,6 +12,8 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.test_full_disk_changes import (
     small,
     test_a_cage_waits_for_room_and_loses_nothing,
+    test_control_with_room_one_call_writes_all,
+    test_one_call_takes_no_more_than_there_is,
     test_room_that_a_disk_does_not_tell_of_is_nobodys,
     test_who_takes_no_more_room_goes_on_beside_one_who_takes_all,
 )
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.named_set("mishaps")
 __all__ = [
     "small",
     "test_a_cage_waits_for_room_and_loses_nothing",
+    "test_control_with_room_one_call_writes_all",
+    "test_one_call_takes_no_more_than_there_is",
     "test_room_that_a_disk_does_not_tell_of_is_nobodys",
     "test_who_takes_no_more_room_goes_on_beside_one_who_takes_all",
 ]

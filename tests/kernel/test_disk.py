@@ -90,6 +90,30 @@ def test_it_is_full_at_its_budget_and_says_so(slot: Slot) -> None:
     assert slot.space()[0] < limit // 4
 
 
+def test_what_is_allowed_for_a_while_binds_also_root(slot: Slot) -> None:
+    before = slot.space()
+    for allowed in (4 << 20, 2 << 20):
+        assert slot.allow(allowed)
+        filled = fill(slot, f"{allowed}")
+        assert allowed * 3 // 4 - (1 << 19) <= filled <= allowed
+        assert slot.space()[0] < slot.space()[1], "no more than that was used"
+    assert not slot.allow(1 << 40)
+    assert fill(slot, "rest") > before[1] // 2, "the control"
+    assert slot.space()[0] == slot.space()[1]
+
+
+def test_whoever_goes_on_with_it_takes_back_what_was_allowed(
+    slot: Slot, images: Images, tmp_path: Path
+) -> None:
+    assert slot.allow(2 << 20)
+    other = images.reopen_in_use(slot.directory, slot.size)
+    try:
+        assert not other.allow(1 << 40)
+        assert fill(other, "all") > 4 << 20
+    finally:
+        other.release()
+
+
 def test_many_small_files_meet_the_budget_too(slot: Slot) -> None:
     top = slot.mount.fileno()
     os.mkdir("many", dir_fd=top)

@@ -179,7 +179,7 @@ class Cage:
         )
         if self._written is not None:
             still = self.standstill
-            room = RoomWatch(host, self.id, self._written, still.wait_where_written)
+            room = RoomWatch(host, self.id, self._written, still, self.end_for_room)
             self._room, still.why_written = room, lambda: room.why
         if running is not None:
             self._take(running)
@@ -249,6 +249,18 @@ class Cage:
     def wait_for_room(self, why: str) -> None:
         """As :meth:`Standstill.wait_for_room`."""
         self.standstill.wait_for_room(why)
+
+    def is_still(self) -> bool:
+        """As :meth:`Standstill.is_still`."""
+        return self.standstill.is_still()
+
+    def end_for_room(self, why: str) -> None:
+        """It goes on writing although it is to stand still because of ``why``."""
+        self.post(Event("limit", "room", detail=why))
+
+    def allow(self, more: int) -> bool:
+        """As :meth:`akiosd.kernel.disk.Slot.allow`."""
+        return self.prepared.slot.allow(more)
 
     def room_taken(self) -> tuple[int, int]:
         """As :meth:`akiosd.kernel.disk.Slot.room_taken`; nothing once its disk is gone."""

@@ -84,6 +84,13 @@ class Standstill:
         if paused:
             self._reasons.add(_PAUSED)
 
+    def is_still(self) -> bool:
+        """Whether nothing goes on: a call that is under way does."""
+        try:
+            return not self._is_running() or self._cgroup.is_frozen()
+        except AkiosError:
+            return True  # its group went meanwhile
+
     async def wait_still(self) -> None:
         """Until the kernel says that everything does."""
         while not self._cgroup.is_frozen():

@@ -9,12 +9,19 @@ and on no disk might not fit, a cage that has some stands still until it is ther
 
     free, and what disks still take ──short──▶ who takes more of it waits for room
     free, and all that is unwritten ──short──▶ who has some of it is brought to the disk
+
+Who is to stand still goes on with a call that is under way, which may write 2 GiB (write(2)). So
+disks are never let take more until the next look than there is; and who goes on nevertheless, over
+blocks that its disk has and the image has not, is ended.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -23,7 +30,9 @@ import trio
 from akiosd.cage.room import (
     AGAIN_S,
     MAY_TAKE,
+    Overrun,
     Room,
+    allowances,
     floor_of,
     is_short,
     next_look_s,
@@ -52,6 +61,18 @@ class Writer(Protocol):
 
     def wait_for_room(self, why: str) -> None:
         """Stand still because of ``why``, or go on where that is ""."""
+        ...
+
+    def is_still(self) -> bool:
+        """Whether nothing in it goes on."""
+        ...
+
+    def end_for_room(self, why: str) -> None:
+        """It goes on writing although it is to stand still because of ``why``: end it."""
+        ...
+
+    def allow(self, more: int) -> bool:
+        """As :meth:`akiosd.kernel.disk.Slot.allow`."""
         ...
 
     def unwritten(self) -> int:
@@ -84,6 +105,13 @@ class DiskWatch:
         self._waiting: frozenset[str] = frozenset()
         self._before: dict[str, int] = {}
         self._being_written: set[str] = set()
+        self._looked: dict[str, int] = {}
+        """What each took at the last look."""
+        self._asked: dict[str, Overrun] = {}
+        """Those that are to stand still."""
+        self._says_unbound = False
+        self._least_allowed: int | None = None
+        """Of those whose disks have more, None where none has."""
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
@@ -101,7 +129,8 @@ class DiskWatch:
                     self._being_written.add(name)
                     nursery.start_soon(self._write, name)
                 # Those that do not stand still are looked at as often as ever.
-                await trio.sleep(next_look_s(least, self._keep_free, short=False))
+                allowed = self._least_allowed
+                await trio.sleep(next_look_s(least, self._keep_free, allowed))
 
     def look(self, below: Room) -> Room:
         """Freeze and thaw by what is free ``below`` now; returns what is once all is written."""
@@ -114,6 +143,9 @@ class DiskWatch:
         else:
             self._before = taken
         waiting = who_waits(room, self._keep_free, self._before, taken)
+        writing = {name for name, size in taken.items() if size > self._looked.get(name, size)}
+        self._looked = taken
+        self._allow(room, taken.keys() - waiting, writing)
         for name in (waiting ^ self._waiting) & self._running.keys():
             why = self._describe(room) if name in waiting else ""
             call_guarded("freeze a cage", self._running[name].wait_for_room, why)
@@ -122,7 +154,33 @@ class DiskWatch:
             else:
                 _log.info("a cage has room again", cage=name)
         self._waiting = waiting
+        self._end_who_goes_on(room)
         return room
+
+    def _allow(self, room: Room, names: AbstractSet[str], writing: AbstractSet[str]) -> None:
+        found = allowances(room, self._keep_free, names, writing)
+        # Who waits for room may end the call that is under way.
+        found |= dict.fromkeys(self._running.keys() - names, MAY_TAKE)
+        try:
+            bound = [name for name, more in found.items() if self._running[name].allow(more)]
+        except OSError as error:
+            bound = []
+            if not self._says_unbound:
+                _log.warning("calls under way are not kept to what is free", error=str(error))
+            self._says_unbound = True
+        self._least_allowed = min((found[name] for name in bound if name in names), default=None)
+
+    def _end_who_goes_on(self, room: Room) -> None:
+        now = time.monotonic()
+        asked = (self._waiting | self._being_written) & self._running.keys()
+        self._asked = {name: self._asked.get(name) or Overrun(now) for name in asked}
+        for name, overrun in self._asked.items():
+            cage = self._running[name]
+            if overrun.is_over(room, self._keep_free, now) and not cage.is_still():
+                self._asked[name] = Overrun(math.inf)
+                why = self._describe(room)
+                call_guarded("end a cage", cage.end_for_room, why)
+                _log.warning("a cage that goes on writing is ended", cage=name, why=why)
 
     def find_unsure(self, below: Room, room: Room) -> tuple[Room, frozenset[str]]:
         """The least that can be free ``below``, where ``room`` is by what disks say that they take;

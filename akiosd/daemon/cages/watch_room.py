@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from akiosd.cage.room import AGAIN_S, Room, floor_of, is_short, next_look_s
+from akiosd.cage.room import AGAIN_S, LEAST_PAUSE_S, Overrun, Room, floor_of, is_short, next_look_s
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, DeniedError
@@ -33,18 +35,34 @@ def say_make_room(host: Host, directory: str) -> str:
     )
 
 
+class Still(Protocol):
+    """Has a cage stand still."""
+
+    def wait_where_written(self, frozen: bool) -> None:
+        """Begin or end it.  Raises ``AkiosError``."""
+        ...
+
+    def is_still(self) -> bool:
+        """Whether everything does."""
+        ...
+
+
 class RoomWatch:
-    """``directory`` is what the cage writes to, a descriptor that stays the caller's."""
+    """``directory`` is what the cage writes to, a descriptor that stays the caller's.  ``end`` is
+    called with why where a call that is under way goes on writing nevertheless: a write of 2 GiB
+    (write(2)) ends only by itself or by SIGKILL, and one past the kernel's memory (O_DIRECT) by
+    itself alone.
+    """
 
     def __init__(
-        self, host: Host, cage: str, directory: Fd, freeze: Callable[[bool], None]
+        self, host: Host, cage: str, directory: Fd, still: Still, end: Callable[[str], None]
     ) -> None:
         self.why = ""
         """Why the cage stands still, "" while it does not."""
         self._host = host
         self._cage = cage
         self._directory = directory
-        self._freeze = freeze
+        self._still, self._end = still, end
 
     async def check(self) -> None:
         """Raise :class:`DeniedError` where there is too little room to begin."""
@@ -59,12 +77,13 @@ class RoomWatch:
 
     async def run(self) -> None:
         """Freeze and thaw, until cancelled."""
+        overrun: Overrun | None = None
         while True:
             room = await self._measure()
             short = self._is_short(room, bool(self.why))
             if short != bool(self.why):
                 try:
-                    self._freeze(short)
+                    self._still.wait_where_written(short)
                 except AkiosError as error:
                     # It may be ending, or else is asked again.
                     _log.info("a cage was not frozen", cage=self._cage, why=error.what)
@@ -77,8 +96,21 @@ class RoomWatch:
                     _log.info("a cage has room again", cage=self._cage)
             if isinstance(room, OSError):
                 await trio.sleep(AGAIN_S)
-            else:
-                await trio.sleep(next_look_s(room, self._keep_free, short))
+                continue
+            if not short:
+                overrun = None
+                await trio.sleep(next_look_s(room, self._keep_free))
+                continue
+            if self._still.is_still():
+                overrun = None
+                await trio.sleep(AGAIN_S)
+                continue
+            overrun = overrun or Overrun(trio.current_time())
+            if overrun.is_over(room, self._keep_free, trio.current_time()):
+                overrun = Overrun(math.inf)
+                self._end(self._describe(self._name, room))
+                _log.warning("a cage that goes on writing is ended", cage=self._cage, why=self.why)
+            await trio.sleep(LEAST_PAUSE_S)
 
     @property
     def _keep_free(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosd.cage.room import Room, floor_of, is_short, next_look_s, who_waits
+from akiosd.cage.room import Overrun, Room, allowances, floor_of, is_short, next_look_s, who_waits
 
 GIB, TIB = 1 << 30, 1 << 40
 SIZES = st.integers(0, 1 << 50)
@@ -41,7 +41,7 @@ def test_the_next_look_comes_before_the_floor_is_reached(
     """But for what is written in the shortest pause, and there is room for that."""
     room = Room(min(free, size), size)
     floor = floor_of(keep_free, room)
-    pause = next_look_s(room, keep_free, is_short(room, keep_free))
+    pause = next_look_s(room, keep_free)
     assert (0.005 if floor else 0.05) <= pause <= 5
     if not is_short(room, keep_free):
         left = room.free - pause * FASTEST
@@ -83,3 +83,28 @@ def test_whoever_goes_on_took_little(
             assert taken[name] - before.get(name, taken[name]) < MIB
     else:
         assert not waiting
+
+
+@given(
+    free=SIZES, size=SIZES, keep_free=SIZES, cages=st.integers(1, 40), writing=st.integers(0, 40)
+)
+def test_what_is_allowed_to_all_leaves_half_of_what_stays_free(
+    free: int, size: int, keep_free: int, cages: int, writing: int
+) -> None:
+    room = Room(min(free, size), size)
+    names = {str(number) for number in range(cages)}
+    found = allowances(room, keep_free, names, {str(number) for number in range(writing)})
+    assert found.keys() == names and min(found.values()) >= 2 * MIB
+    beyond = sum(size for size in found.values() if size > 2 * MIB)
+    assert room.free - beyond >= floor_of(keep_free, room) // 2 or not beyond
+    assert next_look_s(room, keep_free, min(found.values())) <= next_look_s(room, keep_free)
+
+
+def test_who_writes_on_is_ended_where_it_becomes_less() -> None:
+    half = GIB // 2
+    over = Overrun(10.0)
+    assert not over.is_over(Room(0, TIB), GIB, 10.04), "it had no time"
+    assert not over.is_over(Room(half, TIB), GIB, 11), "there is room"
+    assert not over.is_over(Room(half - 1, TIB), GIB, 12)
+    assert not over.is_over(Room(half - MIB, TIB), GIB, 13), "it becomes no less"
+    assert over.is_over(Room(half - 1 - MIB, TIB), GIB, 14)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,12 +29,24 @@ class Writer:
         self.taken = self.left = self.dirty = 0
         self.why = ""
         self.took, self.says, self.waited_before_it_went_on = 0, True, False
+        self.stops, self.ended, self.allowed, self.has_more = True, 0, 0, True
 
     def room_taken(self) -> tuple[int, int]:
         return self.taken, self.left
 
     def wait_for_room(self, why: str) -> None:
         self.why = why
+
+    def is_still(self) -> bool:
+        return self.stops
+
+    def end_for_room(self, why: str) -> None:
+        assert "will be free" in why
+        self.ended += 1
+
+    def allow(self, more: int) -> bool:
+        self.allowed = more
+        return self.has_more
 
     def unwritten(self) -> int:
         return self.dirty
@@ -153,3 +166,44 @@ async def test_it_is_brought_there_before_it_goes_on(
             assert hidden.took == GIB + GIB // 4 and hidden.dirty == 0
             assert hidden.waited_before_it_went_on
             nursery.cancel_scope.cancel()
+
+
+def test_no_call_under_way_takes_more_than_there_is(tmp_path: Path) -> None:
+    cages = {name: Writer() for name in ("first", "second", "third")}
+    watch = DiskWatch(host(tmp_path, GIB), cages, lambda: 0)
+    for free in (3 * GIB, GIB, GIB // 2 + 100 * MIB):
+        cages["second"].taken += 1
+        watch.look(Room(free, TOO_MUCH))
+        allowed = [cage.allowed for cage in cages.values()]
+        assert sum(allowed) <= free - GIB // 2
+        assert allowed[1] >= 7 * allowed[0] or free == 3 * GIB, "who writes gets more"
+    cages["third"].taken += GIB // 4
+    watch.look(Room(GIB - 1, TOO_MUCH))
+    assert cages["third"].why and cages["third"].allowed == MIB, "who waits may end its call"
+    assert cages["second"].allowed > 100 * MIB
+
+
+def test_who_goes_on_writing_is_ended_once_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    goes_on, stops, takes_none = (Writer() for _ in range(3))
+    goes_on.stops = takes_none.stops = False
+    cages = {"goes on": goes_on, "stops": stops, "takes none": takes_none}
+    watch = DiskWatch(host(tmp_path, GIB), cages, lambda: 0)
+    watch.look(Room(2 * GIB, TOO_MUCH))
+    for free in (GIB - 1, GIB // 2, GIB // 2 - 1):
+        goes_on.taken += MIB
+        stops.taken += MIB
+        watch.look(Room(free, TOO_MUCH))
+        assert not goes_on.ended, "it had no time"
+    now = 1.0
+    watch.look(Room(GIB // 2, TOO_MUCH))
+    assert not goes_on.ended, "there is room"
+    for free in (GIB // 2 - 1, GIB // 2 - MIB):
+        watch.look(Room(free, TOO_MUCH))
+        assert not goes_on.ended, "it becomes no less"
+    for _ in range(3):
+        watch.look(Room(GIB // 2 - 1 - MIB, TOO_MUCH))
+    assert [one.ended for one in cages.values()] == [1, 0, 0]
