@@ -55,12 +55,13 @@ def keep_put_back(cage: str, stamps: Collection[Stamp]) -> None:
         place = _place(cage)
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(place.parent)
-        whole = sorted({*read_put_back(cage), *stamps})
+        # Of an inode that was put back before, the last ctime is the one it has.
+        whole = {stamp[:2]: stamp for stamp in (*read_put_back(cage), *stamps)}
         new = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "wb") as file:
-                file.write(msgspec.json.encode(whole))
+                file.write(msgspec.json.encode(list(whole.values())))
             os.replace(new, place)
         except OSError:
             new.unlink(missing_ok=True)

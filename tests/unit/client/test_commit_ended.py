@@ -22,6 +22,7 @@ from akiosctl.changes import Committer, Failure, Operation, Rules, Verb, commit,
 from akiosctl.changes.apply import TEMPORARY_PREFIX, find_left_behind
 from akiosctl.changes.model import Entry, Stamp, read_entry
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
+from akiosd.kernel.syscalls import renameat2
 
 ORIGINALS = {"changed": "old 1", "gone": "old 2", "mode": "old 3", "full/inner": "old 4"}
 CHANGED = "now another"
@@ -275,6 +276,39 @@ def test_what_an_undone_commit_put_back_is_no_conflict(
         assert project.conflicts(put_back) == []
         project.start()  # a second time from what stands there now
     project.commit()
+
+
+def subvolume(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int) -> None:
+    """rename(2) as between subvolumes: EXDEV between two directories, within one it works."""
+    if not os.path.samestat(os.fstat(old_dir), os.fstat(new_dir)):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    renameat2(old_dir, old, new_dir, new, flags)
+
+
+@pytest.mark.parametrize("rename", [renameat2, subvolume])
+def test_so_it_is_for_two_names_of_a_file_a_directory_and_copies(
+    projects: Callable[[], Project],
+    monkeypatch: pytest.MonkeyPatch,
+    rename: Callable[..., None],
+) -> None:
+    project = projects()
+    (project.workspace / "one").write_text("one")
+    os.link(project.workspace / "one", project.workspace / "two")
+    for name in ("one", "two"):
+        (project.view / name).write_text("each")
+    for name in ("shut", "first"):  # the mode of the first in order is the last operation
+        for root in project.roots:
+            (root / name).mkdir()
+        (project.view / name).chmod(0o700)
+    project.start()
+    monkeypatch.setattr("akiosctl.changes.primitives.renameat2", rename)
+    put_back = undone(project, monkeypatch)
+    assert {b"gone", b"one", b"two", b"shut"} <= set(project.conflicts([])), "control"
+    assert project.conflicts(put_back) == []
+    os.rename(project.workspace / "shut", project.workspace / "aside")
+    os.rename(project.workspace / "aside", project.workspace / "shut")
+    (project.workspace / "one").chmod(0o640)
+    assert project.conflicts(put_back) == [b"one", b"shut", b"two"]
 
 
 def test_what_the_user_changes_after_that_is_one(

@@ -29,6 +29,8 @@ def test_it_is_kept_until_the_cage_is_settled(place: Path) -> None:
     keep_put_back(CAGE, [ONE])
     keep_put_back(CAGE, [OTHER])
     assert read_put_back(CAGE) == {ONE, OTHER}
+    keep_put_back(CAGE, [(*ONE[:5], 7)])
+    assert read_put_back(CAGE) == {(*ONE[:5], 7), OTHER}, "the last of each inode"
     assert place.stat().st_mode & 0o777 == 0o600 and place.parent.stat().st_mode & 0o077 == 0
     assert read_put_back(OF_ANOTHER) == frozenset(), "another cage has none of it"
     forget_put_back(CAGE)
