@@ -6,8 +6,9 @@ changed since the cage started: the same commit would be in conflict with its ow
 stamps are kept, with the ctime in them. Whoever changes such an inode afterwards gives it another
 ctime, whatever times they set, and is seen as before.
 
-It is believed only where the user, or root, wrote it. What can be had by forging it is little: the
-one who forges must know device, inode and, to the nanosecond, the ctime of an edit to come.
+It is believed only where the user, or root, wrote it, and no agent gets there: a home directory is
+no workspace. Whoever forged it would have to know device, inode and, to the nanosecond, the ctime
+of an edit to come.
 """
 
 from __future__ import annotations
