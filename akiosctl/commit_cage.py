@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -27,8 +27,10 @@ from akiosctl.changes.git_share import is_relocated, merge_diffs, merge_surveys,
 from akiosctl.changes.git_views import GitChanges, GitDirectory
 from akiosctl.changes.reached_paths import Survey
 from akiosctl.client import Client, DaemonError
+from akiosctl.end_signals import held_back
 from akiosctl.git_place import find_git
 from akiosctl.progress import Progress
+from akiosctl.put_back import forget_put_back, keep_put_back, read_put_back
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -47,8 +49,10 @@ class CageView:
         workspace_fd: int,
         git_fds: tuple[int, ...] = (),
         wanted: bool | None = None,
+        cage: str = "",
     ) -> None:
         self.reply = reply
+        self.cage = cage
         self.wanted = wanted
         self.view_fd = view_fd
         self.workspace_fd = workspace_fd
@@ -71,12 +75,17 @@ class CageView:
         """
         started_ns = self.reply.started_ns or None
         with Progress("comparing", "directories", wanted=self.wanted) as progress:
+            put_back = read_put_back(self.cage)
             diff = compare(
-                self.workspace_fd, self.view_fd, started_ns=started_ns, step=progress.advance
+                self.workspace_fd,
+                self.view_fd,
+                started_ns=started_ns,
+                step=progress.advance,
+                put_back=put_back,
             )
             if self.git is None:
                 return diff
-            self._git_changes = self.git.compare(started_ns, progress.advance)
+            self._git_changes = self.git.compare(started_ns, progress.advance, put_back)
         return merge_diffs(diff, self._git_changes.diff)
 
     def open_for(self, change: Change) -> tuple[int, int, Change]:
@@ -114,7 +123,14 @@ class CageView:
         git_fds = (self.git.fd, self.git.view_fd) if self.git is not None else None
         steps = count_steps(plan)
         with Progress("committing", "steps", steps, wanted=self.wanted) as progress:
-            return commit(self.workspace_fd, self.view_fd, plan, progress.advance, git_fds=git_fds)
+            return commit(
+                self.workspace_fd,
+                self.view_fd,
+                plan,
+                progress.advance,
+                git_fds=git_fds,
+                put_back=lambda stamps: keep_put_back(self.cage, stamps),
+            )
 
 
 @contextmanager
@@ -138,7 +154,7 @@ def open_view(
                 "see whether it still has changes: akiosctl ps --all; if it has, ask again, and if"
                 " that fails too, see journalctl -u akiosd",
             )
-        yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched)
+        yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched, cage)
     finally:
         close_fds(fds)
 
@@ -187,16 +203,29 @@ def commit_cage(
     words.
 
     What was left out is destroyed too: once the workspace has changed, names that the agent renamed
-    lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
-    nothing was done.
+    lead nowhere, and a second comparison would call them deleted. So no signal comes between the
+    two. Raises :class:`AkiosError` when nothing was done.
     """
-    with open_view(client, cage, watched=watched) as view:
-        plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
-        if agrees is not None and not plan.blocked:
-            agrees(view, plan)
-        report = view.commit(plan)
-    if report.failure is None and (report.done or not plan.skipped):
-        discard_cage(client, cage, committed=True, paths=len(report.done))
+    told = ""
+    try:
+        with ExitStack() as held:
+            with open_view(client, cage, watched=watched) as view:
+                diff, place = view.compare(), view.place
+                plan = view.plan(diff, skip_refused=skip_refused, force=force)
+                if agrees is not None and not plan.blocked:
+                    agrees(view, plan)
+                held.enter_context(held_back())
+                told = "the commit was ended, and what it had done is undone"
+                report = view.commit(plan)
+            if report.failure is None and (report.done or not plan.skipped):
+                discard_cage(client, cage, committed=True, paths=len(report.done))
+            told = f"{count_changes(len(report.done))} of {cage} written to {place} before it ended"
+    except KeyboardInterrupt as error:
+        notes: list[str] = getattr(error, "__notes__", [])
+        if watched is not False:
+            for text in notes or [told] * bool(told):
+                note(text)
+        raise
     return plan, report, place
 
 
@@ -218,7 +247,7 @@ def become_owner(cage: CageInfo) -> None:
         # What runs on the host by itself, and so what a commit protects, is told by that user's
         # configuration.
         os.environ["HOME"] = entry.pw_dir
-        for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
             os.environ.pop(name, None)
     except KeyError:
         os.setgroups([])
@@ -239,6 +268,7 @@ def discard_cage(
 ) -> str:
     """Have the changes destroyed; returns in words what was not overwritten, or ""."""
     reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
+    forget_put_back(cage)
     return reply.note
 
 

@@ -19,6 +19,7 @@ import msgspec
 from akiosctl.approvals import list_waiting, question_of, stop_question, wait_answer
 from akiosctl.client import GoneError
 from akiosctl.commit_cage import dispose_of_changes
+from akiosctl.end_signals import ended_once
 from akiosctl.journal_file import JournalFile, directory
 from akiosctl.purse import Purse, Sum
 from akiosctl.render import note
@@ -65,12 +66,16 @@ class Drive:
 
     def run(self) -> str:
         """``success`` or ``failed``.  Raises AkiosError where the journal cannot be written."""
-        try:
-            return self._drive()
-        except KeyboardInterrupt:
-            # The process ends: what is written to the project is whole before, and nothing begins.
-            self._writing.acquire()
-            raise
+        with ended_once():
+            try:
+                return self._drive()
+            except KeyboardInterrupt:
+                # The process ends: what is written to the project is whole before, and nothing
+                # begins.
+                if not self._writing.acquire(blocking=False):
+                    note("what a step changed is being written; it ends after that")
+                    self._writing.acquire()
+                raise
 
     def _drive(self) -> str:
         while True:

@@ -1,9 +1,10 @@
 """The ETag of a diff: another one wherever a commit would write, remove or overwrite anything else.
 
-What the agent left is told by its content.  Times would not do while the cage runs: a file that is
-mapped is written without a new ctime, and so is one that is written twice within a tick.  Once the
-cage has ended nobody writes there, and a ctime, which no program sets, tells as much.  What stands
-in the workspace is the user's, and is told by ctime and inode, as conflicts are.
+What the agent left is told by its content, and by its mtime, which is committed with it.  Times
+alone would not do while the cage runs: a file that is mapped is written without a new ctime, and so
+is one that is written twice within a tick.  Once the cage has ended nobody writes there, and a
+ctime, which no program sets, tells as much.  What stands in the workspace is the user's, and is
+told by ctime and inode, as conflicts are.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def tag_diff(view: CageView, diff: Diff, shown: object, *, running: bool) -> str
         return ""
     whole = hashlib.sha256(msgspec.json.encode(shown))
     of_view = [_content(view, change) if is_read else _stamp(change.new)[1:] for change in filled]
+    mtimes = [_mtime(change.new) for change in diff.changes]
     names = sorted(diff.links.values())
     olds = [_stamp(change.old) for change in diff.changes]
-    whole.update(msgspec.json.encode((is_read, of_view, olds, names)))
+    whole.update(msgspec.json.encode((is_read, of_view, mtimes, olds, names)))
     return f'"{whole.hexdigest()[:32]}"'
 
 
@@ -42,6 +44,11 @@ def _is_filled(change: Change) -> bool:
     """Whether the view has a file there whose content is not the workspace's."""
     has_file = change.new is not None and change.new.type is EntryType.FILE
     return has_file and change.kind is not ChangeKind.MODE and not change.problem
+
+
+def _mtime(new: Entry | None) -> int | None:
+    """Of a directory it is no part of a commit."""
+    return None if new is None or new.type is EntryType.DIRECTORY else new.mtime_ns
 
 
 def _content(view: CageView, change: Change) -> str:

@@ -11,6 +11,10 @@ compared only then with what the plan expected; if the user was quicker, it is e
 is removed moves there too. So every failure can be rolled back, newest first; the old files go when
 all is in place and synced. If even that fails, the staging directory is kept and named.
 
+No act is done whose undo is not known: signals wait, and the undo is noted before anything else is
+asked. The staging directory is removed only when the whole commit was accepted, or nothing is left
+to be undone.
+
 Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so that a
 directory that was replaced by a link since the plan was made is an error, never a way out.
 
@@ -27,17 +31,28 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import msgspec
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.git_share import is_relocated, original
-from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
+from akiosctl.changes.model import (
+    Entry,
+    EntryType,
+    Stamp,
+    entry_from_stat,
+    name_of,
+    parent_of,
+    read_entry,
+    stamp_of,
+)
 from akiosctl.changes.plan import Operation, Plan, Verb, explain_block, what_helps_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
+from akiosctl.end_signals import held_back
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import open_directory, openat2, syncfs
 
@@ -83,10 +98,10 @@ class _Side:
         self.operations = [committer.own(operation) for operation in operations]
         self.done = 0
 
-    def stage(self, step: Callable[[], object]) -> Failure | None:
+    def stage(self, step: Callable[[], object], pause: Callable[[], object]) -> Failure | None:
         if not self.operations:
             return None
-        return self._named(self.committer.stage(self.operations, step))
+        return self._named(self.committer.stage(self.operations, step, pause))
 
     def perform(self, step: Callable[[], object]) -> Failure | None:
         for operation in self.operations:
@@ -112,12 +127,15 @@ def commit(
     plan: Plan,
     step: Callable[[], object] = lambda: None,
     git_fds: tuple[int, int] | None = None,
+    put_back: Callable[[Collection[Stamp]], object] = lambda stamps: None,
 ) -> CommitReport:
     """Perform ``plan``.  The fds are the caller's and stay open.  AkiosError: the plan is blocked.
 
     ``step`` is called :func:`count_steps` times: for each file that was copied, and each operation
     that was performed.  ``git_fds``: the git directory beside the workspace and its view, where the
-    plan's ``.git/`` is.
+    plan's ``.git/`` is.  ``put_back`` is told what an undone commit put back, untouched by anybody
+    else since the plan was made.  A signal ends it between two operations, by the exception of its
+    handler, whose notes say what could not be undone.
     """
     if plan.blocked:
         raise AkiosError(
@@ -133,27 +151,37 @@ def commit(
     for operation in plan.operations:
         halves[git_fds is not None and is_relocated(operation.path)].append(operation)
     others, in_git = halves
-    sides = [_Side(Committer(workspace_fd, view_fd), others)]
+    doubtful = frozenset(conflict.path for conflict in plan.conflicts)
+    sides = [_Side(Committer(workspace_fd, view_fd, doubtful=doubtful), others)]
     if git_fds is not None and in_git:
+        doubtful = frozenset(original(path) for path in doubtful if is_relocated(path))
         # First, so that what names a commit never comes before the commit.
-        sides.insert(0, _Side(Committer(*git_fds, is_git=True), in_git))
-    try:
-        failure = _perform_all(sides, step)
-        if failure is not None:
-            for side in reversed(sides):
-                side.roll_back()
-    except BaseException:
-        for side in reversed(sides):
-            side.roll_back()
-        raise
-    finally:
-        kept = [side.committer.finish() for side in sides]
-    done = tuple(operation for side in sides for operation in side.planned[: side.done])
-    notes = (
-        *map(_say_left, left),
-        *(text for side in sides for text in side.committer.notes),
-    )
-    return CommitReport(done, failure, next(filter(None, kept), b""), notes)
+        sides.insert(0, _Side(Committer(*git_fds, is_git=True, doubtful=doubtful), in_git))
+    with held_back() as let_end:
+        failure, ended = _perform_all(sides, step, let_end)
+        try:
+            if failure is None and ended is None:
+                for side in sides:
+                    side.committer.accept()
+            else:
+                for side in reversed(sides):
+                    side.roll_back()
+                if stamps := [stamp for side in sides for stamp in side.committer.put_back()]:
+                    put_back(stamps)
+        finally:
+            kept = next(filter(None, [side.committer.finish() for side in sides]), b"")
+        done = tuple(operation for side in sides for operation in side.planned[: side.done])
+        notes = tuple(text for side in sides for text in side.committer.notes)
+        if ended is None:
+            return CommitReport(done, failure, kept, (*map(_say_left, left), *notes))
+        for note in notes:
+            ended.add_note(note)
+        if kept:
+            ended.add_note(
+                f"keep {os.fsdecode(kept)!r}: it holds your files that could not be put back, as"
+                " they were before this commit"
+            )
+        raise ended
 
 
 def find_left_behind(workspace_fd: int) -> list[bytes]:
@@ -195,14 +223,25 @@ def _say_left(path: bytes) -> str:
     )
 
 
-def _perform_all(sides: Sequence[_Side], step: Callable[[], object]) -> Failure | None:
-    for side in sides:
-        if (failure := side.stage(step)) is not None:
-            return failure
-    for side in sides:
-        if (failure := side.perform(step)) is not None:
-            return failure
-    return None
+def _perform_all(
+    sides: Sequence[_Side], step: Callable[[], object], let_end: Callable[[], object]
+) -> tuple[Failure | None, BaseException | None]:
+    """What failed, and what was raised, if anything."""
+
+    def done() -> None:
+        step()
+        let_end()
+
+    try:
+        for side in sides:
+            if (failure := side.stage(done, let_end)) is not None:
+                return failure, None
+        for side in sides:
+            if (failure := side.perform(done)) is not None:
+                return failure, None
+    except BaseException as error:
+        return None, error
+    return None, None
 
 
 def count_steps(plan: Plan) -> int:
@@ -212,11 +251,18 @@ def count_steps(plan: Plan) -> int:
 
 
 class Committer:
-    """Performs operations one at a time: ``stage`` all, ``perform`` each, then ``finish`` (after
-    ``roll_back``).
+    """Performs operations one at a time: ``stage`` all, ``perform`` each, then ``finish``, after
+    ``accept`` or ``roll_back``; after neither, everything is kept.
     """
 
-    def __init__(self, workspace_fd: int, view_fd: int, *, is_git: bool = False) -> None:
+    def __init__(
+        self,
+        workspace_fd: int,
+        view_fd: int,
+        *,
+        is_git: bool = False,
+        doubtful: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
         self._is_git = is_git
@@ -226,6 +272,12 @@ class Committer:
         self._staged: dict[bytes, bytes] = {}
         self._written: dict[bytes, Entry] = {}
         self._undo: list[tuple[int, Callable[[], None]]] = []
+        self._in_doubt = False
+        self._doubtful = doubtful
+        self._ctimes: dict[tuple[int, int], int] = {}
+        """Of what was there before, by device and number, after what was done here last; -1 where
+        somebody else was at it, too."""
+        self._put_back: dict[tuple[int, int], Stamp] = {}
         self._local: list[tuple[bytes, bytes]] = []
         self._performed = 0
         self._counter = 0
@@ -239,10 +291,13 @@ class Committer:
         return msgspec.structs.replace(operation, path=original(operation.path), anchor=anchor)
 
     def stage(
-        self, operations: Sequence[Operation], step: Callable[[], object] = lambda: None
+        self,
+        operations: Sequence[Operation],
+        step: Callable[[], object] = lambda: None,
+        pause: Callable[[], object] = lambda: None,
     ) -> Failure | None:
         """Copy every file that will be written out of the view; nothing in the workspace has
-        changed yet.
+        changed yet.  ``pause`` is called within large files, too.
         """
         current = operations[0]
         try:
@@ -252,7 +307,7 @@ class Committer:
                 fcntl.flock(self._staging_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
-                    self._staged[current.path] = self._stage_file(current)
+                    self._staged[current.path] = self._stage_file(current, pause)
                     step()
         except _StopError as stop:
             return Failure(current, str(stop))
@@ -290,6 +345,14 @@ class Committer:
             self._undo.pop()
         return 0
 
+    def accept(self) -> None:
+        """It stays as it is: from here on nothing is undone."""
+        self._undo.clear()
+
+    def put_back(self) -> list[Stamp]:
+        """What stands again where it stood, as it was, after :meth:`roll_back`."""
+        return list(self._put_back.values())
+
     def finish(self) -> bytes:
         """Sync, then remove the staging directory; returns its name when it has to be kept."""
         if self._staging_fd < 0:
@@ -297,7 +360,7 @@ class Committer:
         if self._performed:
             self._sync()
         try:
-            if self._keep:
+            if self._keep or self._undo or self._in_doubt:
                 place = os.readlink(b"/proc/self/fd/%d" % self.workspace_fd) + b"/"
                 return (place if self._is_git else b"") + self._staging
             self._clean()
@@ -347,28 +410,59 @@ class Committer:
         self._counter += 1
         return b"%d" % self._counter
 
-    def _on_undo(self, undo: Callable[[], None]) -> None:
-        self._undo.append((self._performed, undo))
+    def _act(
+        self, operation: Operation, act: Callable[[], None], undo: Callable[[int], None]
+    ) -> None:
+        """Do what ``undo`` undoes in the directory of ``operation``.  Where an ``act`` fails with
+        OSError it did nothing; whatever else cuts it short leaves a doubt, and all is kept.
+        """
+        self._in_doubt = True
+        try:
+            act()
+        except OSError:
+            self._in_doubt = False
+            raise
+        self._undo.append((self._performed, lambda: self._in_parent(operation, undo)))
+        self._in_doubt = False
 
-    def _stage_file(self, operation: Operation) -> bytes:
+    def _follow(self, operation: Operation, before: Entry, after: Entry) -> None:
+        """An act gave what was there a new ctime; nobody else did since the plan was made."""
+        assert operation.old is not None
+        inode = before.dev, before.ino
+        known = self._ctimes.get(inode, operation.old.ctime_ns)
+        is_ours = before.ctime_ns == known and operation.path not in self._doubtful
+        self._ctimes[inode] = after.ctime_ns if is_ours else -1
+
+    def _follow_back(self, before: Entry, after: Entry) -> None:
+        """So did its undo, and it is what it was."""
+        inode = after.dev, after.ino
+        is_ours = self._ctimes.get(inode) == before.ctime_ns and after.same_object(before)
+        self._ctimes[inode] = after.ctime_ns if is_ours else -1
+        self._put_back.pop(inode, None)
+        if is_ours:
+            self._put_back[inode] = stamp_of(after)
+
+    def _stage_file(self, operation: Operation, pause: Callable[[], object]) -> bytes:
         name = self._new_name()
         source = open_file(self.view_fd, operation.path)
         try:
             target = create(self._staging_fd, name)
             try:
-                self._fill(operation, source, target)
+                self._fill(operation, source, target, pause)
             finally:
                 os.close(target)
         finally:
             os.close(source)
         return name
 
-    def _fill(self, operation: Operation, source: int, target: int) -> None:
+    def _fill(
+        self, operation: Operation, source: int, target: int, pause: Callable[[], object]
+    ) -> None:
         new, old = operation.new, operation.old
         assert new is not None
         if not entry_from_stat(os.fstat(source)).same_object(new):
             raise _StopError("it changed in the cage since it was compared")
-        copy_content(source, target, new.size)
+        copy_content(source, target, new.size, pause)
         if not entry_from_stat(os.fstat(source)).same_object(new):
             raise _StopError("it changed in the cage while it was copied")
         if old is not None:
@@ -406,9 +500,10 @@ class Committer:
 
     def _make_directory(self, operation: Operation, directory: int, name: bytes) -> None:
         assert operation.new is not None
-        os.mkdir(name, 0o700, dir_fd=directory)
-        self._on_undo(
-            lambda: self._in_parent(operation, lambda parent: os.rmdir(name, dir_fd=parent))
+        self._act(
+            operation,
+            lambda: os.mkdir(name, 0o700, dir_fd=directory),
+            lambda parent: os.rmdir(name, dir_fd=parent),
         )
         fd = openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -473,59 +568,68 @@ class Committer:
     def _remove(self, operation: Operation, directory: int, name: bytes) -> None:
         old = operation.old
         assert old is not None
-        if not read_entry(directory, name).same_object(old):
+        found = read_entry(directory, name)
+        if not found.same_object(old):
             raise _StopError(_CHANGED)
         parked = self._new_name()
+
+        def undo(parent: int) -> None:
+            before = read_entry(self._staging_fd, parked)
+            move(self._staging_fd, parked, parent, name)
+            self._follow_back(before, read_entry(parent, name))
+
         try:
-            move(directory, name, self._staging_fd, parked)
+            self._act(operation, lambda: move(directory, name, self._staging_fd, parked), undo)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            self._remove_by_copy(operation, directory, name, parked)
+            self._remove_by_copy(operation, directory, name, parked, found)
             return
-
-        def undo(parent: int) -> None:
-            move(self._staging_fd, parked, parent, name)
-
-        if not read_entry(self._staging_fd, parked).same_object(old):
-            self._put_back(lambda: undo(directory))
-        self._on_undo(lambda: self._in_parent(operation, undo))
+        after = read_entry(self._staging_fd, parked)
+        if not after.same_object(old):
+            self._undo_last()
+        self._follow(operation, found, after)
 
     def _remove_by_copy(
-        self, operation: Operation, directory: int, name: bytes, parked: bytes
+        self, operation: Operation, directory: int, name: bytes, parked: bytes, found: Entry
     ) -> None:
         """On another subvolume only a copy of the old can wait in the staging directory."""
         assert operation.old is not None
         beside = self._park_beside(operation)
-        move(directory, name, directory, beside)
-        if not read_entry(directory, beside).same_object(operation.old):
-            self._put_back(lambda: move(directory, beside, directory, name))
 
         def undo(parent: int) -> None:
-            clone(self._staging_fd, parked, parent, beside)
+            try:
+                read_entry(parent, beside)
+            except FileNotFoundError:
+                clone(self._staging_fd, parked, parent, beside)
             move(parent, beside, parent, name)
+            after = read_entry(parent, name)
+            is_like = (after.size, after.mtime_ns) == (found.size, found.mtime_ns)
+            if is_like and self._ctimes.get((found.dev, found.ino), -1) != -1:
+                self._put_back[after.dev, after.ino] = stamp_of(after)
 
+        self._act(operation, lambda: move(directory, name, directory, beside), undo)
+        moved = read_entry(directory, beside)
+        if not moved.same_object(operation.old):
+            self._undo_last()
+        self._follow(operation, found, moved)
         # A FIFO or socket is gone for good: there is nothing in it to keep.
-        try:
-            if operation.old.type in (EntryType.FILE, EntryType.SYMLINK):
-                clone(directory, beside, self._staging_fd, parked)
-        except OSError:
-            move(directory, beside, directory, name)
-            raise
+        if operation.old.type in (EntryType.FILE, EntryType.SYMLINK):
+            clone(directory, beside, self._staging_fd, parked)
         os.unlink(beside, dir_fd=directory)
-        self._on_undo(lambda: self._in_parent(operation, undo))
 
-    def _put_back(self, undo: Callable[[], None]) -> None:
+    def _undo_last(self) -> NoReturn:
         """Return to the user what was taken by mistake; if that fails it is kept in the staging
         directory.
         """
         try:
-            undo()
+            self._undo[-1][1]()
         except OSError:
             self._keep = True
             raise _StopError(
                 f"{_CHANGED}; the newest version is in {self._staging.decode()}"
             ) from None
+        self._undo.pop()
         raise _StopError(_CHANGED)
 
     def _park_beside(self, operation: Operation) -> bytes:
@@ -536,7 +640,6 @@ class Committer:
     def _remove_directory(self, operation: Operation, directory: int, name: bytes) -> None:
         old = operation.old
         assert old is not None
-        os.rmdir(name, dir_fd=directory)
 
         def undo(parent: int) -> None:
             os.mkdir(name, 0o700, dir_fd=parent)
@@ -548,7 +651,7 @@ class Committer:
             finally:
                 os.close(fd)
 
-        self._on_undo(lambda: self._in_parent(operation, undo))
+        self._act(operation, lambda: os.rmdir(name, dir_fd=directory), undo)
 
     def _set_mode(self, operation: Operation, directory: int, name: bytes) -> None:
         assert operation.new is not None
@@ -565,30 +668,38 @@ class Committer:
             ):
                 raise _StopError(_CHANGED)
             inherited = 0 if is_file else status.mode & 0o7000
-            chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
-            self._written[operation.path] = entry_from_stat(os.fstat(fd))
+            mode = operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000)
+
+            def undo(parent: int) -> None:
+                again = openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
+                try:
+                    before = entry_from_stat(os.fstat(again))
+                    if (before.dev, before.ino) == (status.dev, status.ino):
+                        chmod(again, status.mode)
+                        self._follow_back(before, entry_from_stat(os.fstat(again)))
+                finally:
+                    os.close(again)
+
+            self._act(operation, lambda: chmod(fd, mode), undo)
+            after = entry_from_stat(os.fstat(fd))
+            if operation.old is not None:
+                self._follow(operation, status, after)
+            self._written[operation.path] = after
         finally:
             os.close(fd)
-
-        def undo(parent: int) -> None:
-            again = openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
-            try:
-                chmod(again, status.mode)
-            finally:
-                os.close(again)
-
-        self._on_undo(lambda: self._in_parent(operation, undo))
 
     def _place(self, operation: Operation, directory: int, name: bytes, staged: bytes) -> None:
         """Put ``staged`` where exactly ``operation.old`` (or nothing) stands; what stood there
         takes its place.
         """
-        old, place, local = operation.old, self._staging_fd, False
-        if old is not None and not read_entry(directory, name).same_object(old):
+        old = operation.old
+        found = None if old is None else read_entry(directory, name)
+        if old is not None and not (found and found.same_object(old)):
             raise _StopError(_CHANGED)
-        change = move if old is None else exchange
+        new = read_entry(self._staging_fd, staged)
         try:
-            change(place, staged, directory, name)
+            self._swap(operation, directory, name, staged, new, local=False)
+            there = self._staging_fd
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -596,18 +707,45 @@ class Committer:
             # place first.
             beside = self._park_beside(operation)
             clone(self._staging_fd, staged, directory, beside)
-            place, local, staged = directory, True, beside
-            change(place, staged, directory, name)
+            new, staged, there = read_entry(directory, beside), beside, directory
+            self._swap(operation, directory, name, staged, new, local=True)
+        if old is None or found is None:
+            return
+        after = read_entry(there, staged)
+        if not after.same_object(old):
+            self._undo_last()
+        self._follow(operation, found, after)
+
+    def _swap(
+        self,
+        operation: Operation,
+        directory: int,
+        name: bytes,
+        staged: bytes,
+        new: Entry,
+        *,
+        local: bool,
+    ) -> None:
+        """``local``: it is beside its place already."""
+        is_new = operation.old is None
+        change = move if is_new else exchange
 
         def undo(parent: int) -> None:
             source = parent if local else self._staging_fd
-            if old is None:
+            if is_new:
                 move(parent, name, source, staged)
             else:
+                before = read_entry(source, staged)
                 exchange(source, staged, parent, name)
-            if local:
+                self._follow_back(before, read_entry(parent, name))
+            if not read_entry(source, staged).same_object(new):
+                self._keep = True
+                self.notes.append(
+                    f"{os.fsdecode(operation.path)!r} was changed while it was committed: what it"
+                    f" was then is {os.fsdecode(staged)} in {self._staging.decode()}"
+                )
+            elif local:
                 os.unlink(staged, dir_fd=parent)
 
-        if old is not None and not read_entry(place, staged).same_object(old):
-            self._put_back(lambda: undo(directory))
-        self._on_undo(lambda: self._in_parent(operation, undo))
+        there = directory if local else self._staging_fd
+        self._act(operation, lambda: change(there, staged, directory, name), undo)

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 _CHUNK = 1 << 20
+_AT_ONCE = 64 << 20
+"""So much the kernel is asked to copy before ``pause`` is called."""
 
 
 def _next_data(fd: int, offset: int, size: int) -> int:
@@ -59,9 +62,11 @@ def same_content(one: int, other: int) -> bool:
     return True
 
 
-def copy_content(source: int, target: int, size: int) -> None:
+def copy_content(
+    source: int, target: int, size: int, pause: Callable[[], object] = lambda: None
+) -> None:
     """Copy ``size`` bytes into the empty file ``target``; holes stay holes.  Raises OSError
-    (ENOSPC, EDQUOT, EFBIG).
+    (ENOSPC, EDQUOT, EFBIG), and what ``pause`` does, which is called now and then.
     """
     os.ftruncate(target, size)
     offset = _next_data(source, 0, size) if size else 0
@@ -69,16 +74,21 @@ def copy_content(source: int, target: int, size: int) -> None:
         end = _next_hole(source, offset, size)
         if end <= offset:
             end = size
-        _copy_range(source, target, offset, end)
+        _copy_range(source, target, offset, end, pause)
         offset = _next_data(source, end, size) if end < size else size
 
 
-def _copy_range(source: int, target: int, offset: int, end: int) -> None:
+def _copy_range(
+    source: int, target: int, offset: int, end: int, pause: Callable[[], object]
+) -> None:
     by_kernel = True
     while offset < end:
+        pause()
         if by_kernel:
             try:
-                copied = os.copy_file_range(source, target, end - offset, offset, offset)
+                copied = os.copy_file_range(
+                    source, target, min(_AT_ONCE, end - offset), offset, offset
+                )
             except OSError as error:
                 if error.errno not in (
                     errno.EXDEV,

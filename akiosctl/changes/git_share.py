@@ -178,6 +178,7 @@ def merge_diffs(workspace: Diff, git: Diff) -> Diff:
         {**workspace.links, **git.links},
         workspace.unchanged_links,
         workspace.started_ns,
+        workspace.put_back,
     )
 
 

@@ -19,7 +19,7 @@ from akiosctl.changes.git_share import (
     relocate,
     relocate_survey,
 )
-from akiosctl.changes.model import Diff, EntryType
+from akiosctl.changes.model import Diff, EntryType, Stamp
 from akiosctl.changes.protect import RefusedChange
 from akiosctl.changes.reached_paths import Survey
 from akiosctl.changes.survey import survey_workspace
@@ -60,12 +60,15 @@ class GitDirectory:
         self.name = os.fsencode(place.name)
 
     def compare(
-        self, started_ns: int | None, step: Callable[[], object] = lambda: None
+        self,
+        started_ns: int | None,
+        step: Callable[[], object] = lambda: None,
+        put_back: frozenset[Stamp] = frozenset(),
     ) -> GitChanges:
         """What differs and is this work tree's.  AkiosError as of
         :func:`akiosctl.changes.walk.compare`.
         """
-        diff = compare(self.fd, self.view_fd, started_ns=started_ns, step=step)
+        diff = compare(self.fd, self.view_fd, started_ns=started_ns, step=step, put_back=put_back)
         own, refused = diff.changes, tuple[RefusedChange, ...]()
         if self.name:
             own, refused = choose_own(diff, self.name, self._references(diff))

@@ -74,6 +74,15 @@ class Entry(msgspec.Struct, frozen=True):
         )
 
 
+Stamp = tuple[int, int, int, int, int, int]
+"""An inode as it stood at one time: device, number, mode, size, mtime, ctime."""
+
+
+def stamp_of(entry: Entry) -> Stamp:
+    """Another one after whatever is done to the inode: no program sets a ctime."""
+    return (entry.dev, entry.ino, entry.mode, entry.size, entry.mtime_ns, entry.ctime_ns)
+
+
 class Change(msgspec.Struct, frozen=True):
     """One difference: ``old`` is the workspace's entry, ``new`` the view's; one of them may be
     absent.
@@ -132,7 +141,8 @@ class Diff(msgspec.Struct, frozen=True):
     for a repository although they may have any name.  ``moved`` are workspace directories that were
     moved or had their mode changed since ``started_ns`` (when the cage started).  ``links`` maps
     (dev, ino) in the view to every examined path of a file with several names, changed or not;
-    ``unchanged_links`` gives the workspace's entry of those that did not change.
+    ``unchanged_links`` gives the workspace's entry of those that did not change.  ``put_back`` are
+    the stamps that an undone commit left on what stood in the workspace before it.
     """
 
     changes: tuple[Change, ...]
@@ -141,6 +151,7 @@ class Diff(msgspec.Struct, frozen=True):
     links: dict[tuple[int, int], tuple[bytes, ...]] = {}
     unchanged_links: dict[bytes, Entry] = {}
     started_ns: int | None = None
+    put_back: frozenset[Stamp] = frozenset()
 
 
 def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:

@@ -6,6 +6,9 @@ be recorded when the cage starts. A directory's ctime changes with every entry m
 own it is no conflict; a directory with a new ctime and an old mtime was renamed or had its mode
 changed, and everything below it may be another tree than the agent saw.
 
+A commit that was undone gave what it put back a new ctime as well. It noted that one, and as long
+as an inode has exactly it, nobody has changed the inode since.
+
 Not noticed: a file that the user *deleted* while the agent changed it comes back; and a directory
 that was both moved here and filled since.
 
@@ -19,7 +22,16 @@ from enum import StrEnum
 
 import msgspec
 
-from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, parent_of
+from akiosctl.changes.model import (
+    Change,
+    ChangeKind,
+    Diff,
+    Entry,
+    EntryType,
+    ancestors,
+    parent_of,
+    stamp_of,
+)
 from akiosctl.changes.protect import RefusedChange, Rules, find_refusals, standing_protection
 from akiosctl.changes.reached_paths import show
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
@@ -107,7 +119,8 @@ def find_conflicts(diff: Diff) -> list[RefusedChange]:
     for change in diff.changes:
         if change.old is None:
             continue
-        if change.old.type is not EntryType.DIRECTORY and change.old.ctime_ns >= limit:
+        is_newer = change.old.ctime_ns >= limit and stamp_of(change.old) not in diff.put_back
+        if change.old.type is not EntryType.DIRECTORY and is_newer:
             found.append(
                 RefusedChange(change.path, "changed in the workspace since the cage started")
             )

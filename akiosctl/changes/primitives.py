@@ -1,7 +1,7 @@
 """What a commit does to single names in open directories: create, copy, move, exchange, chmod.
 
 Every function works on one component relative to a directory descriptor, follows no link, and
-replaces nothing except in ``exchange``. All raise OSError.
+replaces nothing except in ``exchange``. All raise OSError, and have then moved nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ def move(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
             raise
         # link(2) never replaces either.
         os.link(name, new_name, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
-        os.unlink(name, dir_fd=from_dir)
+        try:
+            os.unlink(name, dir_fd=from_dir)
+        except OSError:
+            os.unlink(new_name, dir_fd=to_dir)
+            raise
 
 
 def exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
@@ -75,7 +79,11 @@ def exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
         aside = staged + b".old"
         os.link(name, aside, src_dir_fd=directory, dst_dir_fd=staging, follow_symlinks=False)
         os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=directory)
-        os.rename(aside, staged, src_dir_fd=staging, dst_dir_fd=staging)
+        try:
+            os.rename(aside, staged, src_dir_fd=staging, dst_dir_fd=staging)
+        except OSError:
+            os.rename(aside, name, src_dir_fd=staging, dst_dir_fd=directory)
+            raise
 
 
 def chmod(path_fd: int, mode: int) -> None:

@@ -39,11 +39,13 @@ from akiosctl.changes.model import (
     Diff,
     Entry,
     EntryType,
+    Stamp,
     entry_from_stat,
     join,
     name_of,
     parent_of,
     read_entry,
+    stamp_of,
 )
 from akiosctl.changes.names import fold
 from akiosd.errors import AkiosError
@@ -82,20 +84,28 @@ def compare(
     started_ns: int | None = None,
     max_changes: int = MAX_CHANGES,
     step: Callable[[], object] = lambda: None,
+    put_back: frozenset[Stamp] = frozenset(),
 ) -> Diff:
     """Everything that differs between the workspace and the view.
 
     Both fds are directories (O_PATH is enough) and stay the caller's.  ``started_ns`` is the wall
     clock (ns) when the overlay was made, ``None`` if unknown.  AkiosError: a root cannot be read,
     or there are more than ``max_changes``.  ``step`` is called for each directory that was read.
+    ``put_back``: as :class:`Diff` has it.
     """
-    return _Comparison(workspace_fd, view_fd, started_ns, max_changes).run(step)
+    return _Comparison(workspace_fd, view_fd, started_ns, max_changes, put_back).run(step)
 
 
 class _Comparison:
     def __init__(
-        self, workspace_fd: int, view_fd: int, started_ns: int | None, max_changes: int
+        self,
+        workspace_fd: int,
+        view_fd: int,
+        started_ns: int | None,
+        max_changes: int,
+        put_back: frozenset[Stamp],
     ) -> None:
+        self.put_back = put_back
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
         self.started_ns = started_ns
@@ -130,6 +140,7 @@ class _Comparison:
             {key: tuple(sorted(paths)) for key, paths in self.links.items() if len(paths) > 1},
             self.unchanged_links,
             self.started_ns,
+            self.put_back,
         )
 
     def add(
@@ -201,6 +212,7 @@ class _Comparison:
         if (
             self.started_ns is not None
             and old.mtime_ns < self.started_ns - CLOCK_GRAIN_NS <= old.ctime_ns
+            and stamp_of(old) not in self.put_back
         ):
             self.moved.add(path)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.resources import wait_until
+from tests.e2e.test_api_workflows import text_of, tool
 
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STATUS = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
@@ -67,6 +69,93 @@ def test_a_commit_that_is_ended_leaves_nothing(
     assert len(list(where.glob("f*"))) == 4000
     if ends == (signal.SIGTERM,):
         assert left.name in done.stderr and left.exists()
+
+
+REPLACE = "for n in range(3000): open(f'f{n:04}', 'w').write('newer')\n"
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    """Looked at without a pause, as what is waited for is over in tenths of a second."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if holds():
+            return True
+    return False
+
+
+def is_replaced(path: Path) -> bool:
+    return path.stat().st_size == len("newer")
+
+
+def replaced(place: Path) -> int:
+    return sum(map(is_replaced, place.glob("f*")))
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("apart_s", [0.0, 2.1])
+def test_a_second_signal_does_not_cut_the_undoing_short(
+    daemon: Daemon, number: signal.Signals, apart_s: float
+) -> None:
+    """And the same commit then works without --force, but for what the user changed since."""
+    where = daemon.workspace(uid=NOBODY)
+    for index in range(3000):
+        (where / f"f{index:04}").write_text("old")
+        os.chown(where / f"f{index:04}", NOBODY, NOBODY)
+    daemon.run("/usr/bin/python3", "-c", REPLACE, cwd=where, uid=NOBODY)
+    process = daemon.popen("commit", "--yes", uid=NOBODY, cwd=where, stderr=-1, text=True)
+    try:
+        # Written in their order, and put back from the last one.
+        assert soon(lambda: is_replaced(where / "f1500"))
+        process.send_signal(number)
+        assert soon(lambda: not is_replaced(where / "f1500"))
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        assert 0 < replaced(where) < 3000, "control: it was amid the undoing"
+        time.sleep(apart_s)  # what comes sooner counts as the same signal
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == STATUS[number] and "undone" in error
+    assert replaced(where) == 0 and temporaries(where) == []
+    assert {path.read_text() for path in where.glob("f*")} == {"old"}
+    mine = where / "f0007"
+    before = mine.stat()
+    mine.write_text("own")
+    os.utime(mine, ns=(before.st_atime_ns, before.st_mtime_ns))
+    refused = daemon.ctl("commit", "--yes", uid=NOBODY, cwd=where)
+    assert refused.returncode == 125 and "1 change is in conflict" in refused.stderr
+    assert "f0007" in refused.stderr and mine.read_text() == "own"
+    done = daemon.ctl("commit", "--yes", "--skip-refused", uid=NOBODY, cwd=where)
+    assert done.returncode == 0, done.stderr
+    assert replaced(where) == 2999 and mine.read_text() == "own"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_workflow_finishes_writing_however_often_it_is_told(daemon: Daemon, count: int) -> None:
+    where = daemon.workspace(uid=NOBODY)
+    for index in range(3000):
+        (where / f"f{index:04}").write_text("old")
+        os.chown(where / f"f{index:04}", NOBODY, NOBODY)
+    policy = {"filesystem": {"workspace": "rw"}}
+    (where / "w.yml").write_text(text_of(tool("a", "python3", "-c", REPLACE, policy=policy)))
+    words = ("workflow", "run", "w.yml")
+    process = daemon.popen(*words, uid=NOBODY, cwd=where, stderr=-1, text=True)
+    try:
+        assert process.stderr is not None
+        assert soon(lambda: is_replaced(where / "f0000"))
+        process.send_signal(signal.SIGINT)
+        told = iter(process.stderr.readline, "")
+        assert any("it ends after that" in line for line in told)
+        for _ in range(count - 1):
+            assert replaced(where) < 3000, "control: it was amid the writing"
+            process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == STATUS[signal.SIGINT] and "stopped, with what ran" in error
+    assert replaced(where) == 3000 and temporaries(where) == []
 
 
 @pytest.mark.parametrize("number", ENDS)

@@ -57,16 +57,23 @@ def relink(trees: Trees) -> None:
     (trees.view / "link").symlink_to("away")
 
 
+def date_back(path: Path) -> None:
+    os.utime(path, ns=(2 * 10**9, 2 * 10**9), follow_symlinks=False)
+
+
 CHANGES: dict[str, Callable[[Trees], None]] = {
     "the agent's new file": lambda trees: write_alike(trees.view / "sub/new", "evil"),
     "the agent's changed file": lambda trees: write_alike(trees.view / "mine", "beyond"),
     "the agent's link": relink,
+    "the mtime of a new file": lambda trees: date_back(trees.view / "sub/new"),
+    "the mtime of a changed file": lambda trees: date_back(trees.view / "mine"),
+    "the mtime of a link": lambda trees: date_back(trees.view / "link"),
     "the user's own file": lambda trees: write_alike(trees.workspace / "mine", "edited"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changed_at_the_same_size_has_another_tag(change: str, trees: Trees) -> None:
+def test_what_a_commit_would_write_otherwise_has_another_tag(change: str, trees: Trees) -> None:
     before = [trees.tag(running) for running in (True, False)]
     assert before[0] == before[1] == trees.tag(), "control: unchanged it is the same, also ended"
     CHANGES[change](trees)
@@ -76,7 +83,9 @@ def test_what_changed_at_the_same_size_has_another_tag(change: str, trees: Trees
 def test_what_is_no_part_of_a_commit_has_no_part_in_it(trees: Trees) -> None:
     before = trees.tag()
     (trees.view / "kept").write_text("as it was")
-    os.utime(trees.view / "sub/new", ns=(1, 1))
+    for directory in ("", "sub"):
+        os.utime(trees.view / directory, ns=(1, 1))
+    os.utime(trees.view / "kept", ns=(1, 1))
     for tree in (trees.workspace, trees.view):
         (tree / "sub/same").write_text("in both")
     assert trees.tag() == before

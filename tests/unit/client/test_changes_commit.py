@@ -392,6 +392,7 @@ def perform(trees: Trees, plan: Plan) -> list[str]:
     reasons = [
         failure.reason for operation in plan.operations if (failure := committer.perform(operation))
     ]
+    committer.accept()
     assert committer.finish() == b""
     return reasons
 
