@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -30,6 +30,7 @@ from akiosctl.client import Client, DaemonError
 from akiosctl.git_place import find_git
 from akiosctl.progress import Progress
 from akiosctl.render import escape, note
+from akiosctl.writings import WRITINGS
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
@@ -190,13 +191,16 @@ def commit_cage(
     lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
     nothing was done.
     """
-    with open_view(client, cage, watched=watched) as view:
-        plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
-        if agrees is not None and not plan.blocked:
-            agrees(view, plan)
-        report = view.commit(plan)
-    if report.failure is None and (report.done or not plan.skipped):
-        discard_cage(client, cage, committed=True, paths=len(report.done))
+    with ExitStack() as writing:
+        with open_view(client, cage, watched=watched) as view:
+            diff, place = view.compare(), view.place
+            plan = view.plan(diff, skip_refused=skip_refused, force=force)
+            if agrees is not None and not plan.blocked:
+                agrees(view, plan)
+            writing.enter_context(WRITINGS.one())
+            report = view.commit(plan)
+        if report.failure is None and (report.done or not plan.skipped):
+            discard_cage(client, cage, committed=True, paths=len(report.done))
     return plan, report, place
 
 

@@ -76,7 +76,8 @@ def command(
             more = " (documentation: /docs)"
             tell_place(place, address, "", more, "read", wants_json(ctx, as_json))
 
-        serve_until_signal(connections, made, say, _counting(service))
+        serve_until_signal(connections, made, say, _counting(service), service.close)
+        service.runs.wait()
     return 0
 
 

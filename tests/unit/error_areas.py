@@ -66,6 +66,7 @@ AREAS: dict[str, tuple[str, ...]] = {
         "akiosctl/confirm.py",
         "akiosctl/verbs/commit.py",
         "akiosctl/verbs/discard.py",
+        "akiosctl/writings.py",
         "akiosd/daemon/cages/view.py",
         "akiosd/daemon/requests/change_requests.py",
         "akiosd/store/wipe.py",
