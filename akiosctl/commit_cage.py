@@ -183,9 +183,10 @@ def commit_cage(
     force: bool = False,
     agrees: Agrees | None = None,
     watched: bool | None = None,
+    part: Callable[[Diff], Diff] | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
-    words.
+    words.  ``part`` says what of them is committed.
 
     What was left out is destroyed too: once the workspace has changed, names that the agent renamed
     lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
@@ -194,13 +195,15 @@ def commit_cage(
     with ExitStack() as writing:
         with open_view(client, cage, watched=watched) as view:
             diff, place = view.compare(), view.place
+            diff = part(diff) if part is not None else diff
             plan = view.plan(diff, skip_refused=skip_refused, force=force)
             if agrees is not None and not plan.blocked:
                 agrees(view, plan)
             writing.enter_context(WRITINGS.one())
             report = view.commit(plan)
         if report.failure is None and (report.done or not plan.skipped):
-            discard_cage(client, cage, committed=True, paths=len(report.done))
+            is_some = part is None or bool(report.done)
+            discard_cage(client, cage, committed=is_some, paths=len(report.done))
     return plan, report, place
 
 

@@ -29,7 +29,7 @@ class Writings:
                 raise AkiosError(
                     "this process of akiosctl ends, and nothing is written any more",
                     "commit",
-                    "the changes are kept: commit them when it runs again",
+                    "do it again when it has been started again",
                 )
             self._going += 1
         try:

@@ -100,6 +100,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     ),
     "Workflows: workflow, approvals, output, templates": (
         "akiosctl/approvals.py",
+        "akiosctl/foreign_changes.py",
         "akiosctl/journal_file.py",
         "akiosctl/preview.py",
         "akiosctl/results_tree.py",
