@@ -59,8 +59,10 @@ class ForeignChanges:
                     )
                 if plan.skipped and not report.done:
                     discard_cage(client, cage)
-            except AkiosError:
+            except AkiosError as error:
                 discard_cage(client, cage)
+                if error.where == "commit":  # it names verbs, which the run's owner has not
+                    error.next = "have the step leave those names alone, and run it again"
                 raise
         if not plan.skipped:
             return ""

@@ -28,7 +28,7 @@ class Writings:
             if self._closed:
                 raise AkiosError(
                     "this process of akiosctl ends, and nothing is written any more",
-                    "commit",
+                    "akiosctl",
                     "do it again when it has been started again",
                 )
             self._going += 1

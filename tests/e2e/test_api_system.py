@@ -376,6 +376,11 @@ def test_what_a_step_wrote_to_its_output_reaches_later_steps(server: ApiServer) 
     assert said["read"]["stdout"] == "one\ntwo\n", over
     assert said["last"]["stdout"] == "again\nagain\nleft\n", said
     assert "beside" in said["last"]["stderr"]
+    # What no commit writes is refused, and said for who has no diff.
+    hook = tool("hook", "sh", "-c", "echo true >.envrc", policy=RW)
+    _, over = flow(server, hook)
+    told = over["steps"][0]["instances"][0]
+    assert "refused" in told["why"] and told["next"].startswith("have the step leave"), told
     # It replaced data/output by a way out: nothing is written there, nor shown to the next one.
     out = "rm -rf data; ln -s /tmp data; mkdir -p /tmp/output; echo out >/tmp/output/out"
     made, over = flow(
