@@ -32,6 +32,7 @@ from akiosctl.git_place import find_git
 from akiosctl.progress import Progress
 from akiosctl.put_back import forget_put_back, keep_put_back, read_put_back
 from akiosctl.render import escape, note
+from akiosctl.writings import WRITINGS
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
@@ -198,9 +199,10 @@ def commit_cage(
     force: bool = False,
     agrees: Agrees | None = None,
     watched: bool | None = None,
+    part: Callable[[Diff], Diff] | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
-    words.
+    words.  ``part`` says what of them is committed.
 
     What was left out is destroyed too: once the workspace has changed, names that the agent renamed
     lead nowhere, and a second comparison would call them deleted. So no signal comes between the
@@ -208,17 +210,20 @@ def commit_cage(
     """
     told = ""
     try:
-        with ExitStack() as held:
+        with ExitStack() as writing:
             with open_view(client, cage, watched=watched) as view:
                 diff, place = view.compare(), view.place
+                diff = part(diff) if part is not None else diff
                 plan = view.plan(diff, skip_refused=skip_refused, force=force)
                 if agrees is not None and not plan.blocked:
                     agrees(view, plan)
-                held.enter_context(held_back())
+                writing.enter_context(WRITINGS.one())
+                writing.enter_context(held_back())
                 told = "the commit was ended, and what it had done is undone"
                 report = view.commit(plan)
             if report.failure is None and (report.done or not plan.skipped):
-                discard_cage(client, cage, committed=True, paths=len(report.done))
+                is_some = part is None or bool(report.done)
+                discard_cage(client, cage, committed=is_some, paths=len(report.done))
             told = f"{count_changes(len(report.done))} of {cage} written to {place} before it ended"
     except KeyboardInterrupt as error:
         notes: list[str] = getattr(error, "__notes__", [])

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,9 @@ from akiosd.values.places import DATA
 from akiosd.values.policy import Policy
 from akiosd.values.step_call import MAX_REQUEST, StepFailure, StepRequest, StepResult
 from akiosd.values.usage import Usage
+
+if TYPE_CHECKING:
+    from akiosctl.foreign_changes import ForeignChanges
 
 _NOTHING = b"/usr/bin/true"
 PROGRAM = "akiosd.workflow.steps.perform"
@@ -57,15 +60,21 @@ class StepCages:
         foreign: bool = False,
         *,
         shares: str = "",
+        most: int = 0,
     ) -> None:
         """``path`` is akiosd's socket, ``workspace`` the project; ``data`` is where its data lies,
         "" for as its policy says.  ``foreign``: the project is the word of somebody else
-        (:func:`akiosctl.verbs.run.prepare`).  ``shares``: the id of the standing cage whose budget
-        calls to models have to fit into.  Raises AkiosError.
+        (:func:`akiosctl.verbs.run.prepare`), and of ``most`` bytes at most.  ``shares``: the id of
+        the standing cage whose budget calls to models have to fit into.  Raises AkiosError.
         """
         self._path, self._fds, self._shares = path, list[int](), shares
         self._lock, self._stopped = threading.Lock(), False
         self._running: set[str] = set()
+        self._foreign: ForeignChanges | None = None
+        if foreign:
+            from akiosctl.foreign_changes import ForeignChanges
+
+            self._foreign = ForeignChanges(path, most)
         options = RunOptions([sys.executable, "-I"], {"workspace": [workspace], "quiet": []})
         client = PlainClient(path)
         try:
@@ -110,6 +119,8 @@ class StepCages:
             raise AkiosError(*STOPPED)
         with self._start(run, sent) as talk, self._known(talk.cage):
             heard = _read(talk, data)
+        if self._foreign is not None and heard.changes:
+            heard = _bring(self._foreign, policy, heard)
         if self._stopped and heard.result.failure is not None:
             # It may have been killed in the midst of what it does.
             return heard._replace(result=_no_result(STOPPED[0], heard.cage, STOPPED[2]), lost=True)
@@ -193,6 +204,8 @@ class StepCages:
         # What is written directly, or not at all, has no place of its own for it.
         if policy.filesystem.workspace not in ("ro", "rw-direct"):
             for kind, fd in self._data.items():
+                if kind == "output" and self._foreign is not None:
+                    continue  # it would be outside the limit of the cage's disk
                 path = f"{self.workspace}/{DATA[kind]}"
                 binds.append(make_bind(path, fd, kind, "data", sent))
         argv = [sys.executable, "-I", "-m", PROGRAM, *words]
@@ -257,6 +270,20 @@ def _read(talk: Talk, data: bytes) -> Heard:
     tail = talk.errors.decode("utf-8", "replace").strip().splitlines()[-1:]
     words = "; ".join(["the step's program gave no result: " + reason, *tail])
     return Heard(_no_result(words, cage), cage, usage, changes)
+
+
+def _bring(place: ForeignChanges, policy: Policy, heard: Heard) -> Heard:
+    """What it changed in a directory whose files are somebody else's word: settled here."""
+    result = heard.result
+    whole = policy.filesystem.workspace == "rw" and result.failure is None
+    try:
+        note = place.bring(heard.cage, whole=whole)
+        result = msgspec.structs.replace(result, notes=[*result.notes, *([note] if note else [])])
+    except AkiosError as error:
+        if result.failure is None:
+            failure = StepFailure(error.what, error.where, error.next)
+            result = msgspec.structs.replace(result, failure=failure)
+    return heard._replace(result=result, changes=False)
 
 
 def _no_result(what: str, cage: str, next: str = "") -> StepResult:

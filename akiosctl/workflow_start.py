@@ -123,7 +123,7 @@ def begin(
 ) -> Run:
     """A new run, to be driven.  Raises AkiosError."""
     inputs = settle_inputs(given, plan.inputs)
-    cages = _open_cages(daemon, place)
+    cages = _open_cages(daemon, place, plan)
     try:
         begun = Begun(
             run=f"w-{secrets.token_hex(5)}",
@@ -147,7 +147,7 @@ def go_on(
     """A run that was begun before, to be driven again.  Raises AkiosError."""
     known = {name: one for name, one in kept.begun.inputs.items() if name in plan.inputs}
     inputs = settle_inputs(known | dict(given), plan.inputs)
-    cages = _open_cages(daemon, place)
+    cages = _open_cages(daemon, place, plan)
     try:
         journal = JournalFile.open(kept.run)
         try:
@@ -164,8 +164,11 @@ def go_on(
         raise
 
 
-def _open_cages(daemon: Daemon, place: Place) -> StepCages:
-    return StepCages(daemon.path, place.workspace, place.data, place.foreign, shares=place.cage)
+def _open_cages(daemon: Daemon, place: Place, plan: Plan) -> StepCages:
+    disks = [step.policy.limits.disk for step in plan.steps if step.policy is not None]
+    most = max(disks, default=0)
+    where = place.workspace, place.data, place.foreign
+    return StepCages(daemon.path, *where, shares=place.cage, most=most)
 
 
 def _make(

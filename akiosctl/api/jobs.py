@@ -16,7 +16,7 @@ import msgspec
 
 from akiosctl.api import forms
 from akiosctl.api.once import other_request
-from akiosctl.api.problems import Refusal
+from akiosctl.api.problems import Refusal, server_ends
 from akiosctl.progress import Progress
 from akiosd.errors import AkiosError
 from akiosd.values.units import format_size
@@ -102,6 +102,12 @@ class Jobs:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """From here on none begins."""
+        with self._lock:
+            self._closed = True
 
     def begin(
         self, owner: str, kind: type[AnyJob], about: str, key: str, asked: bytes, work: Work
@@ -115,6 +121,8 @@ class Jobs:
             again = self._find_again(owner, key, what)
             if again is not None:
                 return again.describe()
+            if self._closed:
+                raise server_ends("jobs")
             is_program = kind is forms.ExecJob
             running = [
                 job

@@ -51,6 +51,16 @@ class Refusal(AkiosError):
         self.status, self.rule, self.headers = status, rule, headers or {}
 
 
+def server_ends(where: str) -> Refusal:
+    """The words for what would begin while the server ends."""
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "this server ends, and begins nothing any more",
+        where,
+        "ask again when it has been started again",
+    )
+
+
 def status_of(error: AkiosError) -> HTTPStatus:
     """The status that says of which kind an error is."""
     if isinstance(error, Refusal):

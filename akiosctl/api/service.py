@@ -59,6 +59,11 @@ class Service:
         """The events socket beside the control socket."""
         return events_path(self.socket)
 
+    def close(self) -> None:
+        """No job and no run of a workflow begins any more, and those runs that go on end."""
+        self.jobs.close()
+        self.runs.close()
+
     def connect(self) -> Client:
         """A connection to akiosd, to be used in ``with``."""
         return Client(self.socket)

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,12 +30,16 @@ from akiosctl.api.address import (
 from akiosctl.api.tokens import TokenFile, tokens_path
 from akiosctl.commands import print_line
 from akiosctl.render import note
+from akiosctl.writings import WRITINGS
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
     from akiosctl.api.connections import Connections
 
 _MOST_PEM = 1 << 20
+_TOGETHER_S = 0.1
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a server."""
 Opened = tuple[Address, socket.socket, ssl.SSLContext | None]
 """Where it listens, with its port; the socket; what it needs for HTTPS, None without."""
 
@@ -153,15 +157,19 @@ def serve_until_signal(
     made: socket.socket,
     say: Callable[[], None],
     beside: AbstractAsyncContextManager[None],
+    leave: Callable[[], object] = lambda: None,
 ) -> None:
     """Until SIGINT, SIGTERM or SIGHUP, which count once ``say`` was called; ``beside`` is entered
-    before and left behind everything else.
+    before and left behind everything else.  Then the process is to end: ``leave`` is called, and
+    has nothing begin any more.
+
+    Threads that write to a directory of the user's come to their end before; another signal cuts
+    nothing short.
     """
     import trio
 
-    ends = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        ends.append(signal.SIGHUP)
+    # As nohup has it, one that is ignored stays so.
+    ends = [one for one in ENDS if signal.getsignal(one) is not signal.SIG_IGN]
 
     async def serve() -> None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(made))
@@ -171,10 +179,38 @@ def serve_until_signal(
                 nursery.start_soon(connections.serve, listener, stop)
                 say()
                 async for _ in signals:
-                    stop.set()
                     break
+                _ignore(ends)
+                WRITINGS.close()
+                leave()
+                with trio.move_on_after(_TOGETHER_S):
+                    async for _ in signals:
+                        pass  # trio would raise those that came with the first
+                stop.set()
 
-    trio.run(serve)
+    try:
+        trio.run(serve)
+    finally:
+        end_writings(ends)  # trio gave back the handlers that it had found
+
+
+def end_writings(numbers: Sequence[signal.Signals]) -> None:
+    """Before the process ends: what is written to the user's directories is whole, and nothing
+    begins any more; these signals change nothing of it, nor of what comes after.
+    """
+    _ignore(numbers)
+    WRITINGS.close()
+    WRITINGS.wait(_say_waiting)
+
+
+def _ignore(numbers: Sequence[signal.Signals]) -> None:
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _say_waiting(count: int) -> None:
+    what = "a commit that has" if count == 1 else f"{count} commits that have"
+    note(f"ending; waiting for {what} begun, so that all of it is written")
 
 
 def _load_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 
-from akiosctl.api.problems import Refusal
+from akiosctl.api.problems import Refusal, server_ends
 from akiosctl.api.scratch import fits
 from akiosctl.workflow_start import Run
 from akiosd.errors import AkiosError
@@ -35,6 +36,25 @@ class Runs:
         self._going: dict[str, Run] = {}
         self._over: dict[str, threading.Event] = {}
         self._why: OrderedDict[str, str] = OrderedDict()
+        self._closed = False
+
+    def close(self) -> None:
+        """From here on none begins, and those that go on begin no step; :meth:`wait` for them."""
+        with self._lock:
+            self._closed, going = True, list(self._going.values())
+        for run in going:
+            # akiosd may take its time to kill the steps of one.
+            threading.Thread(target=run.stop, daemon=True, name="stop a workflow").start()
+
+    def wait(self) -> None:
+        """After :meth:`close`: until all have ended, and written so; a while, since a step may be
+        one that cannot be killed.
+        """
+        with self._lock:
+            over = list(self._over.values())
+        until = time.monotonic() + PATIENCE_S
+        for one in over:
+            one.wait(max(0.0, until - time.monotonic()))
 
     @contextmanager
     def take_place(self, owner: str) -> Iterator[None]:
@@ -42,6 +62,8 @@ class Runs:
         ``owner`` may have no more.
         """
         with self._lock:
+            if self._closed:
+                raise server_ends("workflows")
             own, all = self._places[owner], self._places.total()
             if not fits(MOST, own, all - own):
                 raise Refusal(
@@ -67,8 +89,14 @@ class Runs:
         here on.
         """
         with self._lock:
-            self._going[run.name], self._over[run.name] = run, threading.Event()
-            self._why.pop(run.name, None)
+            is_late = self._closed
+            if not is_late:
+                self._going[run.name], self._over[run.name] = run, threading.Event()
+                self._why.pop(run.name, None)
+        if is_late:
+            run.close()
+            held.close()
+            raise server_ends("workflows")
         threading.Thread(target=self._drive, args=(run, held), daemon=True, name="workflow").start()
         return run.name
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from akiosctl.api.serving import find_place, listen_options, serve_until_signal, tell_place
+from akiosctl.api.serving import (
+    ENDS,
+    end_writings,
+    find_place,
+    listen_options,
+    serve_until_signal,
+    tell_place,
+)
 from akiosctl.commands import wants_json
 from akiosctl.extras import install_command
 from akiosctl.render import note
@@ -118,12 +125,15 @@ def _import_libraries(module: str, extra: str) -> None:
 
 
 def _close_at_signals(session: Session) -> None:
-    """A client that is in a hurry sends one, and the library would go on reading."""
+    """A client that is in a hurry sends one, and the library would go on reading.  A commit that
+    has begun, in another thread, is whole before.
+    """
 
     def leave(number: int, frame: object) -> None:
+        end_writings(ENDS)
         with contextlib.suppress(AkiosError):  # akiosd is gone, and says what it left at its start
             session.close()
         os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDS:
         signal.signal(number, leave)

@@ -54,8 +54,8 @@ def command(
 
     With --system it acts for nobody: whoever has a token shares the cages of its user, which get
     the files that a request brings; nothing in those files, nor the name of the program, shows more
-    of this host.  There is no workspace of the host's, no diff and no commit, and a standing cage
-    has no data/output beside the limit of its disk.
+    of this host.  There is no workspace of the host's, no diff and no commit, and no cage has a
+    data/output beside the limit of its disk.
     The unit akios-api.service runs it so, as a user that may read what all cages do.
     """
     place = find_place("akiosctl serve", listen, tls_cert, tls_key, origins, plain_http, file)
@@ -76,7 +76,8 @@ def command(
             more = " (documentation: /docs)"
             tell_place(place, address, "", more, "read", wants_json(ctx, as_json))
 
-        serve_until_signal(connections, made, say, _counting(service))
+        serve_until_signal(connections, made, say, _counting(service), service.close)
+        service.runs.wait()
     return 0
 
 

@@ -576,12 +576,15 @@ class Measured(Message, frozen=True, tag="measured"):
 class ViewReply(Message, frozen=True, tag="view_reply"):
     """fds: the merged view's root (directory of a detached read-only mount), then the workspace as
     it was opened; the same two of the git directory that was shown with it, if one was.
+
+    ``keep_free``: bytes that cages leave free on a user's file system.
     """
 
     cage: str = ""
     workspace: bytes = b""
     protect: tuple[str, ...] = ()
     started_ns: int = 0
+    keep_free: int = 0
 
 
 class BudgetReply(Message, frozen=True, tag="budget_reply"):

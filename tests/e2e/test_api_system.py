@@ -17,6 +17,7 @@ import trio
 from akiosctl.api.endpoints import BASE, ENDPOINTS
 from tests.e2e.api_server import ApiServer
 from tests.e2e.daemon import NOBODY, Daemon
+from tests.e2e.image_disk import on_image
 from tests.e2e.test_api_running import begin, finish, output, run
 from tests.e2e.test_api_terminals import dialogue, left_running, refusal
 from tests.e2e.test_api_workflows import RUNS, outputs, started, text_of, tool, wait_over
@@ -318,3 +319,157 @@ def test_a_workflow_of_uploaded_files_runs_and_leaves_no_directory(
     assert not place.exists()
     got = begin(server, f"{RUNS}/{made}/resume", from_step="a")
     assert got.status == 409 and "gone" in got.json()["detail"]
+
+
+FILL = "dd if=/dev/zero of={} bs=1M count={} 2>&1; ls -l data/output"
+RW = {"filesystem": {"workspace": "rw"}}
+
+
+def size_below(place: Path) -> int:
+    """Bytes on the server's disk."""
+    files = [one for one in place.rglob("*") if one.is_file()] if place.exists() else []
+    return sum(one.stat().st_blocks * 512 for one in files)
+
+
+def flow(server: ApiServer, *steps: dict[str, Any], **more: Any) -> tuple[str, dict[str, Any]]:
+    """Its id, and the run when it is over."""
+    made = started(begin(server, RUNS, text=text_of(*steps), **more))
+    return made, wait_over(server, made)
+
+
+def why(over: dict[str, Any], number: int) -> str:
+    return str(over["steps"][number]["instances"][0]["why"])
+
+
+@pytest.mark.parametrize("workspace", ["cow", "rw"])
+def test_what_a_step_writes_to_its_output_is_within_the_limit_of_its_disk(
+    server: ApiServer, watched: Daemon, workspace: str
+) -> None:
+    limits = {"limits": {"disk": "16M"}, "filesystem": {"workspace": workspace}}
+    fill = tool("fill", "sh", "-c", FILL.format("data/output/big", 200), policy=limits)
+    made, over = flow(server, fill)
+    assert "No space left" in outputs(server, made)["fill"]["stdout"]
+    assert size_below(Path(over["workspace"])) <= 16 << 20
+    with ApiServer(watched, API) as personal:  # control: its user's own data/output is no disk's
+        made, over = flow(personal, fill)
+        assert over["state"] == "success"
+        assert (Path(over["workspace"]) / "data/output/big").stat().st_size == 200 << 20
+
+
+def test_what_a_step_wrote_to_its_output_reaches_later_steps(server: ApiServer) -> None:
+    """Also what one left that failed, and what takes another's place; and nothing beside it."""
+    write = "echo one >data/output/one; mkdir data/output/sub; echo two >data/output/sub/two"
+    beside = f"{write}; echo no >beside; echo no >data/beside; ln -s one data/output/link"
+    fails = (
+        "echo again >data/output/one; rm data/output/sub/two; echo left >data/output/left; false"
+    )
+    read = "cd data/output && cat one link left; ls sub; ls ../../beside ../beside; true"
+    last = tool("last", "sh", "-c", read, needs=["fails"])
+    made, over = flow(
+        server,
+        tool("write", "sh", "-c", beside),
+        tool("read", "sh", "-c", "cat data/output/one data/output/sub/two", needs="write"),
+        tool("fails", "sh", "-c", fails, needs="read", continue_on_error=True),
+        last,
+    )
+    said = outputs(server, made)
+    assert said["read"]["stdout"] == "one\ntwo\n", over
+    assert said["last"]["stdout"] == "again\nagain\nleft\n", said
+    assert "beside" in said["last"]["stderr"]
+    # What no commit writes is refused, and said for who has no diff.
+    hook = tool("hook", "sh", "-c", "echo true >.envrc", policy=RW)
+    _, over = flow(server, hook)
+    told = over["steps"][0]["instances"][0]
+    assert "refused" in told["why"] and told["next"].startswith("have the step leave"), told
+    # It replaced data/output by a way out: nothing is written there, nor shown to the next one.
+    out = "rm -rf data; ln -s /tmp data; mkdir -p /tmp/output; echo out >/tmp/output/out"
+    made, over = flow(
+        server,
+        tool("out", "sh", "-c", out),
+        tool("then", "sh", "-c", "ls -A data/output; echo in >data/output/in", needs="out"),
+        tool("last", "cat", "data/output/in", needs="then"),
+    )
+    assert over["state"] == "success", over
+    assert outputs(server, made)["then"]["stdout"] == ""
+    assert not Path("/tmp/output/out").exists()
+
+
+def test_what_the_steps_of_a_run_write_is_bounded_together(server: ApiServer) -> None:
+    """Each has its disk, and all of it would be the server's."""
+    policy = RW | {"limits": {"disk": "64M"}}
+    fills = [
+        tool(f"s{i}", "sh", "-c", FILL.format(f"f{i}", 50), policy=policy, continue_on_error=True)
+        for i in range(4)
+    ]
+    _, over = flow(server, *fills)
+    place = Path(over["workspace"])
+    assert 50 << 20 <= size_below(place) <= 64 << 20
+    for number in range(1, 4):
+        assert "the largest disk of its steps has 64 MiB" in why(over, number), over
+    # Where it writes the same anew, it has as much as before; and a larger disk is room for more.
+    same = [
+        tool(f"s{i}", "sh", "-c", FILL.format("f", 40), policy=policy, needs=[f"s{i - 1}"][:i])
+        for i in range(3)
+    ]
+    _, over = flow(server, *same)
+    assert over["state"] == "success", over
+    wide = RW | {"limits": {"disk": "256M"}}
+    _, over = flow(server, *[dict(one, policy=wide) for one in fills])
+    assert over["state"] == "success" and size_below(Path(over["workspace"])) >= 200 << 20
+
+
+@pytest.mark.parametrize("keep", [1 << 30, 0])
+def test_what_would_leave_the_servers_disk_without_room_is_not_written(
+    tmp_path: Path, keep: int
+) -> None:
+    """A twentieth of a small disk stays free; the control: an akiosd that keeps nothing free."""
+    daemon = Daemon(f"quotas: {{keep_free_bytes: {keep}}}\n")
+    home = Path(daemon.as_user(API)["env"]["HOME"])
+    with on_image(daemon, tmp_path / "image", home, 128 << 20, "-m", "0"):
+        os.chown(home, API, NOBODY)
+        with ApiServer(daemon, API, ["--system"]) as server:
+            numbers = os.statvfs(home)
+            with (home / "filler").open("wb") as filler:
+                os.posix_fallocate(
+                    filler.fileno(), 0, numbers.f_bavail * numbers.f_frsize - (20 << 20)
+                )
+            dd = "dd if=/dev/zero of={} bs=1M count=16"
+            _, over = flow(
+                server,
+                tool("wide", "sh", "-c", dd.format("f"), policy=RW, continue_on_error=True),
+                tool("small", "sh", "-c", "echo small >data/output/small", needs="wide"),
+            )
+            place = Path(over["workspace"])
+            assert (place / "data/output/small").read_text() == "small\n", over
+            assert (place / "f").exists() == (not keep), over
+            if keep:
+                assert "stay free: nothing of it was written" in why(over, 0)
+                assert not list(place.glob(".akios-*"))
+
+
+def test_no_cage_writes_directly_also_where_the_system_policy_lets_users_do_so() -> None:
+    daemon = Daemon(system_policy="filesystem: {workspace: rw-direct}\n")
+    try:
+        daemon.start()
+        direct, cow = (
+            f"version: 1\nfilesystem: {{workspace: {one}}}\n" for one in ("rw-direct", "cow")
+        )
+        text = text_of(tool("a", "true"))
+        with ApiServer(daemon, API, ["--system"]) as server, ApiServer(daemon, API) as personal:
+            # The controls: another policy, and a server for its user.
+            for asked, policy, is_refused in (
+                (server, direct, True),
+                (server, cow, False),
+                (personal, direct, False),
+            ):
+                files = [{"path": "akios.yaml", "text": policy}]
+                for got in (
+                    begin(asked, argv=["true"], policy_text=policy),
+                    begin(asked, argv=["true"], files=files),
+                    begin(asked, RUNS, text=text, files=files),
+                ):
+                    rule = got.json().get("rule", "")
+                    assert (rule == "serve.system") == is_refused, (policy, got.body)
+                    assert asked is personal or got.status == (403 if is_refused else 202)
+    finally:
+        daemon.close()

@@ -19,7 +19,7 @@ import pytest
 from akiosctl import Cage, CageError
 from akiosctl.begin_program import make_token
 from akiosd.cage.programs import MAX_ENDED
-from akiosd.wire.messages import Program
+from akiosd.wire.messages import Program, Rejoin
 from tests.e2e import forgetful_daemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.raw_client import frame, greeted, read_until
@@ -127,6 +127,46 @@ def test_a_program_whose_start_was_lost_is_ended_and_not_begun_twice(
         client.sendall(frame(msgspec.structs.replace(ask, token=b"u")))
         assert read_until(client, {"error", "started"})["m"] == "started"
         assert wait_until(lambda: counted.read_text() == "once\nonce\n")
+
+
+def test_who_asks_with_the_token_of_a_program_that_runs_does_not_end_it(
+    private: Daemon, project: Path
+) -> None:
+    """Its client is connected, to the akiosd that began it, or again to the next one."""
+    script = b"echo once >>data/output/counted; exec sleep 1000"
+    argv = (b"sh", b"-c", script)
+    place = os.fsencode(project)
+    ask = Program(id=1, cage=the_id(private), argv=argv, command=b"/bin/sh", cwd=place, token=b"t")
+    counted = project / "data/output/counted"
+    with greeted(private) as first:
+        first.sendall(frame(ask))
+        started = read_until(first, {"error", "started"})
+        assert started["m"] == "started" and wait_until(counted.exists)
+        for _ in range(2):
+            with greeted(private) as second:
+                second.sendall(frame(ask))
+                said = read_until(second, {"error", "started"})
+                assert said["m"] == "error" and said["begun"] is True
+                assert "its client is connected, and it goes on" in str(said["what"])
+                assert "restarted" not in str(said["what"])
+        assert states(private) == ["running"]
+        private.stop(signal.SIGUSR2)
+        private.start()
+        with greeted(private) as again:
+            rejoin = Rejoin(id=1, cage=ask.cage, program=started["program"])
+            again.sendall(frame(rejoin))
+            assert read_until(again, {"error", "started"})["m"] == "started"
+            with greeted(private) as second:
+                second.sendall(frame(ask))
+                said = read_until(second, {"error", "started"})
+                assert said["m"] == "error" and "it goes on" in str(said["what"])
+            assert states(private) == ["running"]
+    # The control: without its client it is ended, and not begun again.
+    assert wait_until(lambda: states(private) == ["ended"])
+    with greeted(private) as second:
+        second.sendall(frame(ask))
+        assert read_until(second, {"error", "started"})["begun"] is True
+    assert counted.read_text() == "once\n"
 
 
 @pytest.mark.parametrize("restarts", [1, 2])

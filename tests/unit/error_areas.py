@@ -66,6 +66,7 @@ AREAS: dict[str, tuple[str, ...]] = {
         "akiosctl/confirm.py",
         "akiosctl/verbs/commit.py",
         "akiosctl/verbs/discard.py",
+        "akiosctl/writings.py",
         "akiosd/daemon/cages/view.py",
         "akiosd/daemon/requests/change_requests.py",
         "akiosd/store/wipe.py",
@@ -99,6 +100,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     ),
     "Workflows: workflow, approvals, output, templates": (
         "akiosctl/approvals.py",
+        "akiosctl/foreign_changes.py",
         "akiosctl/journal_file.py",
         "akiosctl/preview.py",
         "akiosctl/results_tree.py",

@@ -141,6 +141,8 @@ EXPOSED = {
 
 
 def test_the_rest_api_runs_as_a_user_with_no_rights_but_its_groups() -> None:
+    # A commit of a step that has begun is waited for; SIGKILL would cut it.
+    assert API["TimeoutStopSec"] == "10min" and "SendSIGKILL" not in API
     assert API["User"] == "akios-api" and API["SupplementaryGroups"] == "akios akios-monitor"
     assert API["CapabilityBoundingSet"] == API["AmbientCapabilities"] == ""
     assert "--system" in API["ExecStart"].split()

@@ -196,6 +196,16 @@ def check_shown(
         asked = resolve_policy(workspace, policy, flags, client)
     finally:
         client.close()
+    if asked.workspace_mode == "rw-direct":
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "this server runs with --system: it acts for no user, and no cage of it writes directly"
+            " to a directory (rw-direct), where no limit of a disk holds",
+            "filesystem.workspace",
+            "have the policy say otherwise, in akios.yaml or policy_text: filesystem: {workspace:"
+            " cow}",
+            rule="serve.system",
+        )
     files = sorted({*asked.read, *asked.write} - {*plain.read, *plain.write})
     variables = sorted({*asked.keep} - {*plain.keep})
     if files:

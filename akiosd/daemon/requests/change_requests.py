@@ -65,7 +65,7 @@ class ChangeRequests:
                 viewer = request.cage, client
                 self._viewers.append(viewer)
                 client.at_end(lambda: self._viewers.remove(viewer))
-                await _send_views(client, kept, views, workspace, git)
+                await self._send_views(client, kept, views, workspace, git)
             finally:
                 close_all(views)
         finally:
@@ -99,7 +99,7 @@ class ChangeRequests:
             git = cage.git.directory if cage.git is not None else None
             views = await open_paused_view(self._host, kept, workspace, peer.pid, git)
             try:
-                await _send_views(client, kept, views, workspace, git)
+                await self._send_views(client, kept, views, workspace, git)
             finally:
                 close_all(views)
             # The client leaves, which cancels this, when it has read what it wants.
@@ -206,6 +206,27 @@ class ChangeRequests:
         self._check_unseen(cage)
         await self._destroy(kept, "discarded", uid, wipe=not how.fast, how=how)
 
+    async def _send_views(
+        self,
+        client: ClientConnection,
+        kept: KeptCage,
+        views: tuple[Fd, ...],
+        workspace: Fd,
+        git: Fd | None,
+    ) -> None:
+        """Answer with each view and the directory that it is compared with, the workspace's
+        first.
+        """
+        reply = wire.ViewReply(
+            cage=kept.info.cage,
+            workspace=read_name(workspace.fileno()),
+            protect=kept.protect,
+            started_ns=kept.info.started_ns,
+            keep_free=self._host.config.quotas.keep_free_bytes,
+        )
+        pairs = zip(views, (workspace, git), strict=False)
+        await client.reply(reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None])
+
     async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
         """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""
         gone = []
@@ -226,17 +247,3 @@ def _check_whole(kept: KeptCage) -> None:
             "make room on that file system (see df -h), then throw away what is left (akiosctl"
             f" discard {kept.info.cage}), and run it again",
         )
-
-
-async def _send_views(
-    client: ClientConnection, kept: KeptCage, views: tuple[Fd, ...], workspace: Fd, git: Fd | None
-) -> None:
-    """Answer with each view and the directory that it is compared with, the workspace's first."""
-    reply = wire.ViewReply(
-        cage=kept.info.cage,
-        workspace=read_name(workspace.fileno()),
-        protect=kept.protect,
-        started_ns=kept.info.started_ns,
-    )
-    pairs = zip(views, (workspace, git), strict=False)
-    await client.reply(reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -29,6 +32,7 @@ _COME_BACK_S = 60.0
 _LAST_WORD_S = 5.0
 """For so long init may take to say that a program which was lost has ended."""
 _MOST_PASSES = 35
+_Key = TypeVar("_Key")
 _CANNOT_END = "a program whose client went away cannot be ended; see akiosd's log"
 """A program that nobody could stop would run on: its cage ends."""
 
@@ -45,6 +49,12 @@ class StandingRequests:
         self._changes, self._logs = changes, logs
         self._awaited: dict[tuple[str, int], trio.Event] = {}
         """Programs that an earlier akiosd started, and that wait for their clients."""
+        self._followed: set[tuple[str, bytes]] = set()
+        """Cage and token of programs whose client asked this akiosd, and is connected still."""
+        self._rejoined: set[tuple[str, int]] = set()
+        """Cage and number of those whose client came back to this akiosd, and is there still."""
+        self._before: dict[str, int] = {}
+        """By cage: the last number that an earlier akiosd gave."""
         self._being_destroyed: dict[str, trio.Event] = {}
         """By cage; set when its data is destroyed, or that failed."""
         self.leaving = False
@@ -56,7 +66,7 @@ class StandingRequests:
         """Start a program; answers when it has started, and again when it has ended."""
         cage = self.find_own(peer, request.cage)
         if before := cage.programs.asked(request.token):
-            await self._refuse_again(cage, before, client)
+            await self._refuse_again(cage, request.token, before, client)
             return
         if cage.programs.may_have_begun(request.token):
             await client.reply(
@@ -70,6 +80,12 @@ class StandingRequests:
                 )
             )
             return
+        with _noted(self._followed, (cage.id, request.token)):
+            await self._start_and_follow(cage, request, client)
+
+    async def _start_and_follow(
+        self, cage: Cage, request: wire.Program, client: ClientConnection
+    ) -> None:
         # Where the client leaves in the middle of it, nothing was started.
         followed, stdio = await cage.start_program(request)
         try:
@@ -93,17 +109,32 @@ class StandingRequests:
                 on_fault=partial(cage.end, "internal", _CANNOT_END),
             )
 
-    async def _refuse_again(self, cage: Cage, number: int, client: ClientConnection) -> None:
-        """Never twice; and of the first one what its client would write to and read from was lost
-        with the akiosd that had it.
+    async def _refuse_again(
+        self, cage: Cage, token: bytes, number: int, client: ClientConnection
+    ) -> None:
+        """Never twice.  Whose client is there goes on; of any other what its client would write to
+        and read from was lost, with it or with the akiosd that had it.
         """
+        one = cage.programs.all.get(number)
+        name = escape(b"".join(one.argv[:1])) if one is not None else f"program {number}"
+        has_client = (cage.id, token) in self._followed or (cage.id, number) in self._rejoined
+        if has_client or number > self._before.get(cage.id, 0):
+            await client.reply(
+                wire.Error(
+                    what=f"{name} was begun by this token already, and is not begun twice"
+                    + ("; its client is connected, and it goes on" if has_client else ""),
+                    where=f"cage {cage.id}",
+                    next=f"see what became of it: akiosctl cage status {cage.id}; to start it once"
+                    " more, ask with a new token",
+                    begun=True,
+                )
+            )
+            return
         waits = self._awaited.pop((cage.id, number), None)
         if waits is not None:
             waits.set()
         try:
             await self._end_lost(cage, number)
-            one = cage.programs.all.get(number)
-            name = escape(b"".join(one.argv[:1])) if one is not None else f"program {number}"
             await client.reply(
                 wire.Error(
                     what=f"akiosd was restarted when it had begun {name}, or was about to: it was"
@@ -128,6 +159,7 @@ class StandingRequests:
 
     def adopt(self, cage: Cage) -> None:
         """Wait for the clients of programs that an earlier akiosd started."""
+        self._before[cage.id] = cage.programs.count
         for one in cage.programs.running:
             self._awaited[cage.id, one.number] = trio.Event()
             self._tasks.start(
@@ -156,9 +188,10 @@ class StandingRequests:
         if waits is not None:
             waits.set()
         try:
-            if followed.program.state != "ended":
-                await client.reply(_describe_start(cage, number, followed.program))
-            await client.reply(_describe_end(cage, await followed.wait_ended()))
+            with _noted(self._rejoined, (cage.id, number)):
+                if followed.program.state != "ended":
+                    await client.reply(_describe_start(cage, number, followed.program))
+                await client.reply(_describe_end(cage, await followed.wait_ended()))
         except (trio.Cancelled, trio.BrokenResourceError):
             self._client_left(cage, number)
             raise
@@ -274,6 +307,16 @@ class StandingRequests:
                 "list yours: akiosctl cage list",
             )
         return cage
+
+
+@contextmanager
+def _noted(among: set[_Key], one: _Key) -> Iterator[None]:
+    """``one`` is in the set while the block lasts."""
+    among.add(one)
+    try:
+        yield
+    finally:
+        among.discard(one)
 
 
 def _describe_start(

@@ -35,6 +35,7 @@ from akiosctl.api.problems import Refusal
 from akiosctl.api.routes import Shares
 from akiosctl.api.streams import MOST_OF_ONE, MOST_STREAMS, Open, check_room
 from akiosctl.api.tokens import SCOPES
+from akiosctl.api.workflow_runs import Runs
 from akiosctl.progress import Progress
 from akiosd.errors import AkiosError
 from tests.unit.api.asgi import ask, bearer, make_guard, new_token
@@ -363,6 +364,36 @@ def test_a_job_is_its_tokens_and_a_retry_begins_no_second() -> None:
     with pytest.raises(Refusal, match="no such job"):
         jobs.find("two", first.id)
     assert jobs.find("one", first.id).about == "host"
+
+
+def test_nothing_begins_on_a_server_that_ends_and_a_retry_is_told_of_its_job() -> None:
+    jobs, runs = Jobs(), Runs()
+    first = jobs.begin("one", VerifyJob, "host", "key", b"a", failing)
+    with runs.take_place("one"):  # the control
+        pass
+    jobs.close()
+    runs.close()
+    assert jobs.begin("one", VerifyJob, "host", "key", b"a", failing).id == first.id
+    with pytest.raises(Refusal, match="begins nothing any more") as refused:
+        jobs.begin("one", VerifyJob, "host", "", b"a", failing)
+    assert refused.value.status == 503
+    with pytest.raises(Refusal, match="begins nothing any more"), runs.take_place("one"):
+        raise AssertionError("it began")
+    held, late = ExitStack(), FakeRun()
+    closed = list[str]()
+    held.callback(closed.append, "held")
+    with pytest.raises(Refusal, match="begins nothing any more"):
+        runs.start(late, held)  # type: ignore[arg-type]
+    assert late.is_closed and closed == ["held"]
+
+
+class FakeRun:
+    """A run that was made when the server was about to end."""
+
+    name, is_closed = "w-late", False
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def test_results_of_a_token_are_bounded_in_bytes_and_their_keys_still_hold() -> None:
