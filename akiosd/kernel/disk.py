@@ -230,7 +230,9 @@ class Disks(Protocol):
     """Whether all disks are in one image."""
 
     def unwritten(self) -> int:
-        """Bytes that an image for all has still to take, beside what each slot says."""
+        """Bytes that an image for all has still to take, beside what each slot says; below 0 where
+        it has more than is used.
+        """
         ...
 
     def create(self, directory: Path, size: int) -> Slot:
@@ -516,7 +518,7 @@ class QuotaPool:
         """What is used in the pool and not yet allocated in its image."""
         numbers = os.fstatvfs(self._root.fileno())
         used = (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
-        return max(used - self._image.stat().st_blocks * 512, 0)
+        return used - self._image.stat().st_blocks * 512
 
     def not_overwritten(self) -> str:
         """Free blocks belong to no file."""

@@ -200,11 +200,14 @@ class DiskWatch:
             cage = self._running.get(name)
             if cage is None:
                 return
-            before = await self._measure()
+            most, before = cage.unwritten(), self._unwritten()
             async with cage.held_on_disk():
                 below = await self._measure()
                 if self._is_shared:
-                    self._brought[name] = self._brought.get(name, 0) + before.free - below.free
+                    # What the image took for blocks that were in use already; others take theirs
+                    # meanwhile.
+                    brought = min(max(before - self._unwritten(), 0), most)
+                    self._brought[name] = self._brought.get(name, 0) + brought
                 self.look(below)
             if cage.unwritten() >= MAY_TAKE:
                 await trio.sleep(_ELSEWHERE_S)
@@ -237,7 +240,7 @@ class DiskWatch:
 
     def _left(self, below: Room, unwritten: Iterable[int]) -> Room:
         """What is free once all that was written has its room."""
-        return Room(below.free - self._unwritten() - sum(unwritten), below.size)
+        return Room(below.free - max(self._unwritten(), 0) - sum(unwritten), below.size)
 
     def _describe(self, room: Room) -> str:
         free, floor = max(room.free, 0), floor_of(self._keep_free, room)

@@ -149,7 +149,8 @@ async def test_it_is_brought_there_before_it_goes_on(
     """Where all share an image the disk's own word does not grow by what is written."""
     monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 2 * GIB)
     hidden = Writer()
-    watch = DiskWatch(host(tmp_path, GIB), {"hidden": hidden}, lambda: 0, is_shared=is_shared)
+    image = (lambda: -hidden.took) if is_shared else lambda: 0
+    watch = DiskWatch(host(tmp_path, GIB), {"hidden": hidden}, image, is_shared=is_shared)
     free = 2 * GIB
     hidden.dirty = GIB + GIB // 4
     hidden.says = not is_shared
@@ -165,6 +166,30 @@ async def test_it_is_brought_there_before_it_goes_on(
                 await trio.sleep(0.01)
             assert hidden.took == GIB + GIB // 4 and hidden.dirty == 0
             assert hidden.waited_before_it_went_on
+            nursery.cancel_scope.cancel()
+
+
+async def test_in_a_shared_image_nobody_waits_for_what_others_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes over what the image has, while another takes all room."""
+    monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 2 * GIB)
+    rewrites, takes, free = Writer(), Writer(), 2 * GIB
+    rewrites.dirty = GIB + GIB // 4
+    cages = {"rewrites": rewrites, "takes": takes}
+    watch = DiskWatch(host(tmp_path, GIB), cages, lambda: 0, is_shared=True)
+
+    async def measure() -> Room:
+        takes.taken = rewrites.took
+        return Room(free - rewrites.took, TOO_MUCH)
+
+    monkeypatch.setattr(watch, "_measure", measure)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            while not takes.why:
+                await trio.sleep(0.01)
+            assert rewrites.took and not rewrites.why
             nursery.cancel_scope.cancel()
 
 
