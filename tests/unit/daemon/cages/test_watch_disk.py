@@ -175,6 +175,7 @@ async def test_in_a_shared_image_nobody_waits_for_what_others_take(
     """It writes over what the image has, while another takes all room."""
     monkeypatch.setattr(watch_disk, "unwritten_of_all", lambda: 2 * GIB)
     rewrites, takes, free = Writer(), Writer(), 2 * GIB
+    rewrites.says = False
     rewrites.dirty = GIB + GIB // 4
     cages = {"rewrites": rewrites, "takes": takes}
     watch = DiskWatch(host(tmp_path, GIB), cages, lambda: 0, is_shared=True)
