@@ -22,6 +22,7 @@ from akiosd.values.places import DATA
 from akiosd.values.units import format_size
 
 _OUTPUT = os.fsencode(DATA["output"]) + b"/"
+_GO_ON = "then go on with the run: POST /api/v1/workflows/runs/RUN/resume"
 _EACH = 512
 """Bytes that every name counts, also one of an empty file: the disk of the host keeps it."""
 
@@ -53,9 +54,9 @@ class ForeignChanges:
                 )
                 if report.failure is not None:
                     raise AkiosError(
-                        f"what it changed could not all be written: {report.failure.reason}",
+                        f"what this step changed could not be written: {report.failure.reason}",
                         f"cage {cage}",
-                        "run it again",
+                        f"remove the cause; {_GO_ON}",
                     )
                 if plan.skipped and not report.done:
                     discard_cage(client, cage)
@@ -78,15 +79,16 @@ class ForeignChanges:
             old = sum(_old_size(view.workspace_fd, one) for one in plan.operations)
             there = measure(view.workspace_fd)
         except OSError as error:
-            what = f"it cannot be told how much the files of this run have: {error.strerror}"
+            what = f"the size of the files of this run cannot be measured: {error.strerror}"
             raise AkiosError(what, "limits.disk", "begin a new run") from None
         if there + new - old > self._most:
             raise AkiosError(
-                f"the files of this run would have {format_size(there + new - old)} with what this"
-                f" step wrote, and the largest disk of its steps has {format_size(self._most)}:"
-                " nothing of it was written",
+                "with what this step wrote, the files of this run would take"
+                f" {format_size(there + new - old)}, and the largest disk limit of its steps is"
+                f" {format_size(self._most)}: nothing of what it wrote was kept",
                 "limits.disk",
-                "write to /tmp what no later step needs, or allow a step more: limits: {disk: …}",
+                "write to /tmp what no later step needs, or give any step a larger disk: limits:"
+                " {disk: …}",
             )
         disk = os.fstatvfs(view.workspace_fd)
         room = Room(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
@@ -94,11 +96,11 @@ class ForeignChanges:
         if room.free - new < keep:
             free = format_size(max(room.free, 0))
             raise AkiosError(
-                f"what this step wrote needs {format_size(new)}, and {free} are free on the"
-                f" server's disk, of which {format_size(keep)} stay free: nothing of it was"
-                " written",
+                f"what this step wrote needs {format_size(new)}; {free} are free on the server's"
+                f" disk, and {format_size(keep)} must stay free there: nothing of what it wrote was"
+                " kept",
                 "quotas.keep_free_bytes",
-                "have the administrator of the server make room there; then go on with the run",
+                f"have the administrator of the server make room there; {_GO_ON}",
             )
 
 

@@ -29,7 +29,7 @@ class Writings:
                 raise AkiosError(
                     "this process of akiosctl ends, and nothing is written any more",
                     "akiosctl",
-                    "do it again when it has been started again",
+                    "start akiosctl again, then do the same again",
                 )
             self._going += 1
         try:

@@ -405,7 +405,7 @@ def test_what_the_steps_of_a_run_write_is_bounded_together(server: ApiServer) ->
     place = Path(over["workspace"])
     assert 50 << 20 <= size_below(place) <= 64 << 20
     for number in range(1, 4):
-        assert "the largest disk of its steps has 64 MiB" in why(over, number), over
+        assert "the largest disk limit of its steps is 64 MiB" in why(over, number), over
     # Where it writes the same anew, it has as much as before; and a larger disk is room for more.
     same = [
         tool(f"s{i}", "sh", "-c", FILL.format("f", 40), policy=policy, needs=[f"s{i - 1}"][:i])
@@ -443,7 +443,7 @@ def test_what_would_leave_the_servers_disk_without_room_is_not_written(
             assert (place / "data/output/small").read_text() == "small\n", over
             assert (place / "f").exists() == (not keep), over
             if keep:
-                assert "stay free: nothing of it was written" in why(over, 0)
+                assert "must stay free there: nothing of what it wrote was kept" in why(over, 0)
                 assert not list(place.glob(".akios-*"))
 
 

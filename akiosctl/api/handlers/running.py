@@ -200,7 +200,7 @@ def check_shown(
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "this server runs with --system: it acts for no user, and no cage of it writes directly"
-            " to a directory (rw-direct), where no limit of a disk holds",
+            " to a directory (rw-direct), because no disk limit holds for that",
             "filesystem.workspace",
             "have the policy say otherwise, in akios.yaml or policy_text: filesystem: {workspace:"
             " cow}",
