@@ -81,14 +81,15 @@ class ForeignChanges:
         except OSError as error:
             what = f"the size of the files of this run cannot be measured: {error.strerror}"
             raise AkiosError(what, "limits.disk", "begin a new run") from None
-        if there + new - old > self._most:
+        needed = there + new - old
+        if needed > self._most:
             raise AkiosError(
                 "with what this step wrote, the files of this run would take"
-                f" {format_size(there + new - old)}, and the largest disk limit of its steps is"
+                f" {format_size(needed)}, and the largest disk limit of its steps is"
                 f" {format_size(self._most)}: nothing of what it wrote was kept",
                 "limits.disk",
-                "write to /tmp what no later step needs, or give any step a larger disk: limits:"
-                " {disk: …}",
+                "write to /tmp what no later step needs, or give one step a disk of"
+                f" {format_size(needed)} or more (limits: {{disk: …}}); then begin a new run",
             )
         disk = os.fstatvfs(view.workspace_fd)
         room = Room(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
