@@ -11,7 +11,6 @@ also for those of a program that uses the library.
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,7 +101,7 @@ def held_back() -> Iterator[Callable[[], None]]:
     and in another such block it changes nothing.
     """
     global _holding
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         yield _nothing
         return
     if _holding is not None and _holding.active:
@@ -126,7 +125,7 @@ def ended_once() -> Iterator[None]:
     """In here the first of the three signals ends what runs, and no other cuts short what is done
     about it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         yield
         return
     once = _StandIn(holds=False)
@@ -137,6 +136,12 @@ def ended_once() -> Iterator[None]:
     finally:
         once.active = False
         once.take_out()
+
+
+def _is_main_thread() -> bool:
+    import threading  # not for each run, which holds nothing back
+
+    return threading.current_thread() is threading.main_thread()
 
 
 def _nothing() -> None:
