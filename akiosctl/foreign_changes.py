@@ -88,7 +88,7 @@ class ForeignChanges:
                 f" {format_size(needed)}, and the largest disk limit of its steps is"
                 f" {format_size(self._most)}: nothing of what it wrote was kept",
                 "limits.disk",
-                "write to /tmp what no later step needs, or give one step a disk of"
+                "write to /tmp what need not be kept, or give one step a disk of"
                 f" {format_size(needed)} or more (limits: {{disk: …}}); then begin a new run",
             )
         disk = os.fstatvfs(view.workspace_fd)
