@@ -193,6 +193,13 @@ def _kept_back(numbers: os.statvfs_result) -> int:
     return min(numbers.f_blocks // 50, 4096)
 
 
+def used_of(numbers: os.statvfs_result) -> int:
+    """Bytes that are used of a file system (statvfs(3)); with project quota, where ``numbers`` are
+    of a directory, by its project (ext4_statfs_project).
+    """
+    return (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+
+
 class PoolSlot(Slot):
     """A directory of a pool, with a quota."""
 
@@ -200,15 +207,11 @@ class PoolSlot(Slot):
         """As of any, also while its quota is lower than the disk is."""
         if self.mount.closed:
             return 0, 0
-        used = self._used(os.fstatvfs(self.mount.fileno()))
+        used = used_of(os.fstatvfs(self.mount.fileno()))
         return (self.size if self.size - used < _FULL_MARGIN else used), self.size
 
-    def _used(self, numbers: os.statvfs_result) -> int:
-        # statfs of the directory counts the project (ext4_statfs_project).
-        return (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
-
     def _free_blocks(self, numbers: os.statvfs_result) -> int:
-        return max(self.size - self._used(numbers), 0) // numbers.f_frsize
+        return max(self.size - used_of(numbers), 0) // numbers.f_frsize
 
     def _hold_back(self, numbers: os.statvfs_result, blocks: int) -> None:
         fd = self.failures.fileno()
@@ -516,8 +519,7 @@ class QuotaPool:
 
     def unwritten(self) -> int:
         """What is used in the pool and not yet allocated in its image."""
-        numbers = os.fstatvfs(self._root.fileno())
-        used = (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+        used = used_of(os.fstatvfs(self._root.fileno()))
         return used - self._image.stat().st_blocks * 512
 
     def not_overwritten(self) -> str:

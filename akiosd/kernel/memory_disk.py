@@ -16,7 +16,7 @@ from pathlib import Path
 
 from akiosd.errors import KernelError
 from akiosd.kernel import loop, mounts, syscalls
-from akiosd.kernel.disk import IMAGE, Disks, Images, QuotaPool, Slot
+from akiosd.kernel.disk import IMAGE, Disks, Images, QuotaPool, Slot, used_of
 from akiosd.kernel.fds import Fd
 
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
@@ -123,7 +123,7 @@ class Memory:
             with contextlib.suppress(FileNotFoundError):
                 numbers = os.statvfs(where)
                 if os.path.ismount(where):
-                    used += (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+                    used += used_of(numbers)
         if used > _MOST_WAITING * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
             raise OSError(
                 errno.ENOSPC, "changes that wait, in memory, take half of it", str(self._base)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,19 +23,10 @@ WRITE = f"for i in range({COUNT}): open(f'f{{i}}', 'w').write('newer')"
 TWO = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
-
-
 @pytest.fixture
-def project(daemon: Daemon) -> Path:
+def project(private: Daemon) -> Path:
     """With files that will be replaced."""
-    where = daemon.workspace(uid=NOBODY)
+    where = private.workspace(uid=NOBODY)
     for i in range(COUNT):
         (where / f"f{i}").write_text("old")
         os.chown(where / f"f{i}", NOBODY, NOBODY)
@@ -55,9 +45,9 @@ def begin_commit(server: ApiServer, project: Path) -> None:
 
 @pytest.mark.parametrize("ends", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGHUP,), TWO])
 def test_a_commit_that_a_server_has_begun_is_whole_when_it_has_ended(
-    daemon: Daemon, project: Path, ends: tuple[signal.Signals, ...]
+    private: Daemon, project: Path, ends: tuple[signal.Signals, ...]
 ) -> None:
-    with ApiServer(daemon) as server:
+    with ApiServer(private) as server:
         begin_commit(server, project)
         assert end_amid(server.process, project, *ends) == 0
         assert server.process.stderr is not None
@@ -67,23 +57,23 @@ def test_a_commit_that_a_server_has_begun_is_whole_when_it_has_ended(
 
 
 def test_a_server_that_is_killed_leaves_a_commit_in_its_midst(
-    daemon: Daemon, project: Path
+    private: Daemon, project: Path
 ) -> None:
     """The control: nothing else finishes it."""
-    with ApiServer(daemon) as server:
+    with ApiServer(private) as server:
         begin_commit(server, project)
         end_amid(server.process, project, signal.SIGKILL)
     assert "old" in contents(project) and temporaries(project)
 
 
-def test_changes_of_a_step_are_whole_and_no_step_begins(daemon: Daemon, project: Path) -> None:
+def test_changes_of_a_step_are_whole_and_no_step_begins(private: Daemon, project: Path) -> None:
     write = tool("write", "python3", "-c", WRITE, policy={"filesystem": {"workspace": "rw"}})
     text = text_of(write, tool("after", "true", needs="write"))
-    with ApiServer(daemon) as server:
+    with ApiServer(private) as server:
         made = started(begin(server, RUNS, text=text, workspace=str(project)))
         assert end_amid(server.process, project, signal.SIGTERM) == 0
     assert contents(project) == {"newer"} and temporaries(project) == []
-    with ApiServer(daemon) as other:
+    with ApiServer(private) as other:
         over = look(other, made)
         assert steps(over) == {"write": "done", "after": "not begun"} and not over["here"]
         # Gone on with: what is written is not written again.
@@ -93,10 +83,10 @@ def test_changes_of_a_step_are_whole_and_no_step_begins(daemon: Daemon, project:
 
 @pytest.mark.parametrize("ends", [(signal.SIGTERM,), TWO])
 def test_a_commit_that_mcp_has_begun_is_whole_when_it_has_ended(
-    daemon: Daemon, project: Path, ends: tuple[signal.Signals, ...]
+    private: Daemon, project: Path, ends: tuple[signal.Signals, ...]
 ) -> None:
     pipes = {"stdin": -1, "stdout": -1, "stderr": -1}
-    process = daemon.popen("mcp", uid=NOBODY, cwd=project, **pipes)
+    process = private.popen("mcp", uid=NOBODY, cwd=project, **pipes)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
 
     def send(**more: object) -> None:

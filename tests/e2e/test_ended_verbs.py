@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,6 @@ from tests.e2e.test_api_workflows import text_of, tool
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STATUS = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 MAKE = "import pathlib\nfor n in range(4000): pathlib.Path(f'f{n}').write_text(str(n))\n"
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
 
 
 def temporaries(place: Path) -> list[Path]:
@@ -51,20 +42,20 @@ def end_amid(process: subprocess.Popen[Any], place: Path, *signals: signal.Signa
 
 @pytest.mark.parametrize("ends", [(one,) for one in ENDS] + [(signal.SIGHUP, signal.SIGTERM)])
 def test_a_commit_that_is_ended_leaves_nothing(
-    daemon: Daemon, ends: tuple[signal.Signals, ...]
+    private: Daemon, ends: tuple[signal.Signals, ...]
 ) -> None:
     """The control: the same commit, undisturbed, and one that is killed leaves what it made."""
-    where = daemon.workspace(uid=NOBODY)
-    daemon.run("/usr/bin/python3", "-c", MAKE, cwd=where, uid=NOBODY)
+    where = private.workspace(uid=NOBODY)
+    private.run("/usr/bin/python3", "-c", MAKE, cwd=where, uid=NOBODY)
     commit = ("commit", "--yes")
-    status = end_amid(daemon.popen(*commit, uid=NOBODY, cwd=where), where, *ends)
+    status = end_amid(private.popen(*commit, uid=NOBODY, cwd=where), where, *ends)
     assert status in {STATUS[one] for one in ends}
     assert list(where.iterdir()) == []
     if ends == (signal.SIGTERM,):
-        killed = end_amid(daemon.popen(*commit, uid=NOBODY, cwd=where), where, signal.SIGKILL)
+        killed = end_amid(private.popen(*commit, uid=NOBODY, cwd=where), where, signal.SIGKILL)
         (left,) = temporaries(where)
         assert killed == -signal.SIGKILL
-    done = daemon.ctl(*commit, uid=NOBODY, cwd=where)
+    done = private.ctl(*commit, uid=NOBODY, cwd=where)
     assert done.returncode == 0, done.stderr
     assert len(list(where.glob("f*"))) == 4000
     if ends == (signal.SIGTERM,):
@@ -94,15 +85,15 @@ def replaced(place: Path) -> int:
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("apart_s", [0.0, 2.1])
 def test_a_second_signal_does_not_cut_the_undoing_short(
-    daemon: Daemon, number: signal.Signals, apart_s: float
+    private: Daemon, number: signal.Signals, apart_s: float
 ) -> None:
     """And the same commit then works without --force, but for what the user changed since."""
-    where = daemon.workspace(uid=NOBODY)
+    where = private.workspace(uid=NOBODY)
     for index in range(3000):
         (where / f"f{index:04}").write_text("old")
         os.chown(where / f"f{index:04}", NOBODY, NOBODY)
-    daemon.run("/usr/bin/python3", "-c", REPLACE, cwd=where, uid=NOBODY)
-    process = daemon.popen("commit", "--yes", uid=NOBODY, cwd=where, stderr=-1, text=True)
+    private.run("/usr/bin/python3", "-c", REPLACE, cwd=where, uid=NOBODY)
+    process = private.popen("commit", "--yes", uid=NOBODY, cwd=where, stderr=-1, text=True)
     try:
         # Written in their order, and put back from the last one.
         assert soon(lambda: is_replaced(where / "f1500"))
@@ -124,24 +115,24 @@ def test_a_second_signal_does_not_cut_the_undoing_short(
     before = mine.stat()
     mine.write_text("own")
     os.utime(mine, ns=(before.st_atime_ns, before.st_mtime_ns))
-    refused = daemon.ctl("commit", "--yes", uid=NOBODY, cwd=where)
+    refused = private.ctl("commit", "--yes", uid=NOBODY, cwd=where)
     assert refused.returncode == 125 and "1 change is in conflict" in refused.stderr
     assert "f0007" in refused.stderr and mine.read_text() == "own"
-    done = daemon.ctl("commit", "--yes", "--skip-refused", uid=NOBODY, cwd=where)
+    done = private.ctl("commit", "--yes", "--skip-refused", uid=NOBODY, cwd=where)
     assert done.returncode == 0, done.stderr
     assert replaced(where) == 2999 and mine.read_text() == "own"
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_workflow_finishes_writing_however_often_it_is_told(daemon: Daemon, count: int) -> None:
-    where = daemon.workspace(uid=NOBODY)
+def test_a_workflow_finishes_writing_however_often_it_is_told(private: Daemon, count: int) -> None:
+    where = private.workspace(uid=NOBODY)
     for index in range(3000):
         (where / f"f{index:04}").write_text("old")
         os.chown(where / f"f{index:04}", NOBODY, NOBODY)
     policy = {"filesystem": {"workspace": "rw"}}
     (where / "w.yml").write_text(text_of(tool("a", "python3", "-c", REPLACE, policy=policy)))
     words = ("workflow", "run", "w.yml")
-    process = daemon.popen(*words, uid=NOBODY, cwd=where, stderr=-1, text=True)
+    process = private.popen(*words, uid=NOBODY, cwd=where, stderr=-1, text=True)
     try:
         assert process.stderr is not None
         assert soon(lambda: is_replaced(where / "f0000"))
@@ -159,18 +150,20 @@ def test_a_workflow_finishes_writing_however_often_it_is_told(daemon: Daemon, co
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_a_copy_that_is_ended_leaves_what_was_there(daemon: Daemon, number: signal.Signals) -> None:
-    where, name = daemon.workspace(uid=NOBODY), f"copy-{number}"
-    out = daemon.workspace(uid=NOBODY)
-    up = daemon.ctl("cage", "up", name, uid=NOBODY, cwd=where)
+def test_a_copy_that_is_ended_leaves_what_was_there(
+    private: Daemon, number: signal.Signals
+) -> None:
+    where, name = private.workspace(uid=NOBODY), f"copy-{number}"
+    out = private.workspace(uid=NOBODY)
+    up = private.ctl("cage", "up", name, uid=NOBODY, cwd=where)
     assert up.returncode == 0, up.stderr
     words = ("run", "--cage", name, "--", "truncate", "-s", "6G", "/tmp/large")
-    assert daemon.ctl(*words, uid=NOBODY, cwd=where).returncode == 0
+    assert private.ctl(*words, uid=NOBODY, cwd=where).returncode == 0
     (out / "large").write_text("mine")
     os.chown(out / "large", NOBODY, NOBODY)
-    copy = daemon.popen("cp", f"{name}:/tmp/large", str(out), uid=NOBODY, cwd=where)
+    copy = private.popen("cp", f"{name}:/tmp/large", str(out), uid=NOBODY, cwd=where)
     assert end_amid(copy, out, number) == STATUS[number]
     assert [path.name for path in out.iterdir()] == ["large"]
     assert (out / "large").read_text() == "mine"
-    down = daemon.ctl("cage", "down", name, "--discard", uid=NOBODY, cwd=where)
+    down = private.ctl("cage", "down", name, "--discard", uid=NOBODY, cwd=where)
     assert down.returncode == 0, down.stderr

@@ -233,6 +233,21 @@ sys.stdin.readline()
 """
 
 
+MINE = "open('mine', 'w').write('mine'); print('writes', flush=True); input()"
+"""A neighbour, who writes little."""
+
+
+def tell(agent: subprocess.Popen[str]) -> None:
+    assert agent.stdin is not None
+    agent.stdin.write("go\n")
+    agent.stdin.flush()
+
+
+def assert_mine_is_whole(daemon: Daemon, workspace: Path) -> None:
+    done = daemon.ctl("commit", cwd=workspace)
+    assert done.returncode == 0 and (workspace / "mine").read_text() == "mine", done.stderr
+
+
 @pytest.mark.parametrize("hidden", [True, False])
 def test_room_that_a_disk_does_not_tell_of_is_nobodys(small: Daemon, hidden: bool) -> None:
     """Its image has blocks that it uses no more, and it writes over some that the image has not."""
@@ -240,11 +255,8 @@ def test_room_that_a_disk_does_not_tell_of_is_nobodys(small: Daemon, hidden: boo
     agents = [start(small, small.workspace(), HIDES.format(hidden=hidden), stdin=subprocess.PIPE)]
     try:
         leave(small, 60 << 20)
-        code = "open('mine', 'w').write('mine'); print('writes', flush=True); input()"
-        agents.append(start(small, innocent, code, stdin=subprocess.PIPE))
-        assert agents[0].stdin is not None
-        agents[0].stdin.write("go\n")
-        agents[0].stdin.flush()
+        agents.append(start(small, innocent, MINE, stdin=subprocess.PIPE))
+        tell(agents[0])
         assert wait_until(lambda: any(one["state"] == "paused" for one in states(small)), 60)
         os.sync()  # as the kernel does by itself after half a minute
         assert free(small) > 0
@@ -256,8 +268,7 @@ def test_room_that_a_disk_does_not_tell_of_is_nobodys(small: Daemon, hidden: boo
             agent.kill()
             agent.wait(60)
     assert agents[1].returncode == 0, err
-    done = small.ctl("commit", cwd=innocent)
-    assert done.returncode == 0 and (innocent / "mine").read_text() == "mine", done.stderr
+    assert_mine_is_whole(small, innocent)
 
 
 ONE_CALL = """
@@ -279,7 +290,6 @@ except OSError as error:
 def test_one_call_takes_no_more_than_there_is(small: Daemon, flags: str) -> None:
     """A call that is under way goes on when its process is to stand still."""
     innocent = small.workspace()
-    write = "open('mine', 'w').write('mine'); print('writes', flush=True); input()"
     agents = [
         start(
             small,
@@ -287,13 +297,11 @@ def test_one_call_takes_no_more_than_there_is(small: Daemon, flags: str) -> None
             ONE_CALL.format(flags=flags, allowed=160 << 20),
             stdin=subprocess.PIPE,
         ),
-        start(small, innocent, write, stdin=subprocess.PIPE),
+        start(small, innocent, MINE, stdin=subprocess.PIPE),
     ]
     try:
         before = leave(small, 160 << 20)
-        assert agents[0].stdin is not None and agents[0].stdout is not None
-        agents[0].stdin.write("go\n")
-        agents[0].stdin.flush()
+        tell(agents[0])
         # Past the kernel's memory it asks for all of its room at once, and is refused.
         assert wait_until(lambda: is_frozen(small) or agents[0].poll() is not None, 60)
         os.sync()  # as the kernel does by itself after half a minute
@@ -306,8 +314,7 @@ def test_one_call_takes_no_more_than_there_is(small: Daemon, flags: str) -> None
             agent.kill()
             agent.wait(60)
     assert agents[1].returncode == 0, err
-    done = small.ctl("commit", cwd=innocent)
-    assert done.returncode == 0 and (innocent / "mine").read_text() == "mine", done.stderr
+    assert_mine_is_whole(small, innocent)
     assert agents[0].returncode == 0, told
     assert int(told[0].split()[1]) < 300 << 20, told
 

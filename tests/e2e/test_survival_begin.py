@@ -101,16 +101,20 @@ def test_what_is_asked_of_an_akiosd_that_is_killed_is_done_by_the_next(
     assert [one for one in os.listdir(project) if one.startswith(".akios-")] == []
 
 
+def asks_to_count(daemon: Daemon, project: Path) -> tuple[Program, Path]:
+    """A request for a program that runs on, and the file where each beginning is a line."""
+    script = b"echo once >>data/output/counted; exec sleep 1000"
+    argv, place = (b"sh", b"-c", script), os.fsencode(project)
+    ask = Program(id=1, cage=the_id(daemon), argv=argv, command=b"/bin/sh", cwd=place, token=b"t")
+    return ask, project / "data/output/counted"
+
+
 @pytest.mark.parametrize("signo", [signal.SIGKILL, signal.SIGUSR2])
 def test_a_program_whose_start_was_lost_is_ended_and_not_begun_twice(
     private: Daemon, project: Path, signo: int
 ) -> None:
     """Whether akiosd was killed, or made way for another."""
-    script = b"echo once >>data/output/counted; exec sleep 1000"
-    argv = (b"sh", b"-c", script)
-    place = os.fsencode(project)
-    ask = Program(id=1, cage=the_id(private), argv=argv, command=b"/bin/sh", cwd=place, token=b"t")
-    counted = project / "data/output/counted"
+    ask, counted = asks_to_count(private, project)
     with greeted(private) as client:
         client.sendall(frame(ask))
         assert wait_until(counted.exists)
@@ -133,11 +137,7 @@ def test_who_asks_with_the_token_of_a_program_that_runs_does_not_end_it(
     private: Daemon, project: Path
 ) -> None:
     """Its client is connected, to the akiosd that began it, or again to the next one."""
-    script = b"echo once >>data/output/counted; exec sleep 1000"
-    argv = (b"sh", b"-c", script)
-    place = os.fsencode(project)
-    ask = Program(id=1, cage=the_id(private), argv=argv, command=b"/bin/sh", cwd=place, token=b"t")
-    counted = project / "data/output/counted"
+    ask, counted = asks_to_count(private, project)
     with greeted(private) as first:
         first.sendall(frame(ask))
         started = read_until(first, {"error", "started"})

@@ -161,14 +161,18 @@ class DiskWatch:
         found = allowances(room, self._keep_free, names, writing)
         # Who waits for room may end the call that is under way.
         found |= dict.fromkeys(self._running.keys() - names, MAY_TAKE)
+        bound = [name for name, more in found.items() if self._bind(name, more)]
+        self._least_allowed = min((found[name] for name in bound if name in names), default=None)
+
+    def _bind(self, name: str, more: int) -> bool:
+        """Where one disk cannot be bound, the others are all the same."""
         try:
-            bound = [name for name, more in found.items() if self._running[name].allow(more)]
+            return self._running[name].allow(more)
         except OSError as error:
-            bound = []
             if not self._says_unbound:
                 _log.warning("calls under way are not kept to what is free", error=str(error))
             self._says_unbound = True
-        self._least_allowed = min((found[name] for name in bound if name in names), default=None)
+            return False
 
     def _end_who_goes_on(self, room: Room) -> None:
         now = time.monotonic()
